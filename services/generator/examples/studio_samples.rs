@@ -2,7 +2,7 @@
 //!
 //! `cargo run -p generator --example studio_samples -- OUT [SIZE] [PER_CLASS] [SEED]`
 //!
-//! `OUT/<label>/<label>_NNNN.jpg` is a balanced data set with `OUT/labels.csv`; `OUT/edits/` holds, for every second
+//! `OUT/<label>/<label>_NNNN.jpg` is a balanced data set (`PER_CLASS` 0: the long tail, without edits) with `OUT/labels.csv`; `OUT/edits/` holds, for every second
 //! picture, one edit of each kind, listed in `OUT/edits.csv` as `source,edit,source_label,target,fault`.
 
 use std::fs;
@@ -27,7 +27,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .into_iter()
         .map(|label| (label, per_class))
         .collect();
-    let plan = studio::plan(u64::from(seed), Some(&counts), size)?;
+    let balanced = per_class > 0;
+    let plan = studio::plan(u64::from(seed), balanced.then_some(&counts), size)?;
     let (mut labels, mut edits) = (
         String::from("pth,label,subject\n"),
         String::from("source,edit,source_label,target,fault\n"),
@@ -40,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         fs::create_dir_all(path.parent().unwrap_or(out))?;
         fs::write(path, &jpeg)?;
         labels += &format!("{},{},{}\n", item.path, item.label, item.subject);
-        if index % 2 == 0 {
+        if balanced && index % 2 == 0 {
             write_edits(out, index as u64, item, &jpeg, &mut edits)?;
         }
     }

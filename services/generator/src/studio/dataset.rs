@@ -135,6 +135,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::studio::rng::Rng;
 
     #[test]
     fn the_long_tail_has_its_counts() {

@@ -53,8 +53,13 @@ pub fn edit_image(
         _ => target,
     };
     let picture = picture(&source, &record, fault, shown, seed);
-    // Whatever encodes a candidate does so at a quality of its own.
-    let quality = source.camera.quality.saturating_sub((seed % 3) as u8);
+    // Near-duplicates differ by no more than how they were encoded.
+    let coarser = if fault == Fault::NearDuplicate {
+        (seed % 3) as u8
+    } else {
+        0
+    };
+    let quality = source.camera.quality.saturating_sub(coarser);
     Ok(Edited {
         jpeg: encode(&picture, quality)?,
         size: record.size,
@@ -79,7 +84,7 @@ fn picture(
         ),
         Fault::Unchanged => render(source, size),
         Fault::Blurred => {
-            let sigma = Rng::new(seed, "blur").range(0.011, 0.02) * size as f32;
+            let sigma = Rng::new(seed, "blur").range(0.016, 0.028) * size as f32;
             blurred(&render(&edit(source, shown, seed), size), sigma)
         }
         Fault::OtherIdentity => render(&stranger(source, shown, seed), size),
@@ -109,7 +114,7 @@ fn crowd(source: &Scene, shown: Label, seed: u64) -> (Scene, Scene) {
     second.pose = Pose::sample(derive(seed, "second pose"));
     let side = if rng.chance(0.5) { 1.0 } else { -1.0 };
     for (scene, side) in [(&mut first, side), (&mut second, -side)] {
-        scene.pose.scale = rng.range(0.215, 0.25);
+        scene.pose.scale = rng.range(0.225, 0.26);
         scene.pose.shift.0 = side * rng.range(0.22, 0.255);
         scene.pose.shift.1 += rng.range(0.0, 0.08);
     }

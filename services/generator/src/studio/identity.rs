@@ -1,9 +1,7 @@
 //! Who is shown: everything about a face that an edit of its expression must leave alone.
 
+use super::colour::{Rgb, mixed};
 use super::rng::Rng;
-
-/// A colour in display space, each channel in `[0, 255]`.
-pub(crate) type Rgb = [f32; 3];
 
 /// Everything that makes one person, drawn from one seed.
 ///
@@ -149,8 +147,8 @@ impl Identity {
                     .clamp(0.2, 0.46),
                 length: rng.normal(1.0, 0.035).clamp(0.92, 1.08),
             },
-            eyes: Eyes::sample(rng, feminine),
-            brows: Brows::sample(rng, feminine, age, &hair),
+            eyes: Eyes::sample(rng, feminine, &skin),
+            brows: Brows::sample(rng, feminine, age, &hair, &skin),
             nose: Nose {
                 length: rng.normal(1.0, 0.08).clamp(0.85, 1.18),
                 width: rng
@@ -186,8 +184,8 @@ impl Skin {
             [224.0, 180.0, 150.0],
             [206.0, 158.0, 124.0],
             [178.0, 128.0, 94.0],
-            [142.0, 98.0, 70.0],
-            [112.0, 76.0, 56.0],
+            [156.0, 112.0, 84.0],
+            [136.0, 97.0, 74.0],
         ];
         let place = rng.unit() * (TONES.len() - 1) as f32;
         let index = (place as usize).min(TONES.len() - 2);
@@ -205,13 +203,14 @@ impl Skin {
 }
 
 impl Eyes {
-    fn sample(rng: &mut Rng, feminine: bool) -> Self {
+    fn sample(rng: &mut Rng, feminine: bool, skin: &Skin) -> Self {
+        let fair = if skin.colour[0] < 185.0 { 0.06 } else { 1.0 };
         let iris = rng.weighted([
             ([74.0, 46.0, 28.0], 5.0),
             ([104.0, 70.0, 36.0], 2.0),
-            ([92.0, 100.0, 62.0], 1.2),
-            ([84.0, 112.0, 140.0], 1.6),
-            ([104.0, 116.0, 118.0], 0.8),
+            ([92.0, 100.0, 62.0], 1.2 * fair),
+            ([84.0, 112.0, 140.0], 1.6 * fair),
+            ([104.0, 116.0, 118.0], 0.8 * fair),
         ]);
         Self {
             spacing: rng.normal(0.315, 0.014).clamp(0.28, 0.35),
@@ -228,11 +227,14 @@ impl Eyes {
 }
 
 impl Brows {
-    fn sample(rng: &mut Rng, feminine: bool, age: f32, hair: &Hair) -> Self {
+    fn sample(rng: &mut Rng, feminine: bool, age: f32, hair: &Hair, skin: &Skin) -> Self {
         let greying = if age > 0.75 { 0.3 } else { 0.0 };
-        let dark = hair
-            .colour
-            .map(|channel| (channel * 0.62).clamp(22.0, 120.0));
+        // Brows stay darker than the skin around them.
+        let dark = [0, 1, 2].map(|channel| {
+            (hair.colour[channel] * 0.62)
+                .min(skin.colour[channel] * 0.45)
+                .max(22.0)
+        });
         Self {
             lift: rng.normal(0.235, 0.016).clamp(0.2, 0.275),
             thickness: rng
@@ -240,7 +242,7 @@ impl Brows {
                 .clamp(0.024, 0.068),
             arch: rng.range(0.015, if feminine { 0.065 } else { 0.045 }),
             tilt: rng.normal(0.0, 0.015).clamp(-0.03, 0.03),
-            colour: mixed(dark, [130.0, 126.0, 122.0], greying),
+            colour: mixed(dark, skin.colour, greying),
         }
     }
 }
@@ -359,11 +361,6 @@ impl Clothing {
             cut: rng.below(3),
         }
     }
-}
-
-/// `first` at 0, `second` at 1.
-pub(crate) fn mixed(first: Rgb, second: Rgb, share: f32) -> Rgb {
-    [0, 1, 2].map(|channel| first[channel] + (second[channel] - first[channel]) * share)
 }
 
 #[cfg(test)]

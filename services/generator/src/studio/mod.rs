@@ -7,6 +7,7 @@
 //!
 //! Everything follows from seeds. The same arguments give the same bytes on the same platform.
 
+mod colour;
 mod dataset;
 mod edit;
 mod expression;

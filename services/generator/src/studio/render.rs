@@ -16,8 +16,9 @@ use image::RgbImage;
 
 use self::canvas::{Canvas, Ink, Mask, Point};
 use self::view::{View, closed_curve, open_curve};
+use super::colour::Rgb;
 use super::expression::{Expression, Side, Unit};
-use super::identity::{Identity, Rgb};
+use super::identity::Identity;
 use super::scene::{Light, Scene};
 
 pub(crate) use self::sensor::blurred;

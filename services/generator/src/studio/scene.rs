@@ -1,8 +1,9 @@
 //! What is in front of the camera and the camera itself. A scene is wholly given by a handful of seeds, which is what
 //! makes it small enough to travel inside a JPEG.
 
+use super::colour::Rgb;
 use super::expression::{Expression, Label};
-use super::identity::{Identity, Rgb};
+use super::identity::Identity;
 use super::rng::{Rng, derive};
 
 /// A picture before it is taken.
@@ -102,8 +103,8 @@ impl Pose {
             yaw: rng.normal(0.0, 0.10).clamp(-0.24, 0.24),
             pitch: rng.normal(0.0, 0.05).clamp(-0.12, 0.12),
             roll: rng.normal(0.0, 0.045).clamp(-0.11, 0.11),
-            scale: rng.range(0.335, 0.385),
-            shift: (rng.normal(0.0, 0.016), rng.normal(0.02, 0.014)),
+            scale: rng.range(0.375, 0.425),
+            shift: (rng.normal(0.0, 0.016), rng.normal(0.012, 0.014)),
             gaze: (
                 rng.normal(0.0, 0.016).clamp(-0.04, 0.04),
                 rng.normal(0.0, 0.008).clamp(-0.02, 0.02),
@@ -165,8 +166,8 @@ impl Camera {
         Self {
             seed,
             exposure,
-            grain: rng.range(12.5, 16.0),
-            fresh: rng.range(3.0, 4.0),
+            grain: rng.range(11.0, 14.0),
+            fresh: rng.range(2.7, 3.5),
             defocus: rng.range(0.0, 0.0035),
             quality: 88 + rng.below(8) as u8,
         }

@@ -1,7 +1,7 @@
 //! The wall or blurred room behind the person.
 
 use super::canvas::{Canvas, Ink};
-use crate::studio::identity::mixed;
+use crate::studio::colour::mixed;
 use crate::studio::scene::Backdrop;
 
 pub(super) fn draw(canvas: &mut Canvas, backdrop: &Backdrop) {

@@ -1,6 +1,6 @@
 //! Antialiased drawing in floating point: filled outlines by area coverage, soft spots and tapered strokes by distance.
 
-use crate::studio::identity::Rgb;
+use crate::studio::colour::Rgb;
 
 /// A position in pixels.
 pub(crate) type Point = (f32, f32);

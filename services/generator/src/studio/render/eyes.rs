@@ -3,7 +3,7 @@
 use super::Painter;
 use super::Unit;
 use super::canvas::{Ink, Mask, Point};
-use crate::studio::identity::mixed;
+use crate::studio::colour::mixed;
 
 /// One eye's opening, in head units.
 struct Eye {
@@ -28,12 +28,12 @@ impl Eye {
         Self {
             sign,
             centre: (sign * eyes.spacing, eyes.height),
-            half_width: 0.152 * eyes.size,
-            upper: 0.073
+            half_width: 0.166 * eyes.size,
+            upper: 0.081
                 * eyes.size
                 * eyes.openness
                 * (1.0 + 0.68 * wide - 0.30 * tight - 0.20 * cheek - press).max(0.25),
-            lower: 0.046
+            lower: 0.050
                 * eyes.size
                 * (1.0 + 0.3 * wide - 0.62 * tight - 0.72 * cheek - 0.3 * on(Unit::NoseWrinkler9))
                     .max(-0.1),
@@ -69,7 +69,9 @@ pub(super) fn draw(painter: &mut Painter, gaze: Point) {
     for sign in [-1.0, 1.0] {
         let eye = Eye::of(painter, sign);
         let opening = painter.outline(&eye.opening());
-        let white = painter.lit([224.0, 219.0, 212.0], [0.0, -0.1, 0.95]);
+        // The shade of the lids takes on the colour of the skin.
+        let white = mixed([212.0, 204.0, 197.0], painter.person.skin.colour, 0.3);
+        let white = painter.lit(white, [0.0, -0.1, 0.95]);
         painter.canvas.paint(&opening, 1.0, |_, _| white);
         draw_iris(painter, &eye, gaze, &opening);
         draw_lids(painter, &eye);
@@ -82,7 +84,7 @@ fn draw_iris(painter: &mut Painter, eye: &Eye, gaze: Point, opening: &Mask) {
         .view
         .face(eye.centre.0 + gaze.0, eye.centre.1 - 0.012 + gaze.1);
     let iris = painter.person.eyes.iris;
-    let radius = painter.view.px(0.071 * size);
+    let radius = painter.view.px(0.080 * size);
     painter
         .canvas
         .disc(centre, radius, iris.map(|channel| channel * 0.55), opening);

@@ -9,7 +9,7 @@ pub(super) fn draw_sockets(painter: &mut Painter) {
     let eyes = &painter.person.eyes;
     let (x, y, age) = (eyes.spacing, eyes.height, painter.person.age);
     for sign in [-1.0, 1.0] {
-        painter.spot((sign * x, y - 0.03), (0.27, 0.17), 0.0, Ink::Shade, 0.34);
+        painter.spot((sign * x, y - 0.03), (0.28, 0.18), 0.0, Ink::Shade, 0.44);
         painter.spot((sign * 0.13, y - 0.02), (0.11, 0.16), 0.0, Ink::Shade, 0.2);
         painter.spot(
             (sign * (x - 0.02), y + 0.13),

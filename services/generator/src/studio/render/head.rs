@@ -3,7 +3,8 @@
 use super::canvas::{Ink, Mask, Point};
 use super::view::mirrored;
 use super::{Painter, Unit};
-use crate::studio::identity::{Beard, mixed};
+use crate::studio::colour::mixed;
+use crate::studio::identity::Beard;
 use crate::studio::rng::Rng;
 
 /// How far an open jaw lowers the chin, in head units.

@@ -2,7 +2,7 @@
 
 use super::canvas::{Ink, Mask, Point};
 use super::{Painter, Unit};
-use crate::studio::identity::mixed;
+use crate::studio::colour::mixed;
 
 /// Position of a corner of the mouth; `sign` is -1 at the left of the picture, 1 at the right.
 pub(super) fn corner(painter: &Painter, sign: f32) -> Point {
