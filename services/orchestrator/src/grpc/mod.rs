@@ -1,0 +1,7 @@
+//! gRPC transport: messages in, domain calls, messages out. Statuses are made in `guard/error.rs` and `run/error.rs`.
+
+mod guard;
+mod orchestrator;
+
+pub use guard::GuardGrpc;
+pub use orchestrator::OrchestratorGrpc;

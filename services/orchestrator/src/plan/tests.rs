@@ -1,0 +1,181 @@
+//! Properties of plans.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::recipe::{Allocation, Cap};
+
+fn policy(fraction: f64, allocation: Allocation) -> PlanPolicy {
+    PlanPolicy {
+        max_synthetic_fraction: fraction,
+        cap: Cap::Largest,
+        allocation,
+        tries_per_source: 2,
+        sources_per_slot: 3,
+        stop_after_rejections: 10,
+        in_flight: 4,
+        max_phash_distance: Some(4),
+    }
+}
+
+fn train(counts: &[u32]) -> Vec<Vec<String>> {
+    counts
+        .iter()
+        .enumerate()
+        .map(|(class, count)| {
+            (0..*count)
+                .map(|image| format!("{class}/{image}"))
+                .collect()
+        })
+        .collect()
+}
+
+fn classes(count: usize) -> Vec<String> {
+    (0..count).map(|class| format!("class{class}")).collect()
+}
+
+fn plan(
+    counts: &[u32],
+    validation: &Confusion,
+    policy: &PlanPolicy,
+    seed: u64,
+    limit: Option<u32>,
+) -> Plan {
+    let (classes, train) = (classes(counts.len()), train(counts));
+    make(&PlanInput {
+        classes: &classes,
+        train: &train,
+        validation,
+        policy,
+        seed,
+        limit,
+    })
+}
+
+#[test]
+fn ten_images_at_sixty_percent_allow_fifteen_more() {
+    let needs = needs(&[10, 100], &policy(0.6, Allocation::Balance));
+    assert_eq!(needs[0], ClassNeed { real: 10, cap: 25 });
+    assert_eq!(needs[1].need(), 0);
+}
+
+#[test]
+fn sources_come_from_the_classes_that_are_confused_with_the_target() {
+    let mut validation = Confusion::new(3);
+    (0..8).for_each(|_| validation.add(1, 0));
+    (0..2).for_each(|_| validation.add(1, 1));
+    (0..10).for_each(|_| validation.add(2, 2));
+    let plan = plan(
+        &[10, 100, 100],
+        &validation,
+        &policy(0.6, Allocation::Confusion),
+        1,
+        None,
+    );
+    let firsts: Vec<_> = plan
+        .slots
+        .iter()
+        .filter(|slot| slot.target == 0)
+        .map(|slot| slot.sources[0].as_str())
+        .collect();
+    let confused = firsts.iter().filter(|id| id.starts_with("1/")).count();
+    assert!(confused * 10 > firsts.len() * 8, "{firsts:?}");
+}
+
+#[test]
+fn test_mode_spreads_its_slots_and_starts_with_the_worst_class() {
+    let mut validation = Confusion::new(4);
+    [(0, 0), (1, 0), (2, 2), (3, 3), (3, 0)]
+        .into_iter()
+        .for_each(|(truth, predicted)| validation.add(truth, predicted));
+    let plan = plan(
+        &[100, 20, 20, 20],
+        &validation,
+        &policy(0.6, Allocation::Balance),
+        1,
+        Some(TEST_MODE_SLOTS),
+    );
+    let planned: Vec<_> = plan.classes.iter().map(|class| class.planned).collect();
+    assert_eq!(planned, [0, 7, 6, 7]);
+    assert_eq!(plan.slots.len(), 20);
+}
+
+#[test]
+fn a_single_class_with_images_has_nothing_to_edit_from() {
+    let plan = plan(
+        &[5, 0],
+        &Confusion::new(2),
+        &policy(0.6, Allocation::Balance),
+        1,
+        None,
+    );
+    assert!(plan.slots.is_empty());
+}
+
+#[test]
+fn the_table_has_a_line_for_each_class() {
+    let table = plan(
+        &[5, 9],
+        &Confusion::new(2),
+        &policy(0.6, Allocation::Balance),
+        1,
+        None,
+    )
+    .table();
+    assert_eq!(table.lines().count(), 3);
+    assert!(table.contains("class0") && table.contains('-'));
+}
+
+proptest! {
+    #[test]
+    fn plans_keep_their_promises(
+        counts in prop::collection::vec(0u32..60, 2..6),
+        mistakes in prop::collection::vec((0usize..6, 0usize..6), 0..40),
+        fraction in 0.0f64..0.95,
+        confusion in any::<bool>(),
+        seed in any::<u64>(),
+        limit in prop::option::of(0u32..30),
+    ) {
+        let mut validation = Confusion::new(counts.len());
+        for (truth, predicted) in mistakes {
+            validation.add(truth % counts.len(), predicted % counts.len());
+        }
+        let policy = policy(fraction, if confusion { Allocation::Confusion } else { Allocation::Balance });
+        let made = plan(&counts, &validation, &policy, seed, limit);
+        prop_assert_eq!(&made, &plan(&counts, &validation, &policy, seed, limit));
+        let largest = *counts.iter().max().unwrap();
+        for (class, row) in made.classes.iter().enumerate() {
+            prop_assert!(row.real + row.planned <= largest.max(row.real));
+            let share = f64::from(row.planned) / f64::from((row.real + row.planned).max(1));
+            prop_assert!(share <= fraction + 1e-6);
+            prop_assert_eq!(made.slots.iter().filter(|slot| slot.target == class).count(), row.planned as usize);
+            if row.real == largest {
+                prop_assert_eq!(row.planned, 0);
+            }
+        }
+        prop_assert!(limit.is_none_or(|limit| made.slots.len() <= limit as usize));
+        for slot in &made.slots {
+            prop_assert!(!slot.sources.is_empty() && slot.sources.len() <= 3);
+            let own = format!("{}/", slot.target);
+            prop_assert!(slot.sources.iter().all(|id| !id.starts_with(&own)));
+            let mut unique = slot.sources.clone();
+            unique.sort();
+            unique.dedup();
+            prop_assert_eq!(unique.len(), slot.sources.len());
+        }
+    }
+
+    #[test]
+    fn no_source_comes_again_before_every_other_had_its_turn(
+        counts in prop::collection::vec(1u32..12, 2..5),
+        seed in any::<u64>(),
+    ) {
+        let train = train(&counts);
+        let weights = weights(&counts, &Confusion::new(counts.len()), Allocation::Balance);
+        let total: u32 = counts[1..].iter().sum();
+        let mut round = Sources::new(&train, &weights[0], 0, seed).take(total as usize);
+        round.sort();
+        round.dedup();
+        prop_assert_eq!(round.len(), total as usize);
+    }
+}

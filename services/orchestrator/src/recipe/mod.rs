@@ -1,0 +1,198 @@
+//! Recipes: everything that describes one domain and one experiment, apart from where the services run.
+//!
+//! A recipe is TOML. Unknown keys are errors, and [`Recipe::parse`] checks every value before anything starts.
+
+mod error;
+mod library;
+mod prompts;
+mod training;
+mod validate;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use error::RecipeError;
+pub use library::Library;
+pub use prompts::Prompts;
+pub use training::{Architecture, Head, Model, Sampling, Settings, Training};
+pub(crate) use validate::name as check_name;
+
+/// One domain: classes, prompts, split, generator, gates, plan, training and report.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Letters, digits, `-`, `_` and `.`; at most 64.
+    pub name: String,
+    /// One line for people.
+    #[serde(default)]
+    pub description: String,
+    /// Every random choice of a run derives from it.
+    pub seed: u64,
+    /// Class names in label order.
+    pub classes: Vec<String>,
+    /// Texts of each class.
+    pub prompts: Prompts,
+    /// How real images are divided.
+    pub split: Split,
+    /// Who makes candidates.
+    pub generator: Generator,
+    /// The guard's cascade, cheapest gate first.
+    pub gates: Vec<Gate>,
+    /// How much is generated from what.
+    pub plan: PlanPolicy,
+    /// The models that are trained.
+    pub training: Training,
+    /// What the report shows.
+    #[serde(default)]
+    pub report: Report,
+}
+
+/// Division of the real images; shares are of a class.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Split {
+    /// Golden images of a class, at most.
+    pub golden_per_class: u32,
+    /// Golden share of a class, at most; 0 to 0.9.
+    pub golden_fraction: f64,
+    /// Share of what golden leaves; 0 to 0.5.
+    pub val_fraction: f64,
+    /// Share of what golden leaves; 0 to 0.5.
+    pub calibration_fraction: f64,
+    /// Apart from the run's seed, so that all runs on a data set are judged on the same golden set.
+    pub seed: u64,
+}
+
+/// The generator's backend and its settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Generator {
+    /// For example `studio` or `exemplar`.
+    pub backend: String,
+    /// Passed to the backend as they are.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// One gate of the cascade.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gate {
+    /// Name in results and in `rejected_by`.
+    pub name: String,
+    /// `ssim-gate`, `clip-gate`, `vit-classifier`, a key of the orchestrator's `addresses.gates`, or `http://host:port`.
+    pub address: String,
+    /// The gate's own defaults apply where a bound is absent.
+    #[serde(default)]
+    pub thresholds: Thresholds,
+    /// Bounds that differ for a class, by label.
+    #[serde(default)]
+    pub per_class: BTreeMap<String, Thresholds>,
+    /// Which loaded model judges; empty: the gate's default, and in a run the model that the run trained for it.
+    #[serde(default)]
+    pub model: String,
+}
+
+/// Accepted where `min <= score <= max`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Thresholds {
+    /// Smallest accepted score.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min: Option<f64>,
+    /// Largest accepted score.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+}
+
+impl Gate {
+    /// The bounds in force for a class, as the gate contract takes them.
+    pub fn thresholds_for(&self, label: &str) -> BTreeMap<&'static str, f64> {
+        let own = self.per_class.get(label).copied().unwrap_or_default();
+        [
+            ("min", own.min.or(self.thresholds.min)),
+            ("max", own.max.or(self.thresholds.max)),
+        ]
+        .into_iter()
+        .filter_map(|(name, bound)| bound.map(|value| (name, value)))
+        .collect()
+    }
+}
+
+/// How many candidates are planned, from which sources, and when generation ends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanPolicy {
+    /// Largest synthetic share of a class in train; 0 to 0.95.
+    pub max_synthetic_fraction: f64,
+    /// What a class is filled up to.
+    pub cap: Cap,
+    /// How sources are chosen.
+    pub allocation: Allocation,
+    /// Tries at one source before the slot goes to its next one; 1 to 100.
+    pub tries_per_source: u32,
+    /// Sources of a slot; 1 to 32.
+    pub sources_per_slot: u32,
+    /// Generation stops after this many candidates in a row of which none was admitted; 1 to 1,000,000.
+    pub stop_after_rejections: u32,
+    /// Candidates under way at once; 1 to 1,000.
+    pub in_flight: u32,
+    /// Hamming distance of pHashes within which two images of a class are duplicates, 0 to 64; absent: equal bytes only.
+    pub max_phash_distance: Option<u32>,
+}
+
+/// What a class is filled up to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cap {
+    /// The size of the largest class in train.
+    Largest,
+}
+
+/// How sources are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Allocation {
+    /// All other classes with equal weight.
+    Balance,
+    /// Classes that the baseline confuses with the target come more often.
+    Confusion,
+}
+
+/// What the report shows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// Candidates shown with source and verdicts; at most 1,000.
+    pub samples: u32,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self { samples: 48 }
+    }
+}
+
+impl Recipe {
+    /// Reads and checks a recipe.
+    ///
+    /// # Errors
+    /// Names the key, the value and the allowed range, or the line where the TOML breaks.
+    pub fn parse(text: &str) -> Result<Self, RecipeError> {
+        let recipe: Self =
+            toml::from_str(text).map_err(|error| RecipeError::Syntax(error.to_string()))?;
+        recipe.validate()?;
+        Ok(recipe)
+    }
+
+    /// Index of a class in label order.
+    pub fn class_index(&self, label: &str) -> Option<usize> {
+        self.classes.iter().position(|class| class == label)
+    }
+
+    /// Whether the cascade asks the service with this name.
+    pub fn uses(&self, service: &str) -> bool {
+        self.gates.iter().any(|gate| gate.address == service)
+    }
+}

@@ -1,0 +1,300 @@
+//! The rules a recipe obeys; every message names key, value and range.
+
+use std::{collections::HashSet, fmt::Display, ops::RangeInclusive};
+
+use super::{
+    Architecture, Gate, Model, Prompts, Recipe, RecipeError, Settings, Split, Thresholds,
+    prompts::LABEL,
+};
+
+type Checked = Result<(), RecipeError>;
+
+/// Ranges of the scores of SAGA's own gates; a third party's gate states its range when it is asked.
+const SCORES: &[(&str, f64, f64)] = &[
+    ("ssim-gate", -1.0, 1.0),
+    ("clip-gate", -1.0, 1.0),
+    ("vit-classifier", 0.0, 1.0),
+];
+
+impl Recipe {
+    pub(super) fn validate(&self) -> Checked {
+        name("name", &self.name)?;
+        classes(&self.classes)?;
+        self.prompts.validate(&self.classes)?;
+        self.split.validate()?;
+        require(
+            !self.generator.backend.is_empty(),
+            "generator.backend",
+            "is empty; name a backend, for example \"exemplar\"",
+        )?;
+        self.validate_gates()?;
+        self.validate_plan()?;
+        self.training.classifier.validate("training.classifier")?;
+        self.training.clip.validate("training.clip")?;
+        within("report.samples", self.report.samples, 0..=1_000)
+    }
+
+    fn validate_gates(&self) -> Checked {
+        let mut seen = HashSet::new();
+        for (index, gate) in self.gates.iter().enumerate() {
+            let key = format!("gates[{index}]");
+            name(&format!("{key}.name"), &gate.name)?;
+            require(
+                seen.insert(&gate.name),
+                &format!("{key}.name"),
+                &format!("{:?} is there twice", gate.name),
+            )?;
+            let reserved = ["generator", "error", "duplicate", "cap"].contains(&gate.name.as_str());
+            require(
+                !reserved,
+                &format!("{key}.name"),
+                &format!("{:?} is a word of the funnel; choose another", gate.name),
+            )?;
+            gate.validate(&key, &self.classes)?;
+        }
+        Ok(())
+    }
+
+    fn validate_plan(&self) -> Checked {
+        let plan = &self.plan;
+        within(
+            "plan.max_synthetic_fraction",
+            plan.max_synthetic_fraction,
+            0.0..=0.95,
+        )?;
+        within("plan.tries_per_source", plan.tries_per_source, 1..=100)?;
+        within("plan.sources_per_slot", plan.sources_per_slot, 1..=32)?;
+        within(
+            "plan.stop_after_rejections",
+            plan.stop_after_rejections,
+            1..=1_000_000,
+        )?;
+        within("plan.in_flight", plan.in_flight, 1..=1_000)?;
+        plan.max_phash_distance.map_or(Ok(()), |distance| {
+            within("plan.max_phash_distance", distance, 0..=64)
+        })
+    }
+}
+
+impl Prompts {
+    fn validate(&self, classes: &[String]) -> Checked {
+        require(
+            self.template.contains(LABEL),
+            "prompts.template",
+            &format!("{:?} has no {LABEL}", self.template),
+        )?;
+        for (label, texts) in &self.texts {
+            let key = format!("prompts.texts.{label}");
+            require(classes.contains(label), &key, "is no class of the recipe")?;
+            require(
+                !texts.is_empty() && texts.iter().all(|text| !text.trim().is_empty()),
+                &key,
+                "has an empty text",
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Split {
+    fn validate(&self) -> Checked {
+        within(
+            "split.golden_per_class",
+            self.golden_per_class,
+            1..=1_000_000,
+        )?;
+        within("split.golden_fraction", self.golden_fraction, 0.0..=0.9)?;
+        within("split.val_fraction", self.val_fraction, 0.0..=0.5)?;
+        within(
+            "split.calibration_fraction",
+            self.calibration_fraction,
+            0.0..=0.5,
+        )
+    }
+}
+
+impl Gate {
+    fn validate(&self, key: &str, classes: &[String]) -> Checked {
+        require(
+            !self.address.is_empty(),
+            &format!("{key}.address"),
+            "is empty; give a service's name or http://host:port",
+        )?;
+        self.thresholds
+            .validate(&format!("{key}.thresholds"), &self.address)?;
+        for (label, thresholds) in &self.per_class {
+            let key = format!("{key}.per_class.{label}");
+            require(classes.contains(label), &key, "is no class of the recipe")?;
+            thresholds.validate(&key, &self.address)?;
+            let merged = Thresholds {
+                min: thresholds.min.or(self.thresholds.min),
+                max: thresholds.max.or(self.thresholds.max),
+            };
+            merged.ordered(&key)?;
+        }
+        Ok(())
+    }
+}
+
+impl Thresholds {
+    fn validate(&self, key: &str, address: &str) -> Checked {
+        let known = SCORES.iter().find(|(service, ..)| *service == address);
+        let range = known.map_or(f64::MIN..=f64::MAX, |(_, lowest, highest)| {
+            *lowest..=*highest
+        });
+        for (bound, value) in [("min", self.min), ("max", self.max)] {
+            if let Some(value) = value {
+                within(&format!("{key}.{bound}"), value, range.clone())?;
+            }
+        }
+        self.ordered(key)
+    }
+
+    fn ordered(&self, key: &str) -> Checked {
+        match (self.min, self.max) {
+            (Some(min), Some(max)) if min > max => invalid(
+                key,
+                &format!("min {min} is above max {max}; nothing would pass"),
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Model {
+    fn validate(&self, key: &str) -> Checked {
+        self.architecture.validate(&format!("{key}.architecture"))?;
+        self.settings.validate(&format!("{key}.settings"))
+    }
+}
+
+impl Architecture {
+    fn validate(&self, key: &str) -> Checked {
+        within(&format!("{key}.image_size"), self.image_size, 16..=1_024)?;
+        within(
+            &format!("{key}.patch_size"),
+            self.patch_size,
+            2..=self.image_size,
+        )?;
+        let whole = self.image_size.is_multiple_of(self.patch_size);
+        require(
+            whole,
+            &format!("{key}.patch_size"),
+            &format!(
+                "{} does not divide image_size {}",
+                self.patch_size, self.image_size
+            ),
+        )?;
+        within(
+            &format!("{key}.num_attention_heads"),
+            self.num_attention_heads,
+            1..=64,
+        )?;
+        within(&format!("{key}.hidden_size"), self.hidden_size, 8..=4_096)?;
+        let whole = self.hidden_size.is_multiple_of(self.num_attention_heads);
+        require(
+            whole,
+            &format!("{key}.hidden_size"),
+            &format!(
+                "{} is no multiple of num_attention_heads {}",
+                self.hidden_size, self.num_attention_heads
+            ),
+        )?;
+        within(
+            &format!("{key}.num_hidden_layers"),
+            self.num_hidden_layers,
+            1..=64,
+        )?;
+        within(
+            &format!("{key}.intermediate_size"),
+            self.intermediate_size,
+            8..=16_384,
+        )?;
+        within(
+            &format!("{key}.head_hidden_size"),
+            self.head_hidden_size,
+            8..=16_384,
+        )?;
+        within(&format!("{key}.drop_path"), self.drop_path, 0.0..=0.9)
+    }
+}
+
+impl Settings {
+    fn validate(&self, key: &str) -> Checked {
+        within(&format!("{key}.steps"), self.steps, 1..=10_000_000)?;
+        within(&format!("{key}.batch_size"), self.batch_size, 1..=4_096)?;
+        within(
+            &format!("{key}.learning_rate"),
+            self.learning_rate,
+            1e-8..=10.0,
+        )?;
+        within(&format!("{key}.weight_decay"), self.weight_decay, 0.0..=1.0)?;
+        within(&format!("{key}.warmup"), self.warmup, 0.0..=1.0)?;
+        within(
+            &format!("{key}.label_smoothing"),
+            self.label_smoothing,
+            0.0..=0.9,
+        )?;
+        within(&format!("{key}.ema_decay"), self.ema_decay, 0.0..=0.99999)?;
+        within(&format!("{key}.mixup"), self.mixup, 0.0..=10.0)?;
+        within(
+            &format!("{key}.gradient_clip"),
+            self.gradient_clip,
+            0.0..=1e6,
+        )
+    }
+}
+
+fn classes(classes: &[String]) -> Checked {
+    within("classes (count)", classes.len(), 2..=1_000)?;
+    let mut seen = HashSet::new();
+    for class in classes {
+        name("classes", class)?;
+        require(
+            seen.insert(class),
+            "classes",
+            &format!("{class:?} is there twice"),
+        )?;
+    }
+    Ok(())
+}
+
+/// Letters, digits, `-`, `_` and `.`, 1 to 64, and not only dots: safe as a file name and in every service's limits.
+pub(crate) fn name(key: &str, value: &str) -> Checked {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let good =
+        (1..=64).contains(&value.len()) && value.chars().all(allowed) && !value.starts_with('.');
+    require(
+        good,
+        key,
+        &format!(
+            "{value:?} is no name: 1 to 64 letters, digits, '-', '_' and '.', not starting with '.'"
+        ),
+    )
+}
+
+fn within<T: PartialOrd + Display>(key: &str, value: T, range: RangeInclusive<T>) -> Checked {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let allowed = format!("{} to {}", range.start(), range.end());
+    Err(RecipeError::OutOfRange {
+        key: key.to_owned(),
+        value: value.to_string(),
+        allowed,
+    })
+}
+
+fn require(holds: bool, key: &str, why: &str) -> Checked {
+    if holds { Ok(()) } else { invalid(key, why) }
+}
+
+fn invalid(key: &str, why: &str) -> Checked {
+    Err(RecipeError::Invalid {
+        key: key.to_owned(),
+        why: why.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

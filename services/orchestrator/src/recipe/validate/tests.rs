@@ -1,0 +1,112 @@
+//! Recipes that are refused, and why.
+
+use super::*;
+
+const STUDIO: &str = include_str!("../../../recipes/studio.toml");
+
+/// The studio recipe with one piece of text replaced.
+fn broken(from: &str, to: &str) -> String {
+    assert!(STUDIO.contains(from), "{from}");
+    Recipe::parse(&STUDIO.replacen(from, to, 1))
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line() {
+    let error = broken("golden_fraction = 0.25", "golden_fration = 0.25");
+    assert!(
+        error.contains("golden_fration") && error.contains("line "),
+        "{error}"
+    );
+}
+
+#[test]
+fn values_out_of_range_name_key_value_and_range() {
+    let cases = [
+        (
+            "{ min = 0.22 }",
+            "{ min = 1.22 }",
+            "gates[1].thresholds.min is 1.22; allowed is -1 to 1",
+        ),
+        (
+            "max_synthetic_fraction = 0.60",
+            "max_synthetic_fraction = 1.0",
+            "plan.max_synthetic_fraction is 1; allowed is 0 to 0.95",
+        ),
+        (
+            "val_fraction = 0.12",
+            "val_fraction = nan",
+            "split.val_fraction is NaN; allowed is 0 to 0.5",
+        ),
+        (
+            "in_flight = 8",
+            "in_flight = 0",
+            "plan.in_flight is 0; allowed is 1 to 1000",
+        ),
+        (
+            "steps = 600",
+            "steps = 0",
+            "training.classifier.settings.steps is 0",
+        ),
+    ];
+    for (from, to, expected) in cases {
+        let error = broken(from, to);
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn values_that_contradict_each_other_are_refused() {
+    let cases = [
+        (
+            "min = 0.35, max = 0.95",
+            "min = 0.95, max = 0.35",
+            "min 0.95 is above max 0.35",
+        ),
+        (
+            "patch_size = 8",
+            "patch_size = 7",
+            "7 does not divide image_size 64",
+        ),
+        (
+            "num_attention_heads = 4",
+            "num_attention_heads = 3",
+            "no multiple of num_attention_heads 3",
+        ),
+        (
+            "\"happy\", \"sad\"",
+            "\"sad\", \"sad\"",
+            "\"sad\" is there twice",
+        ),
+        ("a {label} face", "a face", "has no {label}"),
+        (
+            "name = \"vit\"",
+            "name = \"clip\"",
+            "\"clip\" is there twice",
+        ),
+        ("name = \"vit\"", "name = \"error\"", "word of the funnel"),
+    ];
+    for (from, to, expected) in cases {
+        let error = broken(from, to);
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_class_override_wins_over_the_gates_bounds() {
+    let text = STUDIO.replacen(
+        "thresholds = { min = 0.65 }",
+        "thresholds = { min = 0.65 }\nper_class = { fear = { min = 0.5 } }",
+        1,
+    );
+    let recipe = Recipe::parse(&text).unwrap();
+    assert_eq!(
+        recipe.gates[2].thresholds_for("fear").get("min"),
+        Some(&0.5)
+    );
+    assert_eq!(
+        recipe.gates[2].thresholds_for("sad").get("min"),
+        Some(&0.65)
+    );
+}

@@ -1,0 +1,279 @@
+//! One attempt at a slot: generator, then guard, then settlement. One trace, from its root to the label store.
+
+use std::sync::Arc;
+
+use saga_proto::{
+    generator::v1::{Candidate, CandidateSpec, GenerateRequest, Outcome},
+    guard::v1 as guard,
+    labelstore::v1::{SettleCandidateRequest, Settlement, Slot},
+};
+use tonic::Code;
+use tracing::{Instrument as _, Span, field::Empty};
+
+use super::{RunContext, RunError, images::Images};
+
+/// What attempts share.
+#[derive(Debug)]
+pub(super) struct Attempts {
+    /// The run.
+    pub(super) context: Arc<RunContext>,
+    /// Sources and exemplars.
+    pub(super) images: Arc<Images>,
+    /// Ids of the real train images by class.
+    pub(super) train: Vec<Vec<String>>,
+    /// Real images of the target class that the backend asks for.
+    pub(super) exemplars: usize,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The label store settled it.
+    Settled {
+        /// Now part of the synthetic images.
+        admitted: bool,
+        /// What went wrong, where it ended in an error.
+        error: Option<String>,
+    },
+    /// The slot is no longer this orchestrator's: its lease ran out.
+    Lost(String),
+}
+
+/// What is known of a candidate before it is settled.
+#[derive(Debug, Default)]
+struct Made {
+    candidate: Candidate,
+    decision: guard::Decision,
+    rejected_by: String,
+    error: String,
+}
+
+impl Attempts {
+    /// Makes, judges and settles one candidate.
+    ///
+    /// # Errors
+    /// Only where the label store cannot settle; everything else is settled as an error of this attempt.
+    pub(super) async fn run(self: Arc<Self>, slot: Slot) -> Result<Ended, RunError> {
+        let run = Span::current();
+        let span = tracing::info_span!(
+            parent: None,
+            "candidate",
+            run_id = self.context.run_id,
+            slot_id = slot.slot_id,
+            attempt = slot.attempt,
+            target = slot.target_label,
+            candidate_id = Empty,
+            outcome = Empty,
+        );
+        span.follows_from(run);
+        async move {
+            let limit = self.context.config.run.lease().mul_f64(0.9);
+            let made = match tokio::time::timeout(limit, self.make(&slot)).await {
+                Ok(made) => made,
+                Err(_) => Made::error(
+                    Candidate::default(),
+                    format!("no verdict within {} s", limit.as_secs()),
+                ),
+            };
+            self.settle(slot, made).await
+        }
+        .instrument(span)
+        .await
+    }
+
+    async fn make(&self, slot: &Slot) -> Made {
+        let candidate = match self.generate(slot).await {
+            Ok(candidate) => candidate,
+            Err(error) => return Made::error(Candidate::default(), error.to_string()),
+        };
+        if candidate.outcome() != Outcome::Image || candidate.image.is_none() {
+            return Made {
+                candidate,
+                rejected_by: "generator".into(),
+                ..Made::default()
+            };
+        }
+        let source = match self.images.get(&slot.source_image_id).await {
+            Ok(source) => source,
+            Err(error) => return Made::error(candidate, error.to_string()),
+        };
+        let question = guard::Candidate {
+            candidate_id: candidate.candidate_id.clone(),
+            candidate: candidate.image.clone(),
+            source: Some(source),
+            target_label: slot.target_label.clone(),
+            recipe: String::new(),
+        };
+        match self.context.guard.check(&question).await {
+            Ok(decision) => Made {
+                candidate,
+                rejected_by: decision.rejected_by.clone(),
+                decision,
+                error: String::new(),
+            },
+            Err(error) => Made::error(candidate, error.to_string()),
+        }
+    }
+
+    /// The generator's answer; the candidate's id is final.
+    async fn generate(&self, slot: &Slot) -> Result<Candidate, RunError> {
+        let recipe = &self.context.recipe;
+        let index = u64::from(slot.ordinal) + u64::from(slot.attempt);
+        let spec = CandidateSpec {
+            candidate_id: hex(&self.hash(slot, b"request")),
+            backend: self.context.backend.clone(),
+            source: Some(self.images.get(&slot.source_image_id).await?),
+            source_label: slot.source_label.clone(),
+            target_label: slot.target_label.clone(),
+            prompt: recipe.prompts.generation(&slot.target_label, index),
+            seed: self.seed(slot),
+            exemplars: self.exemplars(slot).await?,
+            parameters: recipe.generator.parameters.clone().into_iter().collect(),
+        };
+        let request = GenerateRequest { spec: Some(spec) };
+        let generator = &self.context.services.generator;
+        let call = generator.call(request, |mut generator, request| async move {
+            generator.generate(request).await
+        });
+        let mut candidate = call
+            .instrument(tracing::info_span!("generate"))
+            .await?
+            .candidate
+            .unwrap_or_default();
+        let bytes = candidate
+            .image
+            .as_ref()
+            .map(|image| image.data.clone())
+            .unwrap_or_default();
+        candidate.candidate_id = hex(&self.hash(slot, &bytes));
+        Ok(candidate)
+    }
+
+    /// Real images of the target class, chosen by seed, slot and attempt.
+    async fn exemplars(&self, slot: &Slot) -> Result<Vec<saga_proto::r#type::v1::Image>, RunError> {
+        let class = self.context.recipe.class_index(&slot.target_label);
+        let ids = class
+            .and_then(|class| self.train.get(class))
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let mut images = Vec::new();
+        for id in choose(ids, self.exemplars, self.seed(slot)) {
+            images.push(self.images.get(id).await?);
+        }
+        Ok(images)
+    }
+
+    /// Ends the attempt in the label store: admission, or refund of the slot.
+    async fn settle(&self, slot: Slot, mut made: Made) -> Result<Ended, RunError> {
+        if made.candidate.candidate_id.is_empty() {
+            made.candidate.candidate_id = hex(&self.hash(&slot, b""));
+        }
+        let accepted = made.rejected_by.is_empty();
+        let span = Span::current();
+        span.record("candidate_id", &made.candidate.candidate_id)
+            .record(
+                "outcome",
+                if accepted {
+                    "accepted"
+                } else {
+                    &made.rejected_by
+                },
+            );
+        let request = SettleCandidateRequest {
+            run_id: self.context.run_id.clone(),
+            slot_id: slot.slot_id,
+            attempt: slot.attempt,
+            candidate_id: made.candidate.candidate_id.clone(),
+            candidate: Some(made.candidate),
+            verdicts: made.decision.verdicts,
+            accepted,
+            rejected_by: made.rejected_by,
+            error: made.error.clone(),
+        };
+        let runs = &self.context.services.runs;
+        let call = runs.call(request, |mut runs, request| async move {
+            runs.settle_candidate(request).await
+        });
+        match call.instrument(tracing::info_span!("settle")).await {
+            Ok(response) => {
+                let admitted = response.settlement() == Settlement::Admitted;
+                Ok(Ended::Settled {
+                    admitted,
+                    error: (!made.error.is_empty()).then_some(made.error),
+                })
+            }
+            Err(error) if error.status.code() == Code::FailedPrecondition => {
+                Ok(Ended::Lost(error.to_string()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// BLAKE3 of run, slot, attempt and bytes.
+    fn hash(&self, slot: &Slot, bytes: &[u8]) -> [u8; 32] {
+        let mut hash = blake3::Hasher::new();
+        for part in [self.context.run_id.as_bytes(), slot.slot_id.as_bytes()] {
+            hash.update(&(part.len() as u64).to_le_bytes()).update(part);
+        }
+        hash.update(&slot.attempt.to_le_bytes()).update(bytes);
+        *hash.finalize().as_bytes()
+    }
+
+    /// The attempt's own seed: of the run's seed, the slot's place in the plan and the attempt, so that the same plan under
+    /// another run id gives the same candidates.
+    fn seed(&self, slot: &Slot) -> u64 {
+        let mut hash = blake3::Hasher::new();
+        hash.update(&self.context.seed.to_le_bytes())
+            .update(slot.target_label.as_bytes());
+        hash.update(&slot.ordinal.to_le_bytes())
+            .update(&slot.attempt.to_le_bytes());
+        let mut seed = [0; 8];
+        seed.copy_from_slice(&hash.finalize().as_bytes()[..8]);
+        u64::from_le_bytes(seed)
+    }
+}
+
+impl Made {
+    fn error(candidate: Candidate, error: String) -> Self {
+        Self {
+            candidate,
+            rejected_by: "error".into(),
+            error,
+            ..Self::default()
+        }
+    }
+}
+
+fn hex(hash: &[u8; 32]) -> String {
+    blake3::Hash::from_bytes(*hash).to_hex().to_string()
+}
+
+/// `count` different ids, or all where there are fewer; deterministic by seed.
+fn choose(ids: &[String], count: usize, seed: u64) -> impl Iterator<Item = &String> {
+    use rand::SeedableRng as _;
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    rand::seq::index::sample(&mut random, ids.len(), count.min(ids.len()))
+        .into_iter()
+        .filter_map(|index| ids.get(index))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exemplars_are_different_ones_and_the_same_for_the_same_seed() {
+        let ids: Vec<String> = (0..50).map(|id| id.to_string()).collect();
+        let chosen: Vec<_> = choose(&ids, 4, 7).collect();
+        assert_eq!(chosen, choose(&ids, 4, 7).collect::<Vec<_>>());
+        assert_eq!(
+            chosen
+                .iter()
+                .collect::<std::collections::HashSet<_>>()
+                .len(),
+            4
+        );
+        assert_eq!(choose(&ids[..2], 4, 7).count(), 2);
+        assert_eq!(choose(&[], 4, 7).count(), 0);
+    }
+}

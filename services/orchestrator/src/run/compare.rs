@@ -1,0 +1,164 @@
+//! The last stage: both models on the sealed golden set, and the results.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use futures::TryStreamExt as _;
+use saga_proto::labelstore::v1::{GetRunRequest, ReadGoldenRequest};
+
+use super::{
+    RESULTS_STAGE, RunContext, RunError, dataset, generate, judge, models, planning::PlanRecord,
+    stage::Progress, training::Trained,
+};
+use crate::{
+    metrics::{Confusion, Paired, bootstrap_delta},
+    results::{Candidates, Dataset, Delta, Golden, GuardTruth, ModelResult, Results},
+};
+
+/// Bootstrap resamples.
+const RESAMPLES: u32 = 2_000;
+/// Images between two reports of progress.
+const REPORT_EVERY: usize = 64;
+
+/// The run's models.
+pub(super) struct Models<'a> {
+    pub(super) baseline: &'a Trained,
+    pub(super) clip: Option<&'a Trained>,
+    pub(super) augmented: &'a Trained,
+}
+
+/// Judges both models and writes down what the run found.
+pub(super) async fn compare(
+    context: &RunContext,
+    models: &Models<'_>,
+    plan: &PlanRecord,
+) -> Result<Results, RunError> {
+    let started = Instant::now();
+    models::load_classifier(context, models::BASELINE, models.baseline).await?;
+    models::load_classifier(context, models::AUGMENTED, models.augmented).await?;
+    let counts = dataset::counts(context).await?;
+    let pairs = judge_golden(
+        context,
+        counts.iter().map(|class| u64::from(class.golden)).sum(),
+    )
+    .await?;
+    let funnel = generate::funnel(context).await?;
+    let classes = &context.recipe.classes;
+    let [baseline, augmented] = [
+        |pair: &Paired| pair.baseline,
+        |pair: &Paired| pair.augmented,
+    ]
+    .map(|predicted| ModelResult::new(classes, confusion(&pairs, classes.len(), predicted)));
+    let interval = bootstrap_delta(&pairs, classes.len(), RESAMPLES, context.seed);
+    let judged = |class| pairs.iter().filter(|pair| pair.truth == class).count() as u64;
+    let mut seconds = recorded_seconds(context).await?;
+    seconds.insert(RESULTS_STAGE.to_owned(), started.elapsed().as_secs_f64());
+    Ok(Results {
+        run_id: context.run_id.clone(),
+        recipe: context.recipe.name.clone(),
+        seed: context.seed,
+        generator: context.backend.clone(),
+        test_mode: context.options.test_mode,
+        classes: classes.clone(),
+        dataset: Dataset::new(&counts),
+        golden: Golden {
+            counts: classes
+                .iter()
+                .cloned()
+                .enumerate()
+                .map(|(class, label)| (label, judged(class)))
+                .collect(),
+        },
+        delta: Delta::new(&baseline, &augmented, interval),
+        baseline,
+        augmented,
+        candidates: Candidates::new(&funnel),
+        guard: GuardTruth::new(&funnel.faults),
+        plan: plan.classes.clone(),
+        prompt_version: plan.prompt_version.clone(),
+        gates: context.recipe.gates.clone(),
+        model_revisions: revisions(models),
+        seconds,
+    })
+}
+
+/// Both models' answers for each golden image. The store records the read.
+async fn judge_golden(context: &RunContext, total: u64) -> Result<Vec<Paired>, RunError> {
+    let request = ReadGoldenRequest {
+        dataset_id: context.dataset_id.clone(),
+        reader: "orchestrator".into(),
+        purpose: "compare baseline and augmented".into(),
+        run_id: context.run_id.clone(),
+    };
+    let store = &context.services.golden;
+    let stream = store
+        .call(request, |mut store, request| async move {
+            store.read_golden(request).await
+        })
+        .await?;
+    let rows = stream
+        .map_ok(|response| response.row.unwrap_or_default())
+        .map_err(|status| store.error(status).into());
+    let judged = judge::each(rows, |row| async move {
+        let (baseline, augmented) = tokio::try_join!(
+            judge::predict(context, models::BASELINE, &row),
+            judge::predict(context, models::AUGMENTED, &row)
+        )?;
+        Ok(Paired {
+            truth: judge::truth(context, &row)?,
+            baseline,
+            augmented,
+        })
+    });
+    let (mut judged, mut pairs, mut progress) = (
+        std::pin::pin!(judged),
+        Vec::new(),
+        Progress::new(RESULTS_STAGE),
+    );
+    while let Some(pair) = judged.try_next().await? {
+        pairs.push(pair);
+        if pairs.len() % REPORT_EVERY == 0 {
+            context.events.emit(progress.at(pairs.len() as u64, total));
+        }
+    }
+    // Answers come in any order; the interval must not depend on it.
+    pairs.sort_unstable_by_key(|pair| (pair.truth, pair.baseline, pair.augmented));
+    Ok(pairs)
+}
+
+fn confusion(pairs: &[Paired], classes: usize, predicted: impl Fn(&Paired) -> usize) -> Confusion {
+    let mut confusion = Confusion::new(classes);
+    pairs
+        .iter()
+        .for_each(|pair| confusion.add(pair.truth, predicted(pair)));
+    confusion
+}
+
+fn revisions(models: &Models<'_>) -> BTreeMap<String, String> {
+    let of = [
+        (models::BASELINE, Some(models.baseline)),
+        (models::CLIP, models.clip),
+        (models::AUGMENTED, Some(models.augmented)),
+    ];
+    of.into_iter()
+        .filter_map(|(name, model)| Some((name.to_owned(), model?.revision.clone())))
+        .collect()
+}
+
+/// Durations of the stages on record.
+async fn recorded_seconds(context: &RunContext) -> Result<BTreeMap<String, f64>, RunError> {
+    let request = GetRunRequest {
+        run_id: context.run_id.clone(),
+    };
+    let run = context
+        .services
+        .runs
+        .call(request, |mut runs, request| async move {
+            runs.get_run(request).await
+        })
+        .await?;
+    let seconds = |stage: saga_proto::labelstore::v1::Stage| {
+        let duration = std::time::Duration::try_from(stage.duration?).ok()?;
+        Some((stage.name, duration.as_secs_f64()))
+    };
+    Ok(run.stages.into_iter().filter_map(seconds).collect())
+}

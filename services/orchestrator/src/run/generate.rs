@@ -1,0 +1,249 @@
+//! The generate stage: leases slots, keeps a bounded number of attempts in flight, and stops when the plan is finished, when
+//! nothing more is accepted, or when everything fails.
+
+use std::{sync::Arc, time::Duration};
+
+use saga_proto::{
+    labelstore::v1::{
+        GetFunnelRequest, GetFunnelResponse, LeaseSlotsRequest, ReleaseLeasesRequest, Slot,
+    },
+    orchestrator::v1::watch_run_response::Event,
+};
+use serde::{Deserialize, Serialize};
+use tokio::{task::JoinSet, time::MissedTickBehavior};
+use tracing::Instrument as _;
+
+use super::{
+    RunContext, RunError,
+    attempt::{Attempts, Ended},
+    dataset,
+    images::Images,
+    models,
+    stage::Progress,
+    training::Trained,
+};
+
+/// Time between two reports to the watchers.
+const REPORT: Duration = Duration::from_millis(500);
+/// Time between two looks at slots that only others hold.
+const POLL: Duration = Duration::from_millis(500);
+/// Attempts in a row that may end in errors beside those in flight.
+const ERRORS_IN_A_ROW: u32 = 8;
+
+/// How generation ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct GenerateRecord {
+    stopped: Stopped,
+    admitted: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Stopped {
+    /// Every slot is filled or out of tries.
+    PlanFinished,
+    /// Nothing was admitted for too long.
+    NothingAccepted,
+}
+
+/// Works off the plan.
+pub(super) async fn generate(
+    context: &Arc<RunContext>,
+    baseline: &Trained,
+    clip: Option<&Trained>,
+) -> Result<GenerateRecord, RunError> {
+    models::load_classifier(context, models::BASELINE, baseline).await?;
+    if let Some(clip) = clip {
+        models::load_clip(context, clip).await?;
+    }
+    context.guard.describe().await?;
+    let attempts = Attempts {
+        context: context.clone(),
+        images: Images::new(
+            context.services.datasets.clone(),
+            context.config.run.image_cache_bytes,
+        ),
+        train: dataset::train_ids(context).await?,
+        exemplars: models::backend(context).await?.exemplars as usize,
+    };
+    // A holder that starts again has nothing under way.
+    release(context).await?;
+    let mut flight = Flight::new(context, attempts);
+    let outcome = flight.work().await;
+    flight.tasks.shutdown().await;
+    release(context).await?;
+    let stopped = outcome?;
+    let funnel = report(context, &mut flight.progress).await?;
+    Ok(GenerateRecord {
+        stopped,
+        admitted: funnel.accepted,
+    })
+}
+
+/// Attempts in flight and how the latest ones ended.
+struct Flight {
+    context: Arc<RunContext>,
+    attempts: Arc<Attempts>,
+    tasks: JoinSet<Result<Ended, RunError>>,
+    progress: Progress,
+    without_admission: u32,
+    errors_in_a_row: u32,
+}
+
+impl Flight {
+    fn new(context: &Arc<RunContext>, attempts: Attempts) -> Self {
+        Self {
+            context: context.clone(),
+            attempts: Arc::new(attempts),
+            tasks: JoinSet::new(),
+            progress: Progress::new("generate"),
+            without_admission: 0,
+            errors_in_a_row: 0,
+        }
+    }
+
+    /// Leases and works until there is a reason to stop, then lets what is in flight settle.
+    async fn work(&mut self) -> Result<Stopped, RunError> {
+        let mut reports = tokio::time::interval(REPORT);
+        reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reason = None;
+        loop {
+            if reason.is_none() {
+                reason = self.reason_to_stop();
+            }
+            let open = if reason.is_none() {
+                self.lease().await?
+            } else {
+                0
+            };
+            if self.tasks.is_empty() {
+                match reason.take() {
+                    Some(reason) => return reason,
+                    None if open == 0 => return Ok(Stopped::PlanFinished),
+                    None => {}
+                }
+            }
+            tokio::select! {
+                Some(ended) = self.tasks.join_next() => self.count(ended.map_err(|error| RunError::Data(error.to_string()))??)?,
+                _ = reports.tick() => { report(&self.context, &mut self.progress).await?; }
+                () = self.context.cancel.cancelled(), if reason.is_none() => {}
+                () = tokio::time::sleep(POLL), if self.tasks.is_empty() => {}
+            }
+        }
+    }
+
+    fn reason_to_stop(&self) -> Option<Result<Stopped, RunError>> {
+        if self.context.cancel.is_cancelled() {
+            return Some(Err(RunError::Cancelled));
+        }
+        let drought = self.without_admission >= self.context.recipe.plan.stop_after_rejections;
+        drought.then_some(Ok(Stopped::NothingAccepted))
+    }
+
+    /// Takes slots for the free places and starts their attempts; answers how many slots are open.
+    async fn lease(&mut self) -> Result<u32, RunError> {
+        let in_flight = self.context.recipe.plan.in_flight;
+        let free = in_flight.saturating_sub(self.tasks.len() as u32);
+        if free == 0 || (!self.tasks.is_empty() && free < in_flight / 4) {
+            return Ok(1);
+        }
+        let request = LeaseSlotsRequest {
+            run_id: self.context.run_id.clone(),
+            holder: self.context.config.run.holder.clone(),
+            limit: free,
+            ttl: self.context.config.run.lease().try_into().ok(),
+        };
+        let runs = &self.context.services.runs;
+        let leased = runs
+            .call(request, |mut runs, request| async move {
+                runs.lease_slots(request).await
+            })
+            .await?;
+        leased.slots.into_iter().for_each(|slot| self.start(slot));
+        Ok(leased.open)
+    }
+
+    fn start(&mut self, slot: Slot) {
+        self.tasks
+            .spawn(self.attempts.clone().run(slot).in_current_span());
+    }
+
+    /// Learns from the end of an attempt.
+    fn count(&mut self, ended: Ended) -> Result<(), RunError> {
+        let error = match ended {
+            Ended::Settled { admitted: true, .. } => {
+                self.without_admission = 0;
+                None
+            }
+            Ended::Settled { error, .. } => {
+                self.without_admission += 1;
+                error
+            }
+            Ended::Lost(why) => Some(why),
+        };
+        let Some(last) = error else {
+            self.errors_in_a_row = 0;
+            return Ok(());
+        };
+        tracing::warn!(run_id = self.context.run_id, error = last, "attempt failed");
+        self.errors_in_a_row += 1;
+        if self.errors_in_a_row > ERRORS_IN_A_ROW + self.context.recipe.plan.in_flight {
+            return Err(RunError::Failing {
+                count: self.errors_in_a_row,
+                last,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Gives back what this holder has leased.
+async fn release(context: &RunContext) -> Result<(), RunError> {
+    let request = ReleaseLeasesRequest {
+        run_id: context.run_id.clone(),
+        holder: context.config.run.holder.clone(),
+    };
+    context
+        .services
+        .runs
+        .call(request, |mut runs, request| async move {
+            runs.release_leases(request).await
+        })
+        .await?;
+    Ok(())
+}
+
+/// Tells the watchers funnel and progress.
+async fn report(
+    context: &RunContext,
+    progress: &mut Progress,
+) -> Result<GetFunnelResponse, RunError> {
+    let funnel = funnel(context).await?;
+    let settled = funnel
+        .targets
+        .iter()
+        .map(|target| u64::from(target.accepted + target.exhausted))
+        .sum();
+    let planned = funnel
+        .targets
+        .iter()
+        .map(|target| u64::from(target.planned))
+        .sum();
+    context.events.emit(progress.at(settled, planned));
+    context.events.emit(Event::Funnel(funnel.clone()));
+    Ok(funnel)
+}
+
+/// Counts of slots and candidates.
+pub(super) async fn funnel(context: &RunContext) -> Result<GetFunnelResponse, RunError> {
+    let request = GetFunnelRequest {
+        run_id: context.run_id.clone(),
+    };
+    Ok(context
+        .services
+        .runs
+        .call(request, |mut runs, request| async move {
+            runs.get_funnel(request).await
+        })
+        .await?)
+}

@@ -1,0 +1,129 @@
+//! One run of the loop, stage by stage. Each finished stage is recorded in the label store with what it found and is skipped
+//! when the run is started again; between its records a stage can be repeated without harm.
+
+mod active;
+mod attempt;
+mod compare;
+mod dataset;
+mod error;
+mod generate;
+mod images;
+mod judge;
+mod models;
+mod planning;
+mod stage;
+mod training;
+
+use std::sync::Arc;
+
+use saga_proto::{
+    labelstore::v1::Stage,
+    orchestrator::v1::{RunFailed, RunFinished, watch_run_response::Event},
+};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+pub use active::Runs;
+pub use error::RunError;
+
+use crate::{
+    config::Config, events::EventLog, guard::Guard, recipe::Recipe, remote::Services,
+    results::Results, run::stage::Stages,
+};
+
+/// Name under which results are recorded.
+pub const RESULTS_STAGE: &str = "compare";
+
+/// Settings of a run beside its recipe, recorded before its first stage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Options {
+    /// Folder of the data set on the label store's machine.
+    pub dataset_path: String,
+    /// Plans a trial only.
+    pub test_mode: bool,
+    /// Prefix of the models' directories; may be empty.
+    pub models_prefix: String,
+}
+
+/// Everything a stage needs.
+#[derive(Debug)]
+pub struct RunContext {
+    /// The run's name.
+    pub run_id: String,
+    /// The data set's name in the label store.
+    pub dataset_id: String,
+    /// The recipe as given.
+    pub recipe: Arc<Recipe>,
+    /// The run's seed.
+    pub seed: u64,
+    /// The generator's backend.
+    pub backend: String,
+    /// Settings beside the recipe.
+    pub options: Options,
+    /// The other services.
+    pub services: Services,
+    /// The cascade, with the run's own models.
+    pub guard: Guard,
+    /// This orchestrator's configuration.
+    pub config: Config,
+    /// Who watches.
+    pub events: Arc<EventLog>,
+    /// Asks for the end.
+    pub cancel: CancellationToken,
+}
+
+/// Runs all stages that are not done, and tells the watchers how it ended.
+pub async fn execute(context: Arc<RunContext>, done: Vec<Stage>) {
+    let stages = Stages::new(&context, done);
+    match all_stages(&context, &stages).await {
+        Ok(results) => {
+            tracing::info!(run_id = context.run_id, "run finished");
+            let results_json = serde_json::to_string(&results).unwrap_or_default();
+            context
+                .events
+                .emit(Event::Finished(RunFinished { results_json }));
+        }
+        Err(error) => {
+            let stage = stages.current();
+            tracing::warn!(run_id = context.run_id, stage, %error, "run stopped");
+            context.events.emit(Event::Failed(RunFailed {
+                stage,
+                message: error.to_string(),
+            }));
+        }
+    }
+}
+
+async fn all_stages(context: &Arc<RunContext>, stages: &Stages<'_>) -> Result<Results, RunError> {
+    if !stages.is_done("generate") {
+        models::backend(context).await?;
+    }
+    stages.run("import", dataset::import(context)).await?;
+    stages.run("split", dataset::split(context)).await?;
+    let baseline = stages.run("baseline", training::baseline(context)).await?;
+    let clip = match context.recipe.uses("clip-gate") {
+        true => Some(stages.run("clip", training::clip(context)).await?),
+        false => None,
+    };
+    let plan = stages
+        .run("plan", planning::plan(context, &baseline))
+        .await?;
+    planning::announce(context, &plan);
+    stages
+        .run(
+            "generate",
+            generate::generate(context, &baseline, clip.as_ref()),
+        )
+        .await?;
+    let augmented = stages
+        .run("augmented", training::augmented(context))
+        .await?;
+    let models = compare::Models {
+        baseline: &baseline,
+        clip: clip.as_ref(),
+        augmented: &augmented,
+    };
+    stages
+        .run(RESULTS_STAGE, compare::compare(context, &models, &plan))
+        .await
+}

@@ -1,0 +1,77 @@
+//! Puts the run's models into service, and asks the generator for the run's backend.
+
+use saga_proto::{
+    generator::v1::{Backend, ListBackendsRequest},
+    model::v1::LoadModelRequest,
+};
+
+use super::{RunContext, RunError, training::Trained};
+
+/// The model that gates.
+pub(super) const BASELINE: &str = "baseline";
+/// The model that is judged against it; never gates.
+pub(super) const AUGMENTED: &str = "augmented";
+/// The semantic gate's model.
+pub(super) const CLIP: &str = "clip";
+
+/// The run's backend as the generator describes it.
+pub(super) async fn backend(context: &RunContext) -> Result<Backend, RunError> {
+    let generator = &context.services.generator;
+    let call = generator.call(
+        ListBackendsRequest {},
+        |mut generator, request| async move { generator.list_backends(request).await },
+    );
+    let backends = call.await?.backends;
+    let names: Vec<&str> = backends
+        .iter()
+        .map(|backend| backend.name.as_str())
+        .collect();
+    let why = format!(
+        "the generator has no backend {:?}; it has {}",
+        context.backend,
+        names.join(", ")
+    );
+    backends
+        .into_iter()
+        .find(|backend| backend.name == context.backend)
+        .ok_or(RunError::Invalid {
+            field: "generator",
+            why,
+        })
+}
+
+/// Loads a model into the classifier; the same again is a no-op.
+pub(super) async fn load_classifier(
+    context: &RunContext,
+    name: &str,
+    model: &Trained,
+) -> Result<(), RunError> {
+    let request = request(name, model, name == BASELINE);
+    let models = &context.services.classifier_models;
+    models
+        .call(request, |mut models, request| async move {
+            models.load_model(request).await
+        })
+        .await?;
+    Ok(())
+}
+
+/// Loads the CLIP model into its gate; the same again is a no-op.
+pub(super) async fn load_clip(context: &RunContext, model: &Trained) -> Result<(), RunError> {
+    let models = &context.services.clip_models;
+    models
+        .call(
+            request(CLIP, model, true),
+            |mut models, request| async move { models.load_model(request).await },
+        )
+        .await?;
+    Ok(())
+}
+
+fn request(name: &str, model: &Trained, make_default: bool) -> LoadModelRequest {
+    LoadModelRequest {
+        name: name.to_owned(),
+        directory: model.directory.clone(),
+        make_default,
+    }
+}

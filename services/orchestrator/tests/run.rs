@@ -1,0 +1,218 @@
+//! Whole runs against services that are made for the test.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use orchestrator::results::Results;
+use saga_proto::{
+    generator::v1::{Candidate, Outcome},
+    orchestrator::v1::{
+        GetResultsRequest, StartRunRequest, start_run_request, watch_run_response::Event,
+    },
+};
+use support::{RECIPE, World, finished_stages, results, start_request, watch};
+use tonic::Status;
+
+#[tokio::test]
+async fn a_run_fills_the_classes_retrains_and_compares() {
+    let world = World::new().await;
+    let mut client = world.orchestrator().await;
+    assert!(
+        !client
+            .start_run(start_request())
+            .await
+            .unwrap()
+            .into_inner()
+            .resumed
+    );
+    let events = watch(&mut client).await;
+    let found = results(&events);
+    // 12, 6 and 3 real images; at most 60 % synthetic: 6 and 4.
+    assert_eq!(
+        (found.candidates.planned, found.candidates.accepted),
+        (10, 10)
+    );
+    assert_eq!(
+        (
+            found.baseline.balanced_accuracy,
+            found.augmented.balanced_accuracy
+        ),
+        (Some(2.0 / 3.0), Some(1.0))
+    );
+    assert_eq!(found.delta.per_class_recall["c"], Some(1.0));
+    assert_eq!(found.guard.unwrap().good_accepted, 10);
+    assert_eq!(found.model_revisions["augmented"], "rev-r/augmented");
+    let stages: Vec<_> = finished_stages(&events)
+        .into_iter()
+        .map(|(stage, _)| stage)
+        .collect();
+    assert_eq!(
+        stages,
+        [
+            "import",
+            "split",
+            "baseline",
+            "clip",
+            "plan",
+            "generate",
+            "augmented",
+            "compare"
+        ]
+    );
+    let jobs = world.trainer.jobs.lock().unwrap().clone();
+    assert_eq!(jobs[0].settings, jobs[2].settings);
+    assert_eq!(
+        (
+            jobs[0].synthetic_run_id.as_str(),
+            jobs[2].synthetic_run_id.as_str()
+        ),
+        ("", "r")
+    );
+    let read = world.store.lock().golden_reads[0].clone();
+    assert_eq!(
+        (read.reader.as_str(), read.run_id.as_str()),
+        ("orchestrator", "r")
+    );
+    let stored = client
+        .get_results(GetResultsRequest { run_id: "r".into() })
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        serde_json::from_str::<Results>(&stored.results_json).unwrap(),
+        results(&events)
+    );
+}
+
+#[tokio::test]
+async fn exemplars_and_sources_come_from_the_right_classes() {
+    let world = World::new().await;
+    let mut client = world.orchestrator().await;
+    client.start_run(start_request()).await.unwrap();
+    watch(&mut client).await;
+    for spec in world.generator.asked.lock().unwrap().iter() {
+        let label = |image: &saga_proto::r#type::v1::Image| {
+            String::from_utf8(image.data.to_vec()).unwrap()[..1].to_owned()
+        };
+        assert_eq!(spec.exemplars.len(), 2);
+        assert!(
+            spec.exemplars
+                .iter()
+                .all(|image| label(image) == spec.target_label)
+        );
+        assert_ne!(label(spec.source.as_ref().unwrap()), spec.target_label);
+        assert_eq!(label(spec.source.as_ref().unwrap()), spec.source_label);
+    }
+}
+
+#[tokio::test]
+async fn generation_stops_when_nothing_is_accepted_for_too_long() {
+    let world = World::new().await;
+    *world.generator.rule.lock().unwrap() =
+        |spec| Ok(support::generator::image(spec, "reject-ssim"));
+    let mut client = world.orchestrator().await;
+    let text = RECIPE.replace("stop_after_rejections = 50", "stop_after_rejections = 7");
+    let recipe = Some(start_run_request::Recipe::RecipeToml(text));
+    client
+        .start_run(StartRunRequest {
+            recipe,
+            ..start_request()
+        })
+        .await
+        .unwrap();
+    let found = results(&watch(&mut client).await);
+    let rejected = found.candidates.rejected_by["ssim"];
+    assert!((7..=9).contains(&rejected), "{rejected}");
+    assert_eq!(
+        (found.candidates.accepted, found.guard.unwrap().bad_accepted),
+        (0, 0)
+    );
+    assert!(found.candidates.open > 0);
+}
+
+#[tokio::test]
+async fn refusals_and_errors_are_settled_and_other_attempts_go_on() {
+    let world = World::new().await;
+    *world.generator.rule.lock().unwrap() = |spec| match spec.seed % 4 {
+        0 => Ok(Candidate {
+            outcome: Outcome::SafetyBlock.into(),
+            image: None,
+            ..support::generator::image(spec, "good")
+        }),
+        1 => Err(Status::internal("broken pipe")),
+        2 => Ok(support::generator::image(spec, "error-clip")),
+        _ => Ok(support::generator::image(spec, "good")),
+    };
+    let mut client = world.orchestrator().await;
+    client.start_run(start_request()).await.unwrap();
+    let found = results(&watch(&mut client).await);
+    assert_eq!(found.candidates.open, 0);
+    assert_eq!(found.candidates.accepted + found.candidates.exhausted, 10);
+    assert!(found.candidates.rejected_by["generator"] > 0);
+    assert_eq!(
+        found.candidates.rejected_by["error"],
+        found.candidates.errors
+    );
+    assert!(
+        found
+            .candidates
+            .errors_by_message
+            .keys()
+            .any(|message| message.contains("broken pipe"))
+    );
+    assert!(
+        found
+            .candidates
+            .errors_by_message
+            .keys()
+            .any(|message| message.contains("gate \"clip\""))
+    );
+}
+
+#[tokio::test]
+async fn a_generator_that_always_fails_stops_the_run_before_it_burns_the_plan() {
+    let world = World::new().await;
+    *world.generator.rule.lock().unwrap() = |_| Err(Status::unavailable("no key has quota left"));
+    let mut client = world.orchestrator().await;
+    client.start_run(start_request()).await.unwrap();
+    let events = watch(&mut client).await;
+    let Some(Event::Failed(failed)) = events.last() else {
+        panic!("{events:?}")
+    };
+    assert_eq!(failed.stage, "generate");
+    assert!(
+        failed.message.contains("no key has quota left")
+            && failed.message.contains("generator at http://"),
+        "{}",
+        failed.message
+    );
+    assert!(world.store.lock().settled.len() < 16);
+    assert!(
+        world
+            .store
+            .lock()
+            .slots
+            .values()
+            .all(|slot| slot.holder.is_none())
+    );
+}
+
+#[tokio::test]
+async fn a_gate_nobody_listens_for_stops_the_run_with_its_name_and_address() {
+    let mut world = World::new().await;
+    world.config.addresses.ssim_gate = support::nobody().await;
+    let mut client = world.orchestrator().await;
+    client.start_run(start_request()).await.unwrap();
+    let events = watch(&mut client).await;
+    let Some(Event::Failed(failed)) = events.last() else {
+        panic!("{events:?}")
+    };
+    assert!(
+        failed.message.contains("\"ssim\"")
+            && failed.message.contains(&world.config.addresses.ssim_gate),
+        "{}",
+        failed.message
+    );
+    assert!(world.store.lock().settled.is_empty());
+}

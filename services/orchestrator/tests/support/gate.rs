@@ -1,0 +1,110 @@
+//! A gate whose verdict is written in the candidate: "reject-NAME" is rejected, "error-NAME" is an error.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU32, Ordering},
+};
+
+use saga_proto::gate::v1::{
+    DescribeRequest, DescribeResponse, EvaluateRequest, EvaluateResponse, EvaluateStreamRequest,
+    EvaluateStreamResponse, Item, ThresholdSpec, Verdict, gate_service_server::GateService,
+};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Answers;
+
+#[derive(Debug, Clone)]
+pub struct FakeGate {
+    pub name: &'static str,
+    /// Every item it was asked about.
+    pub asked: Arc<Mutex<Vec<Item>>>,
+    /// Calls that it answers with UNAVAILABLE before it works.
+    pub failures: Arc<AtomicU32>,
+    /// What it reports where it accepts.
+    pub score: f64,
+}
+
+impl FakeGate {
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            asked: Arc::default(),
+            failures: Arc::default(),
+            score: 0.9,
+        }
+    }
+
+    /// Candidate ids it was asked about.
+    pub fn ids(&self) -> Vec<String> {
+        self.asked
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|item| item.candidate_id.clone())
+            .collect()
+    }
+}
+
+#[tonic::async_trait]
+impl GateService for FakeGate {
+    async fn describe(
+        &self,
+        _: Request<DescribeRequest>,
+    ) -> Result<Response<DescribeResponse>, Status> {
+        let bound = |name: &str| ThresholdSpec {
+            name: name.into(),
+            default_value: 0.5,
+            lowest: 0.0,
+            highest: 1.0,
+        };
+        Ok(Response::new(DescribeResponse {
+            name: self.name.into(),
+            needs_source: self.name == "ssim",
+            needs_prompt: self.name == "clip",
+            thresholds: vec![bound("min"), bound("max")],
+            ..DescribeResponse::default()
+        }))
+    }
+
+    async fn evaluate(
+        &self,
+        request: Request<EvaluateRequest>,
+    ) -> Result<Response<EvaluateResponse>, Status> {
+        if self
+            .failures
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                left.checked_sub(1)
+            })
+            .is_ok()
+        {
+            return Err(Status::unavailable("warming up"));
+        }
+        let item = request.into_inner().item.unwrap();
+        let text = String::from_utf8(item.candidate.clone().unwrap().data.to_vec()).unwrap();
+        if text.contains(&format!("error-{}", self.name)) {
+            return Err(Status::invalid_argument("item.candidate: does not decode"));
+        }
+        let accepted = !text.contains(&format!("reject-{}", self.name));
+        let score = if accepted { self.score } else { 0.0 };
+        let verdict = Verdict {
+            candidate_id: item.candidate_id.clone(),
+            gate: self.name.into(),
+            accepted,
+            score,
+            ..Verdict::default()
+        };
+        self.asked.lock().unwrap().push(item);
+        Ok(Response::new(EvaluateResponse {
+            verdict: Some(verdict),
+        }))
+    }
+
+    type EvaluateStreamStream = Answers<EvaluateStreamResponse>;
+
+    async fn evaluate_stream(
+        &self,
+        _: Request<Streaming<EvaluateStreamRequest>>,
+    ) -> Result<Response<Self::EvaluateStreamStream>, Status> {
+        Err(Status::unimplemented("not in tests"))
+    }
+}

@@ -1,0 +1,100 @@
+//! A generator whose images are texts that tell gates what to answer.
+
+use std::sync::{Arc, Mutex};
+
+use saga_proto::{
+    generator::v1::{
+        Backend, Candidate, CandidateSpec, Fault, GenerateRequest, GenerateResponse,
+        GenerateStreamRequest, GenerateStreamResponse, ListBackendsRequest, ListBackendsResponse,
+        Outcome, Truth, generator_service_server::GeneratorService,
+    },
+    r#type::v1::Image,
+};
+use tokio::sync::Semaphore;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Answers;
+
+/// What the generator answers.
+pub type Rule = fn(&CandidateSpec) -> Result<Candidate, Status>;
+
+#[derive(Debug, Clone)]
+pub struct FakeGenerator {
+    /// Every request.
+    pub asked: Arc<Mutex<Vec<CandidateSpec>>>,
+    pub rule: Arc<Mutex<Rule>>,
+    /// Candidates it may still make before it hangs.
+    pub allowance: Arc<Semaphore>,
+}
+
+impl Default for FakeGenerator {
+    fn default() -> Self {
+        let allowance = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS / 2));
+        Self {
+            asked: Arc::default(),
+            rule: Arc::new(Mutex::new(|spec| Ok(image(spec, "good")))),
+            allowance,
+        }
+    }
+}
+
+/// A candidate of this text, different for each seed.
+pub fn image(spec: &CandidateSpec, text: &str) -> Candidate {
+    let fault = if text == "good" {
+        Fault::None
+    } else {
+        Fault::Blurred
+    };
+    Candidate {
+        candidate_id: spec.candidate_id.clone(),
+        outcome: Outcome::Image.into(),
+        image: Some(Image {
+            data: format!("{} {text} {}", spec.target_label, spec.seed).into(),
+            ..Image::default()
+        }),
+        truth: Some(Truth {
+            fault: fault.into(),
+        }),
+        ..Candidate::default()
+    }
+}
+
+#[tonic::async_trait]
+impl GeneratorService for FakeGenerator {
+    async fn list_backends(
+        &self,
+        _: Request<ListBackendsRequest>,
+    ) -> Result<Response<ListBackendsResponse>, Status> {
+        let fake = Backend {
+            name: "fake".into(),
+            exemplars: 2,
+            ..Backend::default()
+        };
+        Ok(Response::new(ListBackendsResponse {
+            backends: vec![fake],
+        }))
+    }
+
+    async fn generate(
+        &self,
+        request: Request<GenerateRequest>,
+    ) -> Result<Response<GenerateResponse>, Status> {
+        self.allowance.acquire().await.unwrap().forget();
+        let spec = request.into_inner().spec.unwrap();
+        let rule = *self.rule.lock().unwrap();
+        let answer = rule(&spec);
+        self.asked.lock().unwrap().push(spec);
+        Ok(Response::new(GenerateResponse {
+            candidate: Some(answer?),
+        }))
+    }
+
+    type GenerateStreamStream = Answers<GenerateStreamResponse>;
+
+    async fn generate_stream(
+        &self,
+        _: Request<Streaming<GenerateStreamRequest>>,
+    ) -> Result<Response<Self::GenerateStreamStream>, Status> {
+        Err(Status::unimplemented("not in tests"))
+    }
+}

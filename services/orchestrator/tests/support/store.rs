@@ -1,0 +1,409 @@
+//! A label store in memory: one data set of three letters, slots with leases, idempotent settlement.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use saga_proto::{generator::v1::Fault, labelstore::v1::*, r#type::v1::Image};
+use tonic::{Request, Response, Status};
+
+use super::Answers;
+
+/// Images of each class by split.
+const COUNTS: [(&str, u32, u32, u32); 3] = [("a", 12, 4, 4), ("b", 6, 4, 4), ("c", 3, 4, 4)];
+
+#[derive(Debug, Clone, Default)]
+pub struct FakeStore(pub Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+pub struct State {
+    pub run: Option<Run>,
+    pub stages: Vec<Stage>,
+    pub slots: BTreeMap<String, FakeSlot>,
+    /// Settlements by candidate id, first answers.
+    pub settled: BTreeMap<String, (SettleCandidateRequest, Settlement)>,
+    pub golden_reads: Vec<ReadGoldenRequest>,
+}
+
+#[derive(Debug)]
+pub struct FakeSlot {
+    pub plan: SlotPlan,
+    pub attempt: u32,
+    pub holder: Option<String>,
+    pub ended: Option<Settlement>,
+}
+
+impl FakeStore {
+    pub fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// Candidates that are part of the synthetic images.
+    pub fn admitted(&self) -> usize {
+        self.lock()
+            .settled
+            .values()
+            .filter(|(_, settlement)| *settlement == Settlement::Admitted)
+            .count()
+    }
+}
+
+fn row(split: &str, label: &str, index: u32, data: bool) -> Row {
+    let image = data.then(|| Image {
+        data: format!("{label} {split} {index}").into(),
+        ..Image::default()
+    });
+    Row {
+        image_id: format!("{split}-{label}-{index}"),
+        label: label.into(),
+        image,
+        ..Row::default()
+    }
+}
+
+fn rows(split: &'static str, count: fn(&(&str, u32, u32, u32)) -> u32, data: bool) -> Vec<Row> {
+    COUNTS
+        .iter()
+        .flat_map(|class| (0..count(class)).map(move |index| row(split, class.0, index, data)))
+        .collect()
+}
+
+fn stream<T: Send + 'static>(items: Vec<T>) -> Response<Answers<T>> {
+    Response::new(Box::pin(futures::stream::iter(items.into_iter().map(Ok))))
+}
+
+#[tonic::async_trait]
+impl dataset_service_server::DatasetService for FakeStore {
+    type ImportDatasetStream = Answers<ImportDatasetResponse>;
+
+    async fn import_dataset(
+        &self,
+        _: Request<ImportDatasetRequest>,
+    ) -> Result<Response<Self::ImportDatasetStream>, Status> {
+        let report = ImportReport {
+            layout: "imagefolder".into(),
+            imported: 45,
+            ..ImportReport::default()
+        };
+        Ok(stream(vec![ImportDatasetResponse {
+            event: Some(import_dataset_response::Event::Report(report)),
+        }]))
+    }
+
+    async fn split_dataset(
+        &self,
+        _: Request<SplitDatasetRequest>,
+    ) -> Result<Response<SplitDatasetResponse>, Status> {
+        Ok(Response::new(SplitDatasetResponse { classes: counts() }))
+    }
+
+    async fn get_dataset(
+        &self,
+        _: Request<GetDatasetRequest>,
+    ) -> Result<Response<GetDatasetResponse>, Status> {
+        Ok(Response::new(GetDatasetResponse {
+            classes: counts(),
+            ..GetDatasetResponse::default()
+        }))
+    }
+
+    type ReadSplitStream = Answers<ReadSplitResponse>;
+
+    async fn read_split(
+        &self,
+        request: Request<ReadSplitRequest>,
+    ) -> Result<Response<Self::ReadSplitStream>, Status> {
+        let request = request.into_inner();
+        let rows = match request.split() {
+            Split::Train => rows("train", |class| class.1, !request.omit_data),
+            Split::Val => rows("val", |class| class.2, !request.omit_data),
+            _ => return Err(Status::permission_denied("sealed")),
+        };
+        Ok(stream(
+            rows.into_iter()
+                .map(|row| ReadSplitResponse { row: Some(row) })
+                .collect(),
+        ))
+    }
+
+    async fn get_image(
+        &self,
+        request: Request<GetImageRequest>,
+    ) -> Result<Response<GetImageResponse>, Status> {
+        let id = request.into_inner().image_id;
+        let row = rows("train", |class| class.1, true)
+            .into_iter()
+            .find(|row| row.image_id == id);
+        Ok(Response::new(GetImageResponse {
+            row: Some(row.ok_or_else(|| Status::not_found(id))?),
+        }))
+    }
+
+    type ExportRunStream = Answers<ExportRunResponse>;
+
+    async fn export_run(
+        &self,
+        _: Request<ExportRunRequest>,
+    ) -> Result<Response<Self::ExportRunStream>, Status> {
+        Err(Status::unimplemented("not in tests"))
+    }
+}
+
+fn counts() -> Vec<ClassCounts> {
+    let class = |(label, train, val, golden): (&str, u32, u32, u32)| ClassCounts {
+        label: label.into(),
+        total: train + val + golden,
+        train,
+        val,
+        calibration: 0,
+        golden,
+    };
+    COUNTS.into_iter().map(class).collect()
+}
+
+#[tonic::async_trait]
+impl golden_service_server::GoldenService for FakeStore {
+    type ReadGoldenStream = Answers<ReadGoldenResponse>;
+
+    async fn read_golden(
+        &self,
+        request: Request<ReadGoldenRequest>,
+    ) -> Result<Response<Self::ReadGoldenStream>, Status> {
+        self.lock().golden_reads.push(request.into_inner());
+        Ok(stream(
+            rows("golden", |class| class.3, true)
+                .into_iter()
+                .map(|row| ReadGoldenResponse { row: Some(row) })
+                .collect(),
+        ))
+    }
+
+    async fn list_golden_reads(
+        &self,
+        _: Request<ListGoldenReadsRequest>,
+    ) -> Result<Response<ListGoldenReadsResponse>, Status> {
+        Err(Status::unimplemented("not in tests"))
+    }
+}
+
+#[tonic::async_trait]
+impl run_service_server::RunService for FakeStore {
+    async fn create_run(
+        &self,
+        request: Request<CreateRunRequest>,
+    ) -> Result<Response<CreateRunResponse>, Status> {
+        let (run, mut state) = (request.into_inner().run, self.lock());
+        match &state.run {
+            None => state.run = run,
+            Some(known) if Some(known) != run.as_ref() => {
+                return Err(Status::already_exists("the run exists with other contents"));
+            }
+            Some(_) => return Ok(Response::new(CreateRunResponse { created: false })),
+        }
+        Ok(Response::new(CreateRunResponse { created: true }))
+    }
+
+    async fn get_run(&self, _: Request<GetRunRequest>) -> Result<Response<GetRunResponse>, Status> {
+        let state = self.lock();
+        let run = state
+            .run
+            .clone()
+            .ok_or_else(|| Status::not_found("no such run"))?;
+        Ok(Response::new(GetRunResponse {
+            run: Some(run),
+            stages: state.stages.clone(),
+        }))
+    }
+
+    async fn complete_stage(
+        &self,
+        request: Request<CompleteStageRequest>,
+    ) -> Result<Response<CompleteStageResponse>, Status> {
+        let (stage, mut state) = (request.into_inner().stage.unwrap(), self.lock());
+        if state.stages.iter().all(|known| known.name != stage.name) {
+            state.stages.push(stage);
+        }
+        Ok(Response::new(CompleteStageResponse {}))
+    }
+
+    async fn add_slots(
+        &self,
+        request: Request<AddSlotsRequest>,
+    ) -> Result<Response<AddSlotsResponse>, Status> {
+        let (request, mut state) = (request.into_inner(), self.lock());
+        for plan in request.slots {
+            let id = format!("{}-{}", plan.target_label, plan.ordinal);
+            state.slots.entry(id).or_insert(FakeSlot {
+                plan,
+                attempt: 0,
+                holder: None,
+                ended: None,
+            });
+        }
+        Ok(Response::new(AddSlotsResponse::default()))
+    }
+
+    async fn lease_slots(
+        &self,
+        request: Request<LeaseSlotsRequest>,
+    ) -> Result<Response<LeaseSlotsResponse>, Status> {
+        let (request, mut state) = (request.into_inner(), self.lock());
+        let open = state
+            .slots
+            .values()
+            .filter(|slot| slot.ended.is_none())
+            .count() as u32;
+        let free = state
+            .slots
+            .iter_mut()
+            .filter(|(_, slot)| slot.ended.is_none() && slot.holder.is_none());
+        let slots = free
+            .take(request.limit as usize)
+            .map(|(id, slot)| slot.lease(id, &request.holder))
+            .collect();
+        Ok(Response::new(LeaseSlotsResponse { slots, open }))
+    }
+
+    async fn release_leases(
+        &self,
+        request: Request<ReleaseLeasesRequest>,
+    ) -> Result<Response<ReleaseLeasesResponse>, Status> {
+        let holder = Some(request.into_inner().holder);
+        self.lock()
+            .slots
+            .values_mut()
+            .filter(|slot| slot.holder == holder)
+            .for_each(|slot| slot.holder = None);
+        Ok(Response::new(ReleaseLeasesResponse::default()))
+    }
+
+    async fn settle_candidate(
+        &self,
+        request: Request<SettleCandidateRequest>,
+    ) -> Result<Response<SettleCandidateResponse>, Status> {
+        let (request, mut state) = (request.into_inner(), self.lock());
+        if let Some((_, settlement)) = state.settled.get(&request.candidate_id) {
+            return Ok(Response::new(SettleCandidateResponse {
+                settlement: (*settlement).into(),
+            }));
+        }
+        let slot = state
+            .slots
+            .get_mut(&request.slot_id)
+            .ok_or_else(|| Status::not_found("no such slot"))?;
+        if slot.attempt != request.attempt || slot.ended.is_some() {
+            return Err(Status::failed_precondition("another attempt"));
+        }
+        let settlement = slot.settle(request.accepted);
+        state
+            .settled
+            .insert(request.candidate_id.clone(), (request, settlement));
+        Ok(Response::new(SettleCandidateResponse {
+            settlement: settlement.into(),
+        }))
+    }
+
+    async fn get_funnel(
+        &self,
+        _: Request<GetFunnelRequest>,
+    ) -> Result<Response<GetFunnelResponse>, Status> {
+        Ok(Response::new(self.lock().funnel()))
+    }
+
+    type ListCandidatesStream = Answers<ListCandidatesResponse>;
+
+    async fn list_candidates(
+        &self,
+        _: Request<ListCandidatesRequest>,
+    ) -> Result<Response<Self::ListCandidatesStream>, Status> {
+        Err(Status::unimplemented("not in tests"))
+    }
+}
+
+impl FakeSlot {
+    fn lease(&mut self, id: &str, holder: &str) -> Slot {
+        self.holder = Some(holder.to_owned());
+        let source =
+            &self.plan.source_image_ids[(self.attempt / self.plan.tries_per_source) as usize];
+        Slot {
+            slot_id: id.to_owned(),
+            target_label: self.plan.target_label.clone(),
+            ordinal: self.plan.ordinal,
+            attempt: self.attempt,
+            source_image_id: source.clone(),
+            source_label: source.split('-').nth(1).unwrap().to_owned(),
+        }
+    }
+
+    fn settle(&mut self, accepted: bool) -> Settlement {
+        self.attempt += 1;
+        self.holder = None;
+        let tries = self.plan.tries_per_source * self.plan.source_image_ids.len() as u32;
+        let settlement = match accepted {
+            true => Settlement::Admitted,
+            false if self.attempt < tries => Settlement::Refunded,
+            false => Settlement::Exhausted,
+        };
+        self.ended = (settlement != Settlement::Refunded).then_some(settlement);
+        settlement
+    }
+}
+
+impl State {
+    fn funnel(&self) -> GetFunnelResponse {
+        let mut funnel = GetFunnelResponse::default();
+        for (label, train, ..) in COUNTS {
+            let slots: Vec<_> = self
+                .slots
+                .values()
+                .filter(|slot| slot.plan.target_label == label)
+                .collect();
+            let ended =
+                |settlement| slots.iter().filter(|slot| slot.ended == settlement).count() as u32;
+            funnel.targets.push(TargetFunnel {
+                label: label.into(),
+                real: train,
+                planned: slots.len() as u32,
+                accepted: ended(Some(Settlement::Admitted)),
+                exhausted: ended(Some(Settlement::Exhausted)),
+                open: ended(None),
+            });
+        }
+        let (mut good, mut bad) = (
+            FaultCounts {
+                fault: Fault::None.into(),
+                ..FaultCounts::default()
+            },
+            FaultCounts {
+                fault: Fault::Blurred.into(),
+                ..FaultCounts::default()
+            },
+        );
+        for (request, settlement) in self.settled.values() {
+            let candidate = request.candidate.clone().unwrap_or_default();
+            if let Some(truth) = candidate.truth {
+                let counts = if truth.fault() == Fault::None {
+                    &mut good
+                } else {
+                    &mut bad
+                };
+                counts.generated += 1;
+                counts.passed_gates += u64::from(request.accepted);
+            }
+            funnel.generated += u64::from(candidate.image.is_some());
+            funnel.accepted += u64::from(*settlement == Settlement::Admitted);
+            if !request.accepted {
+                *funnel
+                    .rejected_by
+                    .entry(request.rejected_by.clone())
+                    .or_default() += 1;
+            }
+            if !request.error.is_empty() {
+                *funnel.errors.entry(request.error.clone()).or_default() += 1;
+            }
+        }
+        funnel.faults = vec![good, bad];
+        funnel
+    }
+}
