@@ -134,7 +134,7 @@ async fn generation_stops_when_nothing_is_accepted_for_too_long() {
 #[tokio::test]
 async fn refusals_and_errors_are_settled_and_other_attempts_go_on() {
     let world = World::new().await;
-    *world.generator.rule.lock().unwrap() = |spec| match spec.seed % 4 {
+    *world.generator.rule.lock().unwrap() = |spec| match spec.seed % 5 {
         0 => Ok(Candidate {
             outcome: Outcome::SafetyBlock.into(),
             image: None,
@@ -142,6 +142,7 @@ async fn refusals_and_errors_are_settled_and_other_attempts_go_on() {
         }),
         1 => Err(Status::internal("broken pipe")),
         2 => Ok(support::generator::image(spec, "error-clip")),
+        3 => Ok(support::generator::image(spec, "undecodable")),
         _ => Ok(support::generator::image(spec, "good")),
     };
     let mut client = world.orchestrator().await;

@@ -11,6 +11,7 @@ use tonic::Code;
 use tracing::{Instrument as _, Span, field::Empty};
 
 use super::{RunContext, RunError, images::Images};
+use crate::remote::RemoteError;
 
 /// What attempts share.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ impl Attempts {
                     format!("no verdict within {} s", limit.as_secs()),
                 ),
             };
-            self.settle(slot, made).await
+            self.settle(&slot, made).await
         }
         .instrument(span)
         .await
@@ -164,49 +165,60 @@ impl Attempts {
     }
 
     /// Ends the attempt in the label store: admission, or refund of the slot.
-    async fn settle(&self, slot: Slot, mut made: Made) -> Result<Ended, RunError> {
+    async fn settle(&self, slot: &Slot, mut made: Made) -> Result<Ended, RunError> {
         if made.candidate.candidate_id.is_empty() {
-            made.candidate.candidate_id = hex(&self.hash(&slot, b""));
+            made.candidate.candidate_id = hex(&self.hash(slot, b""));
         }
-        let accepted = made.rejected_by.is_empty();
-        let span = Span::current();
-        span.record("candidate_id", &made.candidate.candidate_id)
-            .record(
-                "outcome",
-                if accepted {
-                    "accepted"
-                } else {
-                    &made.rejected_by
-                },
-            );
+        let mut answer = self.report(slot, &made).await;
+        if let Err(refused) = &answer
+            && made.accepted()
+            && refused.status.code() == Code::InvalidArgument
+        {
+            // An image that the store cannot take is this attempt's error, not the run's.
+            made.candidate.image = None;
+            made = Made::error(made.candidate, refused.to_string());
+            answer = self.report(slot, &made).await;
+        }
+        match answer {
+            Ok(settlement) => Ok(Ended::Settled {
+                admitted: settlement == Settlement::Admitted,
+                error: (!made.error.is_empty()).then_some(made.error),
+            }),
+            Err(error) if error.status.code() == Code::FailedPrecondition => {
+                Ok(Ended::Lost(error.to_string()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn report(&self, slot: &Slot, made: &Made) -> Result<Settlement, RemoteError> {
+        let outcome = if made.accepted() {
+            "accepted"
+        } else {
+            &made.rejected_by
+        };
+        Span::current()
+            .record("candidate_id", &made.candidate.candidate_id)
+            .record("outcome", outcome);
         let request = SettleCandidateRequest {
             run_id: self.context.run_id.clone(),
-            slot_id: slot.slot_id,
+            slot_id: slot.slot_id.clone(),
             attempt: slot.attempt,
             candidate_id: made.candidate.candidate_id.clone(),
-            candidate: Some(made.candidate),
-            verdicts: made.decision.verdicts,
-            accepted,
-            rejected_by: made.rejected_by,
+            candidate: Some(made.candidate.clone()),
+            verdicts: made.decision.verdicts.clone(),
+            accepted: made.accepted(),
+            rejected_by: made.rejected_by.clone(),
             error: made.error.clone(),
         };
         let runs = &self.context.services.runs;
         let call = runs.call(request, |mut runs, request| async move {
             runs.settle_candidate(request).await
         });
-        match call.instrument(tracing::info_span!("settle")).await {
-            Ok(response) => {
-                let admitted = response.settlement() == Settlement::Admitted;
-                Ok(Ended::Settled {
-                    admitted,
-                    error: (!made.error.is_empty()).then_some(made.error),
-                })
-            }
-            Err(error) if error.status.code() == Code::FailedPrecondition => {
-                Ok(Ended::Lost(error.to_string()))
-            }
-            Err(error) => Err(error.into()),
-        }
+        Ok(call
+            .instrument(tracing::info_span!("settle"))
+            .await?
+            .settlement())
     }
 
     /// BLAKE3 of run, slot, attempt and bytes.
@@ -234,6 +246,11 @@ impl Attempts {
 }
 
 impl Made {
+    /// Whether all gates accepted it.
+    fn accepted(&self) -> bool {
+        self.rejected_by.is_empty()
+    }
+
     fn error(candidate: Candidate, error: String) -> Self {
         Self {
             candidate,

@@ -5,9 +5,10 @@
 mod gate;
 pub mod generator;
 mod models;
+mod slots;
 mod store;
 
-use std::{net::SocketAddr, pin::Pin};
+use std::{net::SocketAddr, pin::Pin, sync::Mutex};
 
 use futures::Stream;
 use orchestrator::{Config, results::Results};
@@ -29,7 +30,8 @@ use saga_proto::{
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, service::Routes, transport::Channel};
+use tonic::{Status, body::Body, service::Routes, transport::Channel};
+use tower::util::MapRequestLayer;
 
 pub use gate::FakeGate;
 pub use generator::FakeGenerator;
@@ -41,15 +43,28 @@ pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 /// A recipe of three classes: `a` is large, `b` and `c` are scarce.
 pub const RECIPE: &str = include_str!("recipe.toml");
 
+/// Path and `traceparent` of every call to any of the services.
+pub static CALLS: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
+
 /// Serves on a free port of the loopback.
 pub async fn serve(routes: Routes) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(
-        tonic::transport::Server::builder()
-            .add_routes(routes)
-            .serve_with_incoming(TcpListenerStream::new(listener)),
-    );
+    let recorded = MapRequestLayer::new(|request: http::Request<Body>| {
+        let parent = request.headers().get("traceparent");
+        let parent = parent
+            .and_then(|parent| parent.to_str().ok())
+            .unwrap_or_default();
+        CALLS
+            .lock()
+            .unwrap()
+            .push((request.uri().path().to_owned(), parent.to_owned()));
+        request
+    });
+    let server = tonic::transport::Server::builder()
+        .layer(recorded)
+        .add_routes(routes);
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
     format!("http://{address}")
 }
 

@@ -5,13 +5,14 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use saga_proto::{generator::v1::Fault, labelstore::v1::*, r#type::v1::Image};
+use saga_proto::{labelstore::v1::*, r#type::v1::Image};
 use tonic::{Request, Response, Status};
 
 use super::Answers;
 
 /// Images of each class by split.
-const COUNTS: [(&str, u32, u32, u32); 3] = [("a", 12, 4, 4), ("b", 6, 4, 4), ("c", 3, 4, 4)];
+pub(super) const COUNTS: [(&str, u32, u32, u32); 3] =
+    [("a", 12, 4, 4), ("b", 6, 4, 4), ("c", 3, 4, 4)];
 
 #[derive(Debug, Clone, Default)]
 pub struct FakeStore(pub Arc<Mutex<State>>);
@@ -295,6 +296,14 @@ impl run_service_server::RunService for FakeStore {
         if slot.attempt != request.attempt || slot.ended.is_some() {
             return Err(Status::failed_precondition("another attempt"));
         }
+        let image = request
+            .candidate
+            .clone()
+            .and_then(|candidate| candidate.image);
+        let text = image.map(|image| String::from_utf8_lossy(&image.data).into_owned());
+        if request.accepted && text.is_none_or(|text| text.contains("undecodable")) {
+            return Err(Status::invalid_argument("candidate.image: does not decode"));
+        }
         let settlement = slot.settle(request.accepted);
         state
             .settled
@@ -318,92 +327,5 @@ impl run_service_server::RunService for FakeStore {
         _: Request<ListCandidatesRequest>,
     ) -> Result<Response<Self::ListCandidatesStream>, Status> {
         Err(Status::unimplemented("not in tests"))
-    }
-}
-
-impl FakeSlot {
-    fn lease(&mut self, id: &str, holder: &str) -> Slot {
-        self.holder = Some(holder.to_owned());
-        let source =
-            &self.plan.source_image_ids[(self.attempt / self.plan.tries_per_source) as usize];
-        Slot {
-            slot_id: id.to_owned(),
-            target_label: self.plan.target_label.clone(),
-            ordinal: self.plan.ordinal,
-            attempt: self.attempt,
-            source_image_id: source.clone(),
-            source_label: source.split('-').nth(1).unwrap().to_owned(),
-        }
-    }
-
-    fn settle(&mut self, accepted: bool) -> Settlement {
-        self.attempt += 1;
-        self.holder = None;
-        let tries = self.plan.tries_per_source * self.plan.source_image_ids.len() as u32;
-        let settlement = match accepted {
-            true => Settlement::Admitted,
-            false if self.attempt < tries => Settlement::Refunded,
-            false => Settlement::Exhausted,
-        };
-        self.ended = (settlement != Settlement::Refunded).then_some(settlement);
-        settlement
-    }
-}
-
-impl State {
-    fn funnel(&self) -> GetFunnelResponse {
-        let mut funnel = GetFunnelResponse::default();
-        for (label, train, ..) in COUNTS {
-            let slots: Vec<_> = self
-                .slots
-                .values()
-                .filter(|slot| slot.plan.target_label == label)
-                .collect();
-            let ended =
-                |settlement| slots.iter().filter(|slot| slot.ended == settlement).count() as u32;
-            funnel.targets.push(TargetFunnel {
-                label: label.into(),
-                real: train,
-                planned: slots.len() as u32,
-                accepted: ended(Some(Settlement::Admitted)),
-                exhausted: ended(Some(Settlement::Exhausted)),
-                open: ended(None),
-            });
-        }
-        let (mut good, mut bad) = (
-            FaultCounts {
-                fault: Fault::None.into(),
-                ..FaultCounts::default()
-            },
-            FaultCounts {
-                fault: Fault::Blurred.into(),
-                ..FaultCounts::default()
-            },
-        );
-        for (request, settlement) in self.settled.values() {
-            let candidate = request.candidate.clone().unwrap_or_default();
-            if let Some(truth) = candidate.truth {
-                let counts = if truth.fault() == Fault::None {
-                    &mut good
-                } else {
-                    &mut bad
-                };
-                counts.generated += 1;
-                counts.passed_gates += u64::from(request.accepted);
-            }
-            funnel.generated += u64::from(candidate.image.is_some());
-            funnel.accepted += u64::from(*settlement == Settlement::Admitted);
-            if !request.accepted {
-                *funnel
-                    .rejected_by
-                    .entry(request.rejected_by.clone())
-                    .or_default() += 1;
-            }
-            if !request.error.is_empty() {
-                *funnel.errors.entry(request.error.clone()).or_default() += 1;
-            }
-        }
-        funnel.faults = vec![good, bad];
-        funnel
     }
 }
