@@ -1,0 +1,279 @@
+//! Admission: the end of one attempt at a slot, in one transaction.
+//!
+//! | the guard | the store finds | settlement | the slot |
+//! |---|---|---|---|
+//! | rejected | tries left | refunded | open, next attempt |
+//! | rejected | no tries left | exhausted | exhausted |
+//! | accepted | same bytes in data set or run, or a near-duplicate of its class | duplicate | next attempt, or exhausted |
+//! | accepted | class at its cap | cap_reached | exhausted |
+//! | accepted | none of these | admitted | accepted |
+//!
+//! The candidate's blob is durable before the transaction begins. The transaction holds the write lock from its first
+//! statement, so of two near-duplicates that settle at once the second sees the first. A candidate id that is there
+//! already gets its recorded answer and changes nothing.
+
+use prost::bytes::Bytes;
+
+use crate::{
+    candidate::{Provenance, Settlement, Verdict},
+    database::Connection,
+    error::StoreError,
+    import::Picture,
+    runs::{self, Run},
+    slots::{self, SlotRow},
+    store::{Store, blocking},
+};
+
+const MAX_CANDIDATE_ID: usize = 128;
+
+/// One attempt's end; see `saga.labelstore.v1.SettleCandidateRequest`.
+#[derive(Clone, Debug, Default)]
+pub struct Attempt {
+    pub run_id: String,
+    pub slot_id: String,
+    pub attempt: u32,
+    pub candidate_id: String,
+    /// Encoded; `None` where the generator gave none.
+    pub image: Option<Bytes>,
+    /// What the sender says the image's BLAKE3 is; empty: unsaid.
+    pub image_blake3: String,
+    pub accepted: bool,
+    pub rejected_by: String,
+    pub error: String,
+    pub verdicts: Vec<Verdict>,
+    pub provenance: Provenance,
+    /// The generator's planted fault by its number in the contract.
+    pub fault: Option<i32>,
+}
+
+/// A stored image of a candidate.
+#[derive(Clone, Debug)]
+struct Stored {
+    blake3: String,
+    /// `None` where it does not decode.
+    picture: Option<Picture>,
+}
+
+/// Settles an attempt.
+///
+/// # Errors
+/// [`StoreError::Precondition`] where the slot is at another attempt or closed; [`StoreError::Invalid`] where an
+/// accepted candidate has no image that decodes; [`StoreError::DiskFull`]. After any error nothing has changed.
+pub async fn settle(store: &Store, attempt: Attempt) -> Result<Settlement, StoreError> {
+    check(&attempt)?;
+    let run = runs::get(store, &attempt.run_id).await?;
+    if let Found::Settled(settlement) = find(&mut *store.database.read().await?, &attempt).await? {
+        return Ok(settlement);
+    }
+    let stored = keep_image(store, &attempt).await?;
+    let mut transaction = store.database.write().await?;
+    let slot = match find(&mut transaction, &attempt).await? {
+        Found::Settled(settlement) => return Ok(settlement),
+        Found::Open(slot) => slot,
+    };
+    let (source, last) = slot.source()?;
+    let (settlement, rejected_by) = decide(&mut transaction, &run, &slot, &attempt, stored.as_ref(), last).await?;
+    let row = Row { attempt: &attempt, slot: &slot, source: &source, stored: stored.as_ref(), settlement, rejected_by };
+    insert(&mut transaction, &row, store.clock.now()).await?;
+    advance(&mut transaction, &slot, settlement, last).await?;
+    transaction.commit().await?;
+    Ok(settlement)
+}
+
+fn check(attempt: &Attempt) -> Result<(), StoreError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let id = &attempt.candidate_id;
+    if id.is_empty() || id.len() > MAX_CANDIDATE_ID || id.starts_with('.') || !id.chars().all(plain) {
+        let why = format!("'{id}' must be 1 to {MAX_CANDIDATE_ID} letters, digits, '-', '_' and '.'");
+        return Err(StoreError::invalid("candidate_id", why));
+    }
+    if attempt.accepted && !attempt.rejected_by.is_empty() {
+        return Err(StoreError::invalid("rejected_by", "is set although the candidate was accepted"));
+    }
+    if !attempt.accepted && attempt.rejected_by.is_empty() {
+        return Err(StoreError::invalid("rejected_by", "is empty; name the gate, \"generator\" or \"error\""));
+    }
+    if attempt.accepted && attempt.image.is_none() {
+        return Err(StoreError::invalid("candidate.image", "is missing although the candidate was accepted"));
+    }
+    if !attempt.provenance.cost_usd.is_finite() {
+        return Err(StoreError::invalid("candidate.provenance.cost_usd", "is not a finite number"));
+    }
+    Ok(())
+}
+
+enum Found {
+    /// This candidate was settled before.
+    Settled(Settlement),
+    Open(SlotRow),
+}
+
+/// The recorded answer of this candidate, else its slot if the attempt is the one under way.
+async fn find(connection: &mut Connection, attempt: &Attempt) -> Result<Found, StoreError> {
+    let recorded: Option<(String, String, i64, String)> =
+        sqlx::query_as("SELECT run_id, slot_id, attempt, settlement FROM candidates WHERE id = $1")
+            .bind(&attempt.candidate_id)
+            .fetch_optional(&mut *connection)
+            .await?;
+    if let Some((run, slot, number, word)) = recorded {
+        if run != attempt.run_id || slot != attempt.slot_id || number != i64::from(attempt.attempt) {
+            let message = format!("candidate '{}' was settled for attempt {number} of slot {slot}", attempt.candidate_id);
+            return Err(StoreError::AlreadyExists { message });
+        }
+        let settlement = Settlement::parse(&word);
+        return Ok(Found::Settled(settlement.ok_or_else(|| StoreError::Corrupt(format!("settlement '{word}'")))?));
+    }
+    let slot = slots::find(connection, &attempt.run_id, &attempt.slot_id).await?;
+    if slot.state != "open" {
+        let message = format!("slot '{}' is {}; lease another one", slot.id, slot.state);
+        return Err(StoreError::Precondition { reason: "SLOT_CLOSED", message });
+    }
+    if slot.attempt != i64::from(attempt.attempt) {
+        let message = format!(
+            "slot '{}' is at attempt {}, the candidate was made for attempt {}; drop it and lease the slot again",
+            slot.id, slot.attempt, attempt.attempt
+        );
+        return Err(StoreError::Precondition { reason: "STALE_ATTEMPT", message });
+    }
+    Ok(Found::Open(slot))
+}
+
+/// Writes the image's blob durably and hashes its picture.
+async fn keep_image(store: &Store, attempt: &Attempt) -> Result<Option<Stored>, StoreError> {
+    let Some(bytes) = attempt.image.clone() else { return Ok(None) };
+    let (store, accepted, claimed) = (store.clone(), attempt.accepted, attempt.image_blake3.clone());
+    let stored = blocking(move || {
+        let limits = store.decode_limits();
+        if bytes.len() > limits.max_bytes {
+            let why = format!("has {} bytes; the limit is {} (images.max_bytes)", bytes.len(), limits.max_bytes);
+            return Err(StoreError::invalid("candidate.image.data", why));
+        }
+        let picture = match Picture::of(&bytes, &limits) {
+            Err(e) if accepted => return Err(StoreError::invalid("candidate.image.data", e.to_string())),
+            other => other.ok(),
+        };
+        if !claimed.is_empty() && claimed != blake3::hash(&bytes).to_hex().as_str() {
+            return Err(StoreError::invalid("candidate.image.blake3", "is not the hash of candidate.image.data"));
+        }
+        Ok(Stored { blake3: store.blobs.put(&bytes)?, picture })
+    });
+    stored.await.map(Some)
+}
+
+/// The settlement, and who rejected.
+async fn decide<'a>(
+    connection: &mut Connection,
+    run: &Run,
+    slot: &SlotRow,
+    attempt: &'a Attempt,
+    stored: Option<&Stored>,
+    last: bool,
+) -> Result<(Settlement, &'a str), StoreError> {
+    let accepted = stored.filter(|_| attempt.accepted).and_then(|s| Some((s, s.picture?)));
+    let Some((stored, picture)) = accepted else {
+        return Ok((if last { Settlement::Exhausted } else { Settlement::Refunded }, &attempt.rejected_by));
+    };
+    if same_bytes(connection, run, &stored.blake3).await? {
+        return Ok((Settlement::Duplicate, "duplicate"));
+    }
+    let hashes: Vec<i64> = sqlx::query_scalar(
+        "SELECT phash FROM candidates WHERE run_id = $1 AND settlement = 'admitted' AND target = $2",
+    )
+    .bind(&run.id)
+    .bind(slot.target)
+    .fetch_all(&mut *connection)
+    .await?;
+    let near = |hash: &i64, most| i64::from((hash.cast_unsigned() ^ picture.phash).count_ones()) <= most;
+    if run.max_phash_distance.is_some_and(|most| hashes.iter().any(|hash| near(hash, most))) {
+        return Ok((Settlement::Duplicate, "duplicate"));
+    }
+    let cap: i64 = sqlx::query_scalar("SELECT cap FROM targets WHERE run_id = $1 AND label = $2")
+        .bind(&run.id)
+        .bind(slot.target)
+        .fetch_one(&mut *connection)
+        .await?;
+    if hashes.len() as i64 >= cap {
+        return Ok((Settlement::CapReached, "cap"));
+    }
+    Ok((Settlement::Admitted, ""))
+}
+
+/// Whether the data set or the run's accepted images hold these very bytes.
+async fn same_bytes(connection: &mut Connection, run: &Run, blake3: &str) -> Result<bool, StoreError> {
+    let n: i64 = sqlx::query_scalar(
+        "SELECT (SELECT COUNT(*) FROM images WHERE dataset_id = $1 AND blake3 = $2)
+              + (SELECT COUNT(*) FROM candidates WHERE run_id = $3 AND blake3 = $2 AND settlement = 'admitted')",
+    )
+    .bind(&run.dataset_id)
+    .bind(blake3)
+    .bind(&run.id)
+    .fetch_one(connection)
+    .await?;
+    Ok(n > 0)
+}
+
+struct Row<'a> {
+    attempt: &'a Attempt,
+    slot: &'a SlotRow,
+    source: &'a str,
+    stored: Option<&'a Stored>,
+    settlement: Settlement,
+    rejected_by: &'a str,
+}
+
+async fn insert(connection: &mut Connection, row: &Row<'_>, now: i64) -> Result<(), StoreError> {
+    let Row { attempt, slot, stored, .. } = row;
+    let picture = stored.and_then(|s| s.picture);
+    sqlx::query(
+        "INSERT INTO candidates (id, run_id, slot_id, attempt, position, source_image_id, target, settlement,
+             passed_gates, rejected_by, error, blake3, phash, width, height, fault, cost_usd, provenance, verdicts,
+             created_at)
+         SELECT $1, $2, $3, $4, COALESCE(MAX(position) + 1, 0), $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
+             $17, $18, $19
+         FROM candidates WHERE run_id = $2",
+    )
+    .bind(&attempt.candidate_id)
+    .bind(&slot.run_id)
+    .bind(&slot.id)
+    .bind(slot.attempt)
+    .bind(row.source)
+    .bind(slot.target)
+    .bind(row.settlement.as_str())
+    .bind(attempt.accepted)
+    .bind(row.rejected_by)
+    .bind(&attempt.error)
+    .bind(stored.map(|s| s.blake3.as_str()))
+    .bind(picture.map(|p| p.phash.cast_signed()))
+    .bind(picture.map(|p| i64::from(p.width)))
+    .bind(picture.map(|p| i64::from(p.height)))
+    .bind(attempt.fault.map(i64::from))
+    .bind(attempt.provenance.cost_usd)
+    .bind(serde_json::json!(attempt.provenance).to_string())
+    .bind(serde_json::json!(attempt.verdicts).to_string())
+    .bind(now)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Moves the slot on and ends its lease.
+async fn advance(
+    connection: &mut Connection,
+    slot: &SlotRow,
+    settlement: Settlement,
+    last: bool,
+) -> Result<(), StoreError> {
+    let (attempt, state) = match settlement {
+        Settlement::Admitted => (slot.attempt, "accepted"),
+        Settlement::CapReached => (slot.attempt, "exhausted"),
+        _ if last => (slot.attempt, "exhausted"),
+        _ => (slot.attempt + 1, "open"),
+    };
+    sqlx::query("UPDATE slots SET attempt = $1, state = $2, holder = '', lease_expires = 0 WHERE id = $3")
+        .bind(attempt)
+        .bind(state)
+        .bind(&slot.id)
+        .execute(connection)
+        .await?;
+    Ok(())
+}

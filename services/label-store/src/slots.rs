@@ -1,0 +1,262 @@
+//! Slots: the plan of a run. Adding, leasing in turn, giving back.
+//!
+//! A slot is open until it is accepted or exhausted. An open slot is leased while its lease lies ahead; an expired lease
+//! needs no clean-up, the slot is simply free again. A lease keeps other orchestrators off a slot; that an attempt ends
+//! only once is the attempt number's doing (see [`crate::admission`]).
+
+use std::collections::HashMap;
+
+use sqlx::FromRow;
+
+use crate::{
+    cap::cap,
+    database::Connection,
+    dataset::{self, Dataset},
+    error::StoreError,
+    runs::{self, Run},
+    store::Store,
+};
+
+const MAX_LEASES: u32 = 1_000;
+const MAX_TTL_MS: i64 = 3_600_000;
+const MIN_TTL_MS: i64 = 1_000;
+
+/// One planned slot; see `saga.labelstore.v1.SlotPlan`.
+#[derive(Clone, Debug)]
+pub struct SlotPlan {
+    pub target_label: String,
+    pub ordinal: u32,
+    pub source_image_ids: Vec<String>,
+    pub tries_per_source: u32,
+}
+
+/// A leased slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    pub id: String,
+    pub target_label: String,
+    pub ordinal: u32,
+    pub attempt: u32,
+    pub source_image_id: String,
+    pub source_label: String,
+}
+
+/// A slot as stored.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct SlotRow {
+    pub(crate) id: String,
+    pub(crate) run_id: String,
+    pub(crate) target: i64,
+    pub(crate) ordinal: i64,
+    sources: String,
+    tries_per_source: i64,
+    pub(crate) attempt: i64,
+    pub(crate) state: String,
+}
+
+impl SlotRow {
+    /// The image that the present attempt starts from, and whether it is the last attempt.
+    pub(crate) fn source(&self) -> Result<(String, bool), StoreError> {
+        let sources: Vec<String> = serde_json::from_str(&self.sources)
+            .map_err(|e| StoreError::Corrupt(format!("sources of slot {}: {e}", self.id)))?;
+        let tries = usize::try_from(self.tries_per_source).unwrap_or(1).max(1);
+        let attempt = usize::try_from(self.attempt).unwrap_or(0);
+        let last = attempt + 1 >= sources.len() * tries;
+        let source = sources.into_iter().nth(attempt / tries);
+        Ok((source.ok_or_else(|| StoreError::Corrupt(format!("attempt {attempt} of slot {}", self.id)))?, last))
+    }
+}
+
+/// Adds slots that are not there yet; returns how many were new. All of them or, on an error, none.
+///
+/// # Errors
+/// A field of a slot, by its index; sources must be real train images of the run's data set.
+pub async fn add(store: &Store, run_id: &str, plans: &[SlotPlan]) -> Result<u32, StoreError> {
+    let run = runs::get(store, run_id).await?;
+    let (dataset, _) = dataset::get_divided(store, &run.dataset_id).await?;
+    let sides = sides(store, &dataset.id).await?;
+    let mut transaction = store.database.write().await?;
+    fix_targets(store, &mut transaction, &run, &dataset).await?;
+    let mut added = 0;
+    for (i, plan) in plans.iter().enumerate() {
+        let target = dataset.index(&format!("slots[{i}].target_label"), &plan.target_label)?;
+        check_plan(i, plan, &sides)?;
+        let inserted = sqlx::query(
+            "INSERT INTO slots (id, run_id, target, ordinal, sources, tries_per_source)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (run_id, target, ordinal) DO NOTHING",
+        )
+        .bind(format!("{run_id}/{}/{:05}", plan.target_label, plan.ordinal))
+        .bind(run_id)
+        .bind(target)
+        .bind(i64::from(plan.ordinal))
+        .bind(serde_json::json!(plan.source_image_ids).to_string())
+        .bind(i64::from(plan.tries_per_source))
+        .execute(&mut *transaction)
+        .await?;
+        added += inserted.rows_affected() as u32;
+    }
+    transaction.commit().await?;
+    Ok(added)
+}
+
+async fn sides(store: &Store, dataset_id: &str) -> Result<HashMap<String, String>, StoreError> {
+    let rows: Vec<(String, String)> = sqlx::query_as("SELECT id, split FROM images WHERE dataset_id = $1")
+        .bind(dataset_id)
+        .fetch_all(&mut *store.database.read().await?)
+        .await?;
+    Ok(rows.into_iter().collect())
+}
+
+fn check_plan(i: usize, plan: &SlotPlan, sides: &HashMap<String, String>) -> Result<(), StoreError> {
+    if plan.tries_per_source == 0 {
+        return Err(StoreError::invalid(format!("slots[{i}].tries_per_source"), "must be at least 1"));
+    }
+    let field = || format!("slots[{i}].source_image_ids");
+    if plan.source_image_ids.is_empty() {
+        return Err(StoreError::invalid(field(), "is empty; name at least one real train image"));
+    }
+    for source in &plan.source_image_ids {
+        match sides.get(source).map(String::as_str) {
+            Some("train") => {}
+            Some("golden") => return Err(StoreError::GoldenSealed),
+            _ => return Err(StoreError::invalid(field(), format!("'{source}' is not a train image of the run's data set"))),
+        }
+    }
+    Ok(())
+}
+
+/// Fixes what the run may add to each class. The split is for good, so these figures are too.
+async fn fix_targets(
+    store: &Store,
+    connection: &mut Connection,
+    run: &Run,
+    dataset: &Dataset,
+) -> Result<(), StoreError> {
+    let counts = dataset::counts(store, dataset).await?;
+    let largest = counts.iter().map(|c| c.train).max().unwrap_or(0);
+    for (label, class) in (0i64..).zip(&counts) {
+        sqlx::query(
+            "INSERT INTO targets (run_id, label, label_name, real_count, cap) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (run_id, label) DO NOTHING",
+        )
+        .bind(&run.id)
+        .bind(label)
+        .bind(&class.label)
+        .bind(i64::from(class.train))
+        .bind(i64::from(cap(class.train, run.max_synthetic_fraction, largest)))
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Leases up to `limit` free slots to `holder` for `ttl_ms`: the lowest ordinal of every target, then the next, which
+/// visits the targets in turn. Also returns how many slots are open in all.
+pub async fn lease(
+    store: &Store,
+    run_id: &str,
+    holder: &str,
+    limit: u32,
+    ttl_ms: i64,
+) -> Result<(Vec<Slot>, u32), StoreError> {
+    check_lease(holder, limit, ttl_ms)?;
+    let run = runs::get(store, run_id).await?;
+    let mut transaction = store.database.write().await?;
+    let now = store.clock.now();
+    let mut rows: Vec<SlotRow> = sqlx::query_as(
+        "UPDATE slots SET holder = $1, lease_expires = $2 WHERE id IN (
+             SELECT id FROM slots WHERE run_id = $3 AND state = 'open' AND lease_expires <= $4
+             ORDER BY ordinal, target LIMIT $5)
+         RETURNING id, run_id, target, ordinal, sources, tries_per_source, attempt, state",
+    )
+    .bind(holder)
+    .bind(now.saturating_add(ttl_ms))
+    .bind(run_id)
+    .bind(now)
+    .bind(i64::from(limit))
+    .fetch_all(&mut *transaction)
+    .await?;
+    rows.sort_by_key(|row| (row.ordinal, row.target));
+    let slots = describe(store, &mut transaction, &run, rows).await?;
+    let open: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM slots WHERE run_id = $1 AND state = 'open'")
+        .bind(run_id)
+        .fetch_one(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok((slots, u32::try_from(open).unwrap_or(u32::MAX)))
+}
+
+fn check_lease(holder: &str, limit: u32, ttl_ms: i64) -> Result<(), StoreError> {
+    if holder.is_empty() {
+        return Err(StoreError::invalid("holder", "is empty; give a stable name of the orchestrator"));
+    }
+    if !(1..=MAX_LEASES).contains(&limit) {
+        return Err(StoreError::invalid("limit", format!("{limit} is not within 1 to {MAX_LEASES}")));
+    }
+    if !(MIN_TTL_MS..=MAX_TTL_MS).contains(&ttl_ms) {
+        return Err(StoreError::invalid("ttl", format!("{ttl_ms} ms is not within 1 second to 1 hour")));
+    }
+    Ok(())
+}
+
+async fn describe(
+    store: &Store,
+    connection: &mut Connection,
+    run: &Run,
+    rows: Vec<SlotRow>,
+) -> Result<Vec<Slot>, StoreError> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let dataset = dataset::get(store, &run.dataset_id).await?;
+    let mut slots = Vec::with_capacity(rows.len());
+    for row in rows {
+        let (source_image_id, _) = row.source()?;
+        let label: i64 = sqlx::query_scalar("SELECT label FROM images WHERE id = $1")
+            .bind(&source_image_id)
+            .fetch_one(&mut *connection)
+            .await?;
+        slots.push(Slot {
+            target_label: dataset.label(row.target)?.to_owned(),
+            source_label: dataset.label(label)?.to_owned(),
+            ordinal: u32::try_from(row.ordinal).unwrap_or(u32::MAX),
+            attempt: u32::try_from(row.attempt).unwrap_or(u32::MAX),
+            id: row.id,
+            source_image_id,
+        });
+    }
+    Ok(slots)
+}
+
+/// Gives back every lease of a holder; returns how many lay ahead still.
+pub async fn release(store: &Store, run_id: &str, holder: &str) -> Result<u32, StoreError> {
+    runs::get(store, run_id).await?;
+    let mut transaction = store.database.write().await?;
+    let released = sqlx::query(
+        "UPDATE slots SET holder = '', lease_expires = 0
+         WHERE run_id = $1 AND holder = $2 AND state = 'open' AND lease_expires > $3",
+    )
+    .bind(run_id)
+    .bind(holder)
+    .bind(store.clock.now())
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(released.rows_affected() as u32)
+}
+
+/// One slot of a run.
+pub(crate) async fn find(connection: &mut Connection, run_id: &str, slot_id: &str) -> Result<SlotRow, StoreError> {
+    let row: Option<SlotRow> = sqlx::query_as(
+        "SELECT id, run_id, target, ordinal, sources, tries_per_source, attempt, state FROM slots
+         WHERE id = $1 AND run_id = $2",
+    )
+    .bind(slot_id)
+    .bind(run_id)
+    .fetch_optional(connection)
+    .await?;
+    row.ok_or_else(|| StoreError::NotFound {
+        reason: "NO_SUCH_SLOT",
+        message: format!("run '{run_id}' has no slot '{slot_id}'"),
+    })
+}

@@ -1,0 +1,337 @@
+//! Divides a data set into train, val, calibration and golden: pure, deterministic by seed, stratified by class.
+//!
+//! Images that must stay together form a group: the same subject, the same bytes, or the same class and nearly the same
+//! perceptual hash. A group lies on one side as a whole. Each side has a quota of every class; classes are served from
+//! the scarcest up, and a group joins a side where it exceeds no class's quota there and leaves each of its classes an
+//! image in train. Quotas are therefore upper bounds, reached as nearly as whole groups allow; with groups of one image
+//! they are met exactly.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rand::{SeedableRng as _, seq::SliceRandom as _};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::error::StoreError;
+
+/// Largest Hamming distance of the perceptual hashes of near-duplicates.
+const NEAR_DUPLICATE: u32 = 4;
+/// A perceptual hash has half of its 64 bits set unless the image is flat; a flat image's says nothing.
+const INFORMATIVE_BITS: u32 = 24;
+
+/// A side of the split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Side {
+    Train,
+    Val,
+    Calibration,
+    Golden,
+}
+
+impl Side {
+    /// The word in the database and in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Val => "val",
+            Self::Calibration => "calibration",
+            Self::Golden => "golden",
+        }
+    }
+}
+
+/// How to divide; see `saga.labelstore.v1.SplitPolicy`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Golden images of a class, at most.
+    pub golden_per_class: u32,
+    /// Golden share of a class, at most; 0 to 0.9.
+    pub golden_fraction: f64,
+    /// Share of what golden leaves, 0 to 0.5.
+    pub val_fraction: f64,
+    /// Share of what golden leaves, 0 to 0.5.
+    pub calibration_fraction: f64,
+    pub seed: u64,
+}
+
+impl Policy {
+    /// Says which field is out of range.
+    pub fn check(&self) -> Result<(), StoreError> {
+        for (field, value, highest) in [
+            ("policy.golden_fraction", self.golden_fraction, 0.9),
+            ("policy.val_fraction", self.val_fraction, 0.5),
+            ("policy.calibration_fraction", self.calibration_fraction, 0.5),
+        ] {
+            if !(0.0..=highest).contains(&value) {
+                return Err(StoreError::invalid(field, format!("{value} is not within 0 to {highest}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Images of a class of `total` that each side but train may have.
+    fn quota(&self, side: Side, total: u32, golden: u32) -> u32 {
+        let rest = f64::from(total - golden);
+        let quota = match side {
+            Side::Train => 0.0,
+            Side::Golden => {
+                (self.golden_fraction * f64::from(total) + 1e-9).floor().min(f64::from(self.golden_per_class))
+            }
+            Side::Val => (self.val_fraction * rest).round(),
+            Side::Calibration => (self.calibration_fraction * rest).round(),
+        };
+        // In range: the fractions are checked and `total` is a u32.
+        quota as u32
+    }
+}
+
+/// One image, as far as dividing needs it.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// Index of the class.
+    pub label: usize,
+    /// Empty where unknown.
+    pub subject: String,
+    pub blake3: String,
+    pub phash: u64,
+}
+
+/// The side of each sample, in the order of `samples`.
+pub fn split(samples: &[Sample], policy: &Policy) -> Vec<Side> {
+    let mut groups = groups(samples);
+    groups.shuffle(&mut ChaCha8Rng::seed_from_u64(policy.seed));
+    let mut state = Division::new(samples, &groups);
+    let totals = state.train.clone();
+    for side in [Side::Golden, Side::Val, Side::Calibration] {
+        let golden = &state.golden;
+        let quotas: Vec<u32> = totals.iter().zip(golden).map(|(&t, &g)| policy.quota(side, t, g)).collect();
+        state.fill(side, quotas);
+    }
+    let mut sides = vec![Side::Train; samples.len()];
+    for (group, &side) in groups.iter().zip(&state.sides) {
+        group.iter().for_each(|&i| sides[i] = side);
+    }
+    sides
+}
+
+/// A division under way.
+struct Division {
+    /// Images of each class in each group.
+    counts: Vec<BTreeMap<usize, u32>>,
+    sides: Vec<Side>,
+    /// Images of each class still in train.
+    train: Vec<u32>,
+    /// Images of each class in golden.
+    golden: Vec<u32>,
+}
+
+impl Division {
+    fn new(samples: &[Sample], groups: &[Vec<usize>]) -> Self {
+        let classes = samples.iter().map(|s| s.label + 1).max().unwrap_or(0);
+        let mut train = vec![0; classes];
+        samples.iter().for_each(|s| train[s.label] += 1);
+        let count = |group: &Vec<usize>| {
+            let mut counts = BTreeMap::new();
+            group.iter().for_each(|&i| *counts.entry(samples[i].label).or_insert(0) += 1);
+            counts
+        };
+        Self {
+            counts: groups.iter().map(count).collect(),
+            sides: vec![Side::Train; groups.len()],
+            train,
+            golden: vec![0; classes],
+        }
+    }
+
+    /// Moves groups from train to `side`, the scarcest class first.
+    fn fill(&mut self, side: Side, mut room: Vec<u32>) {
+        let mut classes: Vec<usize> = (0..room.len()).collect();
+        classes.sort_by_key(|&c| (room[c], c));
+        for class in classes {
+            for group in 0..self.counts.len() {
+                if room[class] == 0 {
+                    break;
+                }
+                if self.counts[group].contains_key(&class) && self.fits(group, &room) {
+                    self.take(group, side, &mut room);
+                }
+            }
+        }
+    }
+
+    fn fits(&self, group: usize, room: &[u32]) -> bool {
+        self.sides[group] == Side::Train
+            && self.counts[group].iter().all(|(&class, &n)| n <= room[class] && n < self.train[class])
+    }
+
+    fn take(&mut self, group: usize, side: Side, room: &mut [u32]) {
+        self.sides[group] = side;
+        for (&class, &n) in &self.counts[group] {
+            room[class] -= n;
+            self.train[class] -= n;
+            if side == Side::Golden {
+                self.golden[class] += n;
+            }
+        }
+    }
+}
+
+/// Indices of the samples that must stay together, in the order of their first member.
+fn groups(samples: &[Sample]) -> Vec<Vec<usize>> {
+    let mut union = UnionFind::new(samples.len());
+    let mut first: HashMap<(u8, &str), usize> = HashMap::new();
+    for (i, sample) in samples.iter().enumerate() {
+        union.join(i, *first.entry((0, &sample.blake3)).or_insert(i));
+        if !sample.subject.is_empty() {
+            union.join(i, *first.entry((1, &sample.subject)).or_insert(i));
+        }
+    }
+    join_near_duplicates(samples, &mut union);
+    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    (0..samples.len()).for_each(|i| groups.entry(union.find(i)).or_default().push(i));
+    groups.into_values().collect()
+}
+
+/// Two hashes within 4 bits agree on at least one of five bands of bits, so only those that share a band are compared.
+fn join_near_duplicates(samples: &[Sample], union: &mut UnionFind) {
+    const BANDS: u32 = NEAR_DUPLICATE + 1;
+    const BITS: u32 = u64::BITS.div_ceil(BANDS);
+    let mut buckets: HashMap<(usize, u32, u64), Vec<usize>> = HashMap::new();
+    for (i, sample) in samples.iter().enumerate().filter(|(_, s)| s.phash.count_ones() >= INFORMATIVE_BITS) {
+        for band in 0..BANDS {
+            let bits = (sample.phash >> (band * BITS)) & ((1 << BITS) - 1);
+            let bucket = buckets.entry((sample.label, band, bits)).or_default();
+            for &other in bucket.iter() {
+                if (samples[other].phash ^ sample.phash).count_ones() <= NEAR_DUPLICATE {
+                    union.join(i, other);
+                }
+            }
+            bucket.push(i);
+        }
+    }
+}
+
+/// Disjoint sets; the representative of a set is its smallest member.
+struct UnionFind(Vec<usize>);
+
+impl UnionFind {
+    fn new(len: usize) -> Self {
+        Self((0..len).collect())
+    }
+
+    fn find(&mut self, mut i: usize) -> usize {
+        while self.0[i] != i {
+            self.0[i] = self.0[self.0[i]];
+            i = self.0[i];
+        }
+        i
+    }
+
+    fn join(&mut self, a: usize, b: usize) {
+        let (a, b) = (self.find(a), self.find(b));
+        self.0[a.max(b)] = a.min(b);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const POLICY: Policy = Policy {
+        golden_per_class: 150,
+        golden_fraction: 0.3,
+        val_fraction: 0.2,
+        calibration_fraction: 0.1,
+        seed: 7,
+    };
+
+    /// A sample like no other.
+    fn single(i: usize, label: usize) -> Sample {
+        Sample { label, subject: String::new(), blake3: format!("{i}"), phash: 0 }
+    }
+
+    fn count(samples: &[Sample], sides: &[Side], label: usize, side: Side) -> usize {
+        samples.iter().zip(sides).filter(|(s, x)| s.label == label && **x == side).count()
+    }
+
+    #[test]
+    fn groups_of_one_meet_their_quotas_exactly() {
+        let samples: Vec<_> = (0..1000).map(|i| single(i, usize::from(i >= 900))).collect();
+        let sides = split(&samples, &POLICY);
+        let counts = |label| {
+            [Side::Train, Side::Val, Side::Calibration, Side::Golden].map(|s| count(&samples, &sides, label, s))
+        };
+        assert_eq!(counts(0), [525, 150, 75, 150]);
+        assert_eq!(counts(1), [49, 14, 7, 30]);
+    }
+
+    #[test]
+    fn a_class_of_one_image_stays_in_train() {
+        let policy = Policy { golden_fraction: 0.9, val_fraction: 0.5, calibration_fraction: 0.5, ..POLICY };
+        assert_eq!(split(&[single(0, 0)], &policy), [Side::Train]);
+        let two = split(&[single(0, 0), single(1, 0)], &policy);
+        assert_eq!(two.iter().filter(|s| **s == Side::Golden).count(), 1);
+        assert_eq!(two.iter().filter(|s| **s == Side::Train).count(), 1);
+    }
+
+    #[test]
+    fn near_duplicates_of_a_class_stay_together_and_flat_images_do_not_count() {
+        let hash = 0x0f0f_0f0f_0f0f_0f0f_u64;
+        let near = |i, phash| Sample { phash, ..single(i, 0) };
+        let samples = [near(0, hash), near(1, hash ^ 0b1111), near(2, hash ^ 0b11111 << 20), near(3, 1), near(4, 1)];
+        assert_eq!(groups(&samples), [vec![0, 1], vec![2], vec![3], vec![4]]);
+    }
+
+    #[test]
+    fn the_seed_decides() {
+        let samples: Vec<_> = (0..100).map(|i| single(i, 0)).collect();
+        assert_eq!(split(&samples, &POLICY), split(&samples, &POLICY));
+        assert_ne!(split(&samples, &POLICY), split(&samples, &Policy { seed: 8, ..POLICY }));
+    }
+
+    fn samples() -> impl Strategy<Value = Vec<Sample>> {
+        let sample = (0usize..4, 0u32..40, 0u32..200, any::<u64>()).prop_map(|(label, subject, bytes, phash)| {
+            let subject = if subject < 10 { String::new() } else { subject.to_string() };
+            Sample { label, subject, blake3: bytes.to_string(), phash }
+        });
+        prop::collection::vec(sample, 0..200)
+    }
+
+    fn policy() -> impl Strategy<Value = Policy> {
+        (0u32..20, 0.0..=0.9, 0.0..=0.5, 0.0..=0.5, any::<u64>()).prop_map(|(per_class, golden, val, cal, seed)| {
+            Policy {
+                golden_per_class: per_class,
+                golden_fraction: golden,
+                val_fraction: val,
+                calibration_fraction: cal,
+                seed,
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_division_keeps_the_rules(samples in samples(), policy in policy()) {
+            let sides = split(&samples, &policy);
+            prop_assert_eq!(sides.len(), samples.len());
+            let mut seen: HashMap<(u8, &str), Side> = HashMap::new();
+            for (sample, &side) in samples.iter().zip(&sides) {
+                prop_assert_eq!(*seen.entry((0, &sample.blake3)).or_insert(side), side);
+                if !sample.subject.is_empty() {
+                    prop_assert_eq!(*seen.entry((1, &sample.subject)).or_insert(side), side);
+                }
+            }
+            for label in samples.iter().map(|s| s.label).collect::<HashSet<_>>() {
+                let total = samples.iter().filter(|s| s.label == label).count();
+                let golden = count(&samples, &sides, label, Side::Golden);
+                prop_assert!(golden <= policy.golden_per_class as usize);
+                prop_assert!(golden as f64 <= policy.golden_fraction * total as f64 + 1e-6);
+                prop_assert!(count(&samples, &sides, label, Side::Train) >= 1);
+            }
+        }
+    }
+}

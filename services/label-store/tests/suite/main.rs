@@ -1,0 +1,12 @@
+//! Tests of the store through its public interface, in one binary.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod admission;
+mod common;
+mod crash;
+mod export;
+mod grpc;
+mod import;
+mod real_photographs;
+mod slots;
