@@ -1,1 +1,26 @@
-//! placeholder
+//! Images as SAGA's services need them: decoding under limits, and the measures that gates judge by.
+//!
+//! Every figure with a well-known name equals its reference implementation (Pillow, scikit-image, imagehash, OpenCV);
+//! `tests/parity.rs` holds the numbers that those wrote, and `tests/fixtures/make.py` the script that made them.
+//! The crate knows neither tensors nor transport.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod decode;
+mod encode;
+mod frames;
+mod grey;
+mod jpeg;
+mod phash;
+mod resize;
+mod sharpness;
+mod ssim;
+
+pub use decode::{DecodeError, DecodeLimits, decode};
+pub use encode::{EncodeError, blake3_hex, encode_jpeg, encode_jpeg_grey};
+pub use grey::grey;
+pub use image::{GrayImage, Luma, Rgb, RgbImage};
+pub use phash::{hamming, phash};
+pub use resize::{Filter, resize, resize_grey};
+pub use sharpness::laplacian_variance;
+pub use ssim::{SsimError, WINDOW as SSIM_WINDOW, ssim};

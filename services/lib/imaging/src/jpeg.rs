@@ -1,0 +1,108 @@
+//! Strict JPEG decoding.
+//!
+//! The `image` crate decodes JPEG leniently and fills what is missing with grey. Here the same decoder runs in its
+//! strict mode, and the file must reach its end-of-image marker.
+
+use image::metadata::Orientation;
+use image::{DynamicImage, RgbImage};
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+use crate::decode::{DecodeError, DecodeLimits};
+
+const FORMAT: &str = "JPEG";
+
+/// Decodes `bytes` to upright RGB. CMYK and YCCK are converted as Pillow does (inverted, as Adobe writes them).
+pub(crate) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, DecodeError> {
+    let complete = reaches_end_of_image(bytes);
+    let fail = |error: DecodeErrors| {
+        if complete {
+            from_jpeg_error(&error)
+        } else {
+            DecodeError::Truncated { format: FORMAT }
+        }
+    };
+    let options = DecoderOptions::default()
+        .set_strict_mode(true)
+        .set_max_width(usize::MAX)
+        .set_max_height(usize::MAX)
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().map_err(fail)?;
+    let (width, height) = decoder.dimensions().unwrap_or_default();
+    let (width, height) = (width as u32, height as u32);
+    limits.check_size(width, height)?;
+    if !complete {
+        return Err(DecodeError::Truncated { format: FORMAT });
+    }
+    let orientation = decoder
+        .exif()
+        .and_then(|exif| Orientation::from_exif_chunk(exif));
+    let pixels = decoder.decode().map_err(fail)?;
+    let picture = RgbImage::from_raw(width, height, pixels)
+        .ok_or_else(|| malformed("its pixels do not fill its size".to_owned()))?;
+    Ok(upright(picture, orientation))
+}
+
+fn upright(picture: RgbImage, orientation: Option<Orientation>) -> RgbImage {
+    match orientation {
+        None | Some(Orientation::NoTransforms) => picture,
+        Some(turn) => {
+            let mut picture = DynamicImage::ImageRgb8(picture);
+            picture.apply_orientation(turn);
+            picture.into_rgb8()
+        }
+    }
+}
+
+fn from_jpeg_error(error: &DecodeErrors) -> DecodeError {
+    match error {
+        DecodeErrors::Unsupported(what) => DecodeError::Unsupported {
+            what: format!("this kind of JPEG ({what:?})"),
+        },
+        DecodeErrors::ExhaustedData => DecodeError::Truncated { format: FORMAT },
+        other => malformed(other.to_string()),
+    }
+}
+
+fn malformed(why: String) -> DecodeError {
+    DecodeError::Malformed {
+        format: FORMAT,
+        why,
+    }
+}
+
+/// Walks the markers (ITU-T T.81, annex B): segments by their length, entropy-coded data byte by byte, up to EOI.
+fn reaches_end_of_image(bytes: &[u8]) -> bool {
+    const START_OF_SCAN: u8 = 0xDA;
+    const END_OF_IMAGE: u8 = 0xD9;
+    let mut at = 2;
+    let mut in_scan = false;
+    loop {
+        // Inside a scan everything up to the next marker is data; between segments it is padding.
+        let Some(offset) = bytes
+            .get(at..)
+            .and_then(|rest| rest.iter().position(|&b| b == 0xFF))
+        else {
+            return false;
+        };
+        at += offset + 1;
+        match bytes.get(at) {
+            None => return false,
+            Some(0xFF) => {}
+            // A stuffed zero, a restart, TEM, or a stray SOI: no length follows.
+            Some(0x00 | 0x01 | 0xD0..=0xD8) => at += 1,
+            Some(&END_OF_IMAGE) => return in_scan,
+            Some(&marker) => {
+                let Some(&[high, low]) = bytes.get(at + 1..at + 3) else {
+                    return false;
+                };
+                at += 1 + usize::from(u16::from_be_bytes([high, low])).max(2);
+                in_scan |= marker == START_OF_SCAN;
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Structural similarity as scikit-image's `structural_similarity` computes it by default.
+//!
+//! Wang, Bovik, Sheikh, Simoncelli: "Image Quality Assessment: From Error Visibility to Structural Similarity", 2004,
+//! with a 7x7 uniform window, sample covariance, K1 = 0.01, K2 = 0.03 and data range 255. The reference crops the 3
+//! pixels at the border, so that only windows which lie wholly inside the image count: no padding is needed.
+//!
+//! Window sums of 8-bit pixels are exact in 32-bit integers, and they slide: a row enters, a row leaves.
+
+use image::GrayImage;
+
+/// Side of the window in pixels, and the smallest side of an image.
+pub const WINDOW: u32 = 7;
+
+const SIDE: usize = WINDOW as usize;
+const AREA: f64 = (SIDE * SIDE) as f64;
+
+/// Why two images have no SSIM.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SsimError {
+    /// The images differ in size.
+    #[error(
+        "SSIM needs equal sizes, not {a_width}x{a_height} and {b_width}x{b_height}; resize one of them"
+    )]
+    SizesDiffer {
+        /// Width of the first image.
+        a_width: u32,
+        /// Height of the first image.
+        a_height: u32,
+        /// Width of the second image.
+        b_width: u32,
+        /// Height of the second image.
+        b_height: u32,
+    },
+    /// The window does not fit into the images.
+    #[error("SSIM needs at least {WINDOW}x{WINDOW} pixels, not {width}x{height}")]
+    TooSmall {
+        /// Width of both images.
+        width: u32,
+        /// Height of both images.
+        height: u32,
+    },
+}
+
+/// Mean SSIM of two images of the same size: -1 to 1, and 1 for equal images.
+///
+/// # Errors
+/// [`SsimError`] where the sizes differ or a side is shorter than [`WINDOW`].
+pub fn ssim(a: &GrayImage, b: &GrayImage) -> Result<f64, SsimError> {
+    let (width, height) = a.dimensions();
+    if a.dimensions() != b.dimensions() {
+        let (b_width, b_height) = b.dimensions();
+        return Err(SsimError::SizesDiffer {
+            a_width: width,
+            a_height: height,
+            b_width,
+            b_height,
+        });
+    }
+    if width.min(height) < WINDOW {
+        return Err(SsimError::TooSmall { width, height });
+    }
+    let stride = width as usize;
+    let a: Vec<_> = a.as_raw().chunks_exact(stride).collect();
+    let b: Vec<_> = b.as_raw().chunks_exact(stride).collect();
+    Ok(mean_over_windows(&a, &b, stride))
+}
+
+fn mean_over_windows(a: &[&[u8]], b: &[&[u8]], stride: usize) -> f64 {
+    let mut columns = ColumnSums::new(stride);
+    let mut total = 0.0;
+    for (y, (row_a, row_b)) in a.iter().zip(b).enumerate() {
+        columns.add(row_a, row_b);
+        if y + 1 >= SIDE {
+            total += columns.row_total();
+            let oldest = y + 1 - SIDE;
+            columns.subtract(a[oldest], b[oldest]);
+        }
+    }
+    let windows = (a.len() - SIDE + 1) * (stride - SIDE + 1);
+    total / windows as f64
+}
+
+/// For every column, sums over the window's rows: of a, of b, of both squares added, and of the products.
+struct ColumnSums {
+    a: Vec<i32>,
+    b: Vec<i32>,
+    squares: Vec<i32>,
+    products: Vec<i32>,
+}
+
+impl ColumnSums {
+    fn new(stride: usize) -> Self {
+        let zeros = || vec![0; stride];
+        Self {
+            a: zeros(),
+            b: zeros(),
+            squares: zeros(),
+            products: zeros(),
+        }
+    }
+
+    fn add(&mut self, a: &[u8], b: &[u8]) {
+        self.shift::<1>(a, b);
+    }
+
+    fn subtract(&mut self, a: &[u8], b: &[u8]) {
+        self.shift::<-1>(a, b);
+    }
+
+    fn shift<const SIGN: i32>(&mut self, a: &[u8], b: &[u8]) {
+        let columns = self
+            .a
+            .iter_mut()
+            .zip(&mut self.b)
+            .zip(&mut self.squares)
+            .zip(&mut self.products);
+        for ((((sum_a, sum_b), squares), products), (&a, &b)) in columns.zip(a.iter().zip(b)) {
+            let (a, b) = (i32::from(a), i32::from(b));
+            *sum_a += SIGN * a;
+            *sum_b += SIGN * b;
+            *squares += SIGN * (a * a + b * b);
+            *products += SIGN * (a * b);
+        }
+    }
+
+    /// Sum of the SSIM of all windows whose lowest row was added last.
+    fn row_total(&self) -> f64 {
+        let windows = self.a.windows(SIDE).zip(self.b.windows(SIDE));
+        let seconds = self.squares.windows(SIDE).zip(self.products.windows(SIDE));
+        let mut total = 0.0;
+        for ((a, b), (squares, products)) in windows.zip(seconds) {
+            total += window_ssim(
+                a.iter().sum(),
+                b.iter().sum(),
+                squares.iter().sum(),
+                products.iter().sum(),
+            );
+        }
+        total
+    }
+}
+
+/// SSIM of one window from its sums. All terms are kept as integers scaled by NP^2 and NP (NP - 1), which cancel; the
+/// largest, twice the product of two sums of 49 pixels, is 3.2e8.
+fn window_ssim(a: i32, b: i32, squares: i32, products: i32) -> f64 {
+    const LUMA: f64 = 0.01 * 255.0 * 0.01 * 255.0 * AREA * AREA;
+    const CONTRAST: f64 = 0.03 * 255.0 * 0.03 * 255.0 * AREA * (AREA - 1.0);
+    let area = AREA as i32;
+    let means = a * b;
+    let mean_squares = a * a + b * b;
+    let covariance = area * products - means;
+    let variances = area * squares - mean_squares;
+    let above = (f64::from(2 * means) + LUMA) * (f64::from(2 * covariance) + CONTRAST);
+    let below = (f64::from(mean_squares) + LUMA) * (f64::from(variances) + CONTRAST);
+    above / below
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::Luma;
+
+    #[test]
+    fn equal_images_score_one_and_extremes_do_not_overflow() {
+        let picture = GrayImage::from_fn(9, 8, |x, y| Luma([(x * 29 + y * 7) as u8]));
+        assert!((ssim(&picture, &picture).unwrap() - 1.0).abs() < 1e-12);
+        let checks = GrayImage::from_fn(16, 16, |x, y| {
+            Luma([if (x + y) % 2 == 0 { 255 } else { 0 }])
+        });
+        let inverse = GrayImage::from_fn(16, 16, |x, y| {
+            Luma([if (x + y) % 2 == 0 { 0 } else { 255 }])
+        });
+        assert!(ssim(&checks, &inverse).unwrap() < -0.9);
+        let white = GrayImage::from_pixel(16, 16, Luma([255]));
+        assert!((ssim(&white, &white).unwrap() - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn unequal_and_tiny_images_are_refused() {
+        let small = GrayImage::new(6, 40);
+        assert_eq!(
+            ssim(&small, &small),
+            Err(SsimError::TooSmall {
+                width: 6,
+                height: 40
+            })
+        );
+        let error = ssim(&GrayImage::new(8, 9), &GrayImage::new(9, 8)).unwrap_err();
+        assert!(matches!(
+            error,
+            SsimError::SizesDiffer {
+                a_width: 8,
+                b_width: 9,
+                ..
+            }
+        ));
+    }
+}
