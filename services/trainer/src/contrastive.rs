@@ -1,0 +1,220 @@
+//! A small CLIP as a learner: images and the texts of their classes, drawn together by the symmetric contrastive loss.
+//!
+//! A batch's images meet one text drawn for each class of the data set, so the text tower runs on a handful of texts
+//! a step however large the batch. Validation is what the gate will do: the first text of each class stands for it.
+
+use std::path::Path;
+
+use rand::seq::IndexedRandom as _;
+use rand_chacha::ChaCha8Rng;
+use saga_models::{
+    ModelError, Runtime, clip, directory, preprocess,
+    tokenizer::{Tokenizer, Tokens},
+};
+use tch::{Device, Tensor};
+
+use crate::{
+    data::Dataset,
+    error::TrainError,
+    fit::Learner,
+    loss,
+    pixels::{self, Normaliser},
+    request::{Architecture, Job},
+    start,
+};
+
+/// Merged pairs of the tokenizer: enough for every word of the prompts to become one token.
+const MERGES: usize = 1000;
+/// Positions of the text tower, as CLIP's.
+const MAX_TOKENS: usize = 77;
+/// CLIP clips its scale at 100 (section 2.5 of the paper).
+const MAX_LOG_SCALE: f64 = 4.605_170_185_988_092;
+
+/// A CLIP in training.
+pub struct Contrastive {
+    model: clip::Clip,
+    tokenizer: Tokenizer,
+    normaliser: Normaliser,
+    /// Texts of each class, in label order.
+    texts: Vec<Vec<Tokens>>,
+    device: Device,
+}
+
+impl Contrastive {
+    /// A new model with a tokenizer made from the prompts, or both of `job.init_from`.
+    pub fn new(job: &Job, dataset: &Dataset, runtime: Runtime) -> Result<Self, TrainError> {
+        let prompts = prompts(job, &dataset.classes)?;
+        let (model, tokenizer) = match &job.init_from {
+            None => {
+                let all = prompts
+                    .iter()
+                    .flat_map(|texts| texts.iter().map(String::as_str));
+                let tokenizer = Tokenizer::train(all, MERGES, MAX_TOKENS)?;
+                (
+                    clip::Clip::new(config(&job.architecture, &tokenizer)?, runtime, job.seed)?,
+                    tokenizer,
+                )
+            }
+            Some(directory) => {
+                let model = clip::Clip::load_to_train(directory, runtime)?;
+                let positions = model.config().text_config.max_position_embeddings as usize;
+                (
+                    same_side(model, &job.architecture)?,
+                    Tokenizer::from_dir(directory, positions)?,
+                )
+            }
+        };
+        let encode =
+            |texts: &&Vec<String>| texts.iter().map(|text| tokenizer.encode(text)).collect();
+        let texts = prompts
+            .iter()
+            .map(encode)
+            .collect::<Result<_, ModelError>>()?;
+        let normaliser = Normaliser::new(&preprocessing(&job.architecture), runtime.device)?;
+        if job.init_from.is_none() {
+            let images =
+                pixels::sample(&dataset.train, dataset.side, start::IMAGES, runtime.device)?;
+            start::from_scratch(
+                &model.weights().tensors(),
+                &normaliser.normalise(&images)?,
+                job.seed,
+            )?;
+        }
+        Ok(Self {
+            model,
+            tokenizer,
+            normaliser,
+            texts,
+            device: runtime.device,
+        })
+    }
+
+    /// The model.
+    pub fn weights(&self) -> &saga_models::weights::Weights {
+        self.model.weights()
+    }
+
+    /// Writes the Hugging Face directory's files.
+    pub fn write(&self, directory: &Path) -> Result<(), ModelError> {
+        directory::write_json(&directory.join(directory::CONFIG), self.model.config())?;
+        preprocess::Config::clip(self.model.config().vision_config.image_size as u32)
+            .write(directory)?;
+        self.tokenizer.write(directory)?;
+        self.model
+            .weights()
+            .save(&directory.join(directory::WEIGHTS))
+    }
+
+    /// Scaled cosines `[images, texts]`.
+    fn scaled(&self, images: &Tensor, texts: &Tensor) -> Result<Tensor, TrainError> {
+        let scale = self.model.log_scale().f_clamp_max(MAX_LOG_SCALE)?.f_exp()?;
+        Ok(images.f_matmul(&texts.f_tr()?)?.f_mul(&scale)?)
+    }
+}
+
+impl Learner for Contrastive {
+    fn loss(
+        &mut self,
+        images: &Tensor,
+        labels: &Tensor,
+        random: &mut ChaCha8Rng,
+    ) -> Result<Tensor, TrainError> {
+        let present = Vec::<i64>::try_from(labels)?;
+        let mut classes: Vec<i64> = present;
+        classes.sort_unstable();
+        classes.dedup();
+        let drawn = classes
+            .iter()
+            .filter_map(|&class| self.texts.get(class as usize)?.choose(random).cloned());
+        let texts = self.model.text_embeds_t(&drawn.collect::<Vec<_>>())?;
+        let images = self
+            .model
+            .image_embeds_t(&self.normaliser.normalise(images)?)?;
+        let classes = Tensor::f_from_slice(&classes)?.f_to_device(self.device)?;
+        loss::contrastive(&self.scaled(&images, &texts)?, labels, &classes)
+    }
+
+    fn logits(&self, images: &Tensor) -> Result<Tensor, TrainError> {
+        let first: Vec<Tokens> = self
+            .texts
+            .iter()
+            .filter_map(|texts| texts.first().cloned())
+            .collect();
+        let images = self
+            .model
+            .image_embeds(&self.normaliser.normalise(images)?)?;
+        self.scaled(&images, &self.model.text_embeds(&first)?)
+    }
+}
+
+/// How images reach the model.
+pub fn preprocessing(architecture: &Architecture) -> preprocess::Config {
+    preprocess::Config::clip(architecture.image_size)
+}
+
+/// The texts of every class, in label order.
+fn prompts<'a>(job: &'a Job, classes: &[String]) -> Result<Vec<&'a Vec<String>>, TrainError> {
+    if let Some(label) = job.prompts.keys().find(|label| !classes.contains(label)) {
+        let why = format!(
+            "name '{label}', which is not a class of the data set ({})",
+            classes.join(", ")
+        );
+        return Err(TrainError::field("prompts", why));
+    }
+    let texts = |label: &String| {
+        let texts = job
+            .prompts
+            .get(label)
+            .filter(|texts| texts.iter().any(|text| !text.trim().is_empty()));
+        texts.ok_or_else(|| {
+            TrainError::field(
+                "prompts",
+                format!("have no text for class '{label}'; add at least one"),
+            )
+        })
+    };
+    classes.iter().map(texts).collect()
+}
+
+/// The image tower as requested; a text tower of the same width and half the depth.
+fn config(sizes: &Architecture, tokenizer: &Tokenizer) -> Result<clip::Config, TrainError> {
+    let (bos_token_id, eos_token_id) = tokenizer.bos_and_eos()?;
+    let width = sizes.hidden_size.into();
+    Ok(clip::Config {
+        projection_dim: width,
+        text_config: clip::TextConfig {
+            vocab_size: tokenizer.vocab_size() as i64,
+            hidden_size: width,
+            intermediate_size: sizes.intermediate_size.into(),
+            num_hidden_layers: i64::from(sizes.num_hidden_layers.div_ceil(2)),
+            num_attention_heads: sizes.num_attention_heads.into(),
+            max_position_embeddings: MAX_TOKENS as i64,
+            bos_token_id,
+            eos_token_id,
+            pad_token_id: eos_token_id,
+            ..clip::TextConfig::default()
+        },
+        vision_config: clip::VisionConfig {
+            hidden_size: width,
+            intermediate_size: sizes.intermediate_size.into(),
+            num_hidden_layers: sizes.num_hidden_layers.into(),
+            num_attention_heads: sizes.num_attention_heads.into(),
+            image_size: sizes.image_size.into(),
+            patch_size: sizes.patch_size.into(),
+            ..clip::VisionConfig::default()
+        },
+        ..clip::Config::default()
+    })
+}
+
+/// A checkpoint's image side must be the request's, since images are resized to the latter.
+fn same_side(model: clip::Clip, sizes: &Architecture) -> Result<clip::Clip, TrainError> {
+    let side = model.config().vision_config.image_size;
+    if side == i64::from(sizes.image_size) {
+        return Ok(model);
+    }
+    Err(TrainError::field(
+        "init_from",
+        format!("holds a model for images of {side} pixels; set architecture.image_size to that"),
+    ))
+}

@@ -1,0 +1,326 @@
+//! One job from request to model directory: reuse, data, training on a thread of its own, and writing.
+
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use saga_models::{ModelError, Runtime};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::{
+    classifier::{self, Classifier},
+    config::Config,
+    contrastive::{self, Contrastive},
+    data::{Dataset, Source, Store},
+    error::TrainError,
+    fit::{self, Epoch, Learner, Observer, Plan},
+    master::MasterWeights,
+    output::{self, Identity, Outcome, Record},
+    pixels,
+    request::{Job, Kind},
+};
+
+/// What a job tells while it goes on.
+#[derive(Debug)]
+pub enum Event {
+    Started {
+        train_images: u32,
+        val_images: u32,
+        plan: Plan,
+        parameters: u64,
+        precision: String,
+    },
+    Epoch(Epoch),
+    Finished {
+        directory: PathBuf,
+        record: Box<Record>,
+        seconds: f64,
+        reused: bool,
+    },
+}
+
+/// Who listens to a job; the job is cancelled when the receiver is dropped.
+pub type Events = mpsc::Sender<Result<Event, TrainError>>;
+
+/// Runs jobs.
+pub struct Trainer {
+    config: Config,
+    runtime: Runtime,
+    models: PathBuf,
+    slots: Semaphore,
+    /// Outputs that jobs are working on.
+    busy: Arc<Mutex<HashSet<PathBuf>>>,
+}
+
+impl Trainer {
+    /// Chooses the device, and creates the models folder.
+    pub fn new(config: Config) -> Result<Self, TrainError> {
+        let runtime = Runtime::select(&config.compute.device, &config.compute.precision)?;
+        let folder = &config.models.directory;
+        let models = std::fs::create_dir_all(folder).and_then(|()| folder.canonicalize());
+        Ok(Self {
+            models: models.map_err(|source| TrainError::Io {
+                path: folder.clone(),
+                source,
+            })?,
+            slots: Semaphore::new(config.compute.jobs),
+            busy: Arc::default(),
+            runtime,
+            config,
+        })
+    }
+
+    /// Runs one job; its end, good or bad, is the last event.
+    pub async fn run(&self, job: Job, events: Events) {
+        let ended = tokio::select! {
+            ended = self.try_run(job, &events) => ended,
+            () = events.closed() => return,
+        };
+        let last = ended.map(|(directory, record, seconds, reused)| Event::Finished {
+            directory,
+            record,
+            seconds,
+            reused,
+        });
+        // Nobody may be listening any more.
+        let _ = events.send(last).await;
+    }
+
+    async fn try_run(
+        &self,
+        job: Job,
+        events: &Events,
+    ) -> Result<(PathBuf, Box<Record>, f64, bool), TrainError> {
+        let started = Instant::now();
+        let output = self.models.join(&job.output);
+        let _reserved = Reserved::new(&self.busy, &output, &job.output)?;
+        let mut store = Store::new(
+            &self.config.label_store.address,
+            self.config.server.max_message_bytes,
+        )?;
+        let source = Source {
+            dataset_id: job.dataset_id.clone(),
+            synthetic_run_id: job.synthetic_run_id.clone(),
+        };
+        let (classes, dataset_hash) = store.describe(&source).await?;
+        let identity = Identity::new(&job, dataset_hash, &self.runtime.precision.to_string())?;
+        if let Some(record) = output::finished(&output, &identity) {
+            return Ok((
+                output,
+                Box::new(record),
+                started.elapsed().as_secs_f64(),
+                true,
+            ));
+        }
+        let _slot = self
+            .slots
+            .acquire()
+            .await
+            .map_err(|_| TrainError::Cancelled)?;
+        let preprocessing = match job.kind {
+            Kind::VitClassifier => classifier::preprocessing(&job.architecture),
+            Kind::Clip => contrastive::preprocessing(&job.architecture),
+        };
+        let limit = self.config.limits.max_cache_bytes;
+        let side = job.architecture.image_size;
+        let prepare = pixels::prepare(preprocessing)?;
+        let dataset = store.read(&source, classes, side, limit, &prepare).await?;
+        let work = Work {
+            job,
+            identity,
+            dataset,
+            output: output.clone(),
+            runtime: self.runtime,
+            events: events.clone(),
+        };
+        let record = on_own_thread(work, self.config.compute.threads).await?;
+        Ok((output, record, started.elapsed().as_secs_f64(), false))
+    }
+}
+
+/// An output that this job alone writes.
+struct Reserved {
+    busy: Arc<Mutex<HashSet<PathBuf>>>,
+    output: PathBuf,
+}
+
+impl Reserved {
+    fn new(
+        busy: &Arc<Mutex<HashSet<PathBuf>>>,
+        output: &Path,
+        name: &Path,
+    ) -> Result<Self, TrainError> {
+        let mut outputs = busy.lock().unwrap_or_else(PoisonError::into_inner);
+        if !outputs.insert(output.to_path_buf()) {
+            return Err(TrainError::Busy {
+                output: name.display().to_string(),
+            });
+        }
+        Ok(Self {
+            busy: busy.clone(),
+            output: output.to_path_buf(),
+        })
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.busy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.output);
+    }
+}
+
+/// Everything the training thread needs.
+struct Work {
+    job: Job,
+    identity: Identity,
+    dataset: Dataset,
+    output: PathBuf,
+    runtime: Runtime,
+    events: Events,
+}
+
+/// Trains on a thread of the operating system, so that no tensor crosses an await and no async thread is blocked.
+async fn on_own_thread(work: Work, threads: usize) -> Result<Box<Record>, TrainError> {
+    let (answer, answered) = oneshot::channel();
+    let span = tracing::Span::current();
+    let thread = std::thread::Builder::new()
+        .name("training".into())
+        .spawn(move || {
+            let _entered = span.entered();
+            saga_models::runtime::set_threads(threads);
+            let _ = answer.send(work.train());
+        });
+    thread.map_err(|error| TrainError::Thread(error.to_string()))?;
+    answered
+        .await
+        .map_err(|_| TrainError::Thread("it panicked; see the log".into()))?
+        .map(Box::new)
+}
+
+impl Work {
+    fn train(self) -> Result<Record, TrainError> {
+        match self.job.kind {
+            Kind::VitClassifier => {
+                let mut model = Classifier::new(&self.job, &self.dataset, self.runtime)?;
+                let weights = MasterWeights::new(model.weights().tensors())?;
+                let best = self.fit(&mut model, weights);
+                self.save(best, |directory| model.write(directory))
+            }
+            Kind::Clip => {
+                let mut model = Contrastive::new(&self.job, &self.dataset, self.runtime)?;
+                let weights = MasterWeights::new(model.weights().tensors())?;
+                let best = self.fit(&mut model, weights);
+                self.save(best, |directory| model.write(directory))
+            }
+        }
+    }
+
+    fn fit(&self, learner: &mut dyn Learner, weights: MasterWeights) -> Fitted {
+        let begun = Instant::now();
+        let listener = Listener {
+            events: &self.events,
+            epochs: Mutex::default(),
+        };
+        let (job, dataset) = (&self.job, &self.dataset);
+        let _ = self.events.blocking_send(Ok(Event::Started {
+            train_images: dataset.train.labels.len() as u32,
+            val_images: dataset.val.labels.len() as u32,
+            plan: Plan::new(&job.settings, dataset.train.labels.len()),
+            parameters: weights.flat().numel() as u64,
+            precision: self.runtime.precision.to_string(),
+        }));
+        let ended = fit::fit(
+            learner,
+            weights,
+            dataset,
+            &job.settings,
+            job.seed,
+            &listener,
+        );
+        let epochs = listener
+            .epochs
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        Fitted {
+            ended,
+            epochs,
+            seconds: begun.elapsed().as_secs_f64(),
+        }
+    }
+
+    /// Writes the model; of a diverged training, the best weights before it, beside the output.
+    fn save(
+        &self,
+        fitted: Fitted,
+        write: impl FnOnce(&Path) -> Result<(), ModelError>,
+    ) -> Result<Record, TrainError> {
+        let outcome = |best, stopped| Outcome {
+            identity: &self.identity,
+            labels: &self.dataset.classes,
+            best,
+            epochs: fitted.epochs,
+            precision: self.runtime.precision.to_string(),
+            seconds: fitted.seconds,
+            stopped,
+        };
+        match fitted.ended {
+            Ok(best) => output::write(&self.output, outcome(best, None), write),
+            Err(fit::Stopped {
+                error: TrainError::Diverged { step, .. },
+                best: Some(best),
+            }) => {
+                let kept = output::last_good(&self.output);
+                output::write(
+                    &kept,
+                    outcome(best, Some(format!("diverged at step {step}"))),
+                    write,
+                )?;
+                Err(TrainError::Diverged {
+                    step,
+                    kept: Some(kept),
+                })
+            }
+            Err(stopped) => Err(stopped.error),
+        }
+    }
+}
+
+/// A training that has ended.
+struct Fitted {
+    ended: Result<fit::Best, fit::Stopped>,
+    epochs: Vec<Epoch>,
+    seconds: f64,
+}
+
+/// Hands epochs to the stream, and keeps them for the record.
+struct Listener<'a> {
+    events: &'a Events,
+    epochs: Mutex<Vec<Epoch>>,
+}
+
+impl Observer for Listener<'_> {
+    fn epoch(&self, epoch: &Epoch) {
+        tracing::info!(
+            epoch = epoch.epoch,
+            train_loss = epoch.train_loss,
+            val_accuracy = epoch.scores.confusion.accuracy(),
+            val_macro_f1 = epoch.scores.confusion.macro_f1(),
+            "epoch"
+        );
+        self.epochs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(epoch.clone());
+        let _ = self.events.blocking_send(Ok(Event::Epoch(epoch.clone())));
+    }
+
+    fn cancelled(&self) -> bool {
+        self.events.is_closed()
+    }
+}

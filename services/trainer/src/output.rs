@@ -1,0 +1,196 @@
+//! The finished model's directory: the Hugging Face files and `training.json`, which says what made them.
+
+use std::path::{Path, PathBuf};
+
+use saga_models::{ModelError, directory};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::TrainError,
+    fit::{Best, Epoch, Scores},
+    request::Job,
+};
+
+/// Name of the record beside the weights.
+const RECORD: &str = "training.json";
+/// Raised whenever the same request would give other weights.
+const FORMAT: u32 = 1;
+
+/// `training.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// BLAKE3 of what decides the weights: request, data and code format.
+    pub request_hash: String,
+    pub dataset_hash: String,
+    /// Of the weights beside it.
+    pub revision: String,
+    pub precision: String,
+    pub seconds: f64,
+    pub best_epoch: u32,
+    pub val_accuracy: f64,
+    pub val_balanced_accuracy: f64,
+    pub val_macro_f1: f64,
+    pub val_loss: f64,
+    /// By class in label order; null for a class without val images.
+    pub val_recall: Vec<Option<f64>>,
+    /// `[truth][prediction]` on val.
+    pub val_confusion: serde_json::Value,
+    pub labels: Vec<String>,
+    /// Why training stopped before its last step; absent where it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
+    pub request: serde_json::Value,
+    pub epochs: Vec<EpochRecord>,
+}
+
+/// One epoch of `training.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    pub epoch: u32,
+    pub train_loss: f64,
+    pub val_loss: f64,
+    pub val_accuracy: f64,
+    pub val_macro_f1: f64,
+    pub learning_rate: f64,
+    pub gradient_norm: f64,
+}
+
+impl From<&Epoch> for EpochRecord {
+    fn from(epoch: &Epoch) -> Self {
+        Self {
+            epoch: epoch.epoch,
+            train_loss: epoch.train_loss,
+            val_loss: epoch.scores.loss,
+            val_accuracy: epoch.scores.confusion.accuracy(),
+            val_macro_f1: epoch.scores.confusion.macro_f1(),
+            learning_rate: epoch.learning_rate,
+            gradient_norm: epoch.gradient_norm,
+        }
+    }
+}
+
+/// What is known of a job before it trains, and identifies its result.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub request_hash: String,
+    pub dataset_hash: String,
+    pub request: serde_json::Value,
+}
+
+impl Identity {
+    /// Of a job on data with this hash, in this precision.
+    pub fn new(job: &Job, dataset_hash: String, precision: &str) -> Result<Self, TrainError> {
+        let initial = job
+            .init_from
+            .as_deref()
+            .map(directory::revision)
+            .transpose()?;
+        let request =
+            serde_json::to_value(job).map_err(|error| TrainError::Thread(error.to_string()))?;
+        let all =
+            serde_json::json!([FORMAT, request, dataset_hash, initial, precision]).to_string();
+        Ok(Self {
+            request_hash: saga_imaging::blake3_hex(all.as_bytes()),
+            dataset_hash,
+            request,
+        })
+    }
+}
+
+/// The record of a directory that is complete for this identity: same request, and weights as they were written.
+pub fn finished(output: &Path, identity: &Identity) -> Option<Record> {
+    let record: Record = serde_json::from_slice(&std::fs::read(output.join(RECORD)).ok()?).ok()?;
+    let same = record.request_hash == identity.request_hash && record.stopped.is_none();
+    (same && directory::revision(output).ok()? == record.revision).then_some(record)
+}
+
+/// What a training came to.
+pub struct Outcome<'a> {
+    pub identity: &'a Identity,
+    pub labels: &'a [String],
+    pub best: Best,
+    pub epochs: Vec<Epoch>,
+    pub precision: String,
+    pub seconds: f64,
+    pub stopped: Option<String>,
+}
+
+/// Replaces `output` at once by the files that `write_model` writes, a model card and the record.
+pub fn write(
+    output: &Path,
+    outcome: Outcome,
+    write_model: impl FnOnce(&Path) -> Result<(), ModelError>,
+) -> Result<Record, TrainError> {
+    let mut record = record(outcome);
+    directory::replace(output, |new| {
+        write_model(new)?;
+        record.revision = directory::revision(new)?;
+        let card = new.join(directory::MODEL_CARD);
+        std::fs::write(&card, model_card(&record))
+            .map_err(|source| ModelError::Io { path: card, source })?;
+        directory::write_json(&new.join(RECORD), &record)
+    })?;
+    Ok(record)
+}
+
+/// Where the best weights of a diverged training go.
+pub fn last_good(output: &Path) -> PathBuf {
+    let mut name = output.file_name().unwrap_or_default().to_os_string();
+    name.push("-last-good");
+    output.with_file_name(name)
+}
+
+fn record(outcome: Outcome) -> Record {
+    let Scores { loss, confusion } = &outcome.best.scores;
+    Record {
+        request_hash: outcome.identity.request_hash.clone(),
+        dataset_hash: outcome.identity.dataset_hash.clone(),
+        revision: String::new(),
+        precision: outcome.precision,
+        seconds: outcome.seconds,
+        best_epoch: outcome.best.epoch,
+        val_accuracy: confusion.accuracy(),
+        val_balanced_accuracy: confusion.balanced_accuracy(),
+        val_macro_f1: confusion.macro_f1(),
+        val_loss: *loss,
+        val_recall: confusion.recalls(),
+        val_confusion: serde_json::json!(confusion),
+        labels: outcome.labels.to_vec(),
+        stopped: outcome.stopped,
+        request: outcome.identity.request.clone(),
+        epochs: outcome.epochs.iter().map(EpochRecord::from).collect(),
+    }
+}
+
+/// README.md with the front matter that Hugging Face reads.
+fn model_card(record: &Record) -> String {
+    let recalls: String = record
+        .labels
+        .iter()
+        .zip(&record.val_recall)
+        .map(|(label, recall)| match recall {
+            Some(recall) => format!("| {label} | {recall:.4} |\n"),
+            None => format!("| {label} | no val images |\n"),
+        })
+        .collect();
+    let clip = record
+        .request
+        .get("kind")
+        .is_some_and(|kind| kind == "clip");
+    let task = if clip {
+        "zero-shot-image-classification"
+    } else {
+        "image-classification"
+    };
+    format!(
+        "---\nlibrary_name: transformers\npipeline_tag: {task}\n---\n\n# Trained by SAGA\n\n\
+         Trained from the train split whose content hash is `{}`; `training.json` holds every setting.\n\n\
+         On the val split, best epoch {}: accuracy {:.4}, balanced accuracy {:.4}, macro F1 {:.4}.\n\n\
+         | class | recall |\n|---|---|\n{recalls}",
+        record.dataset_hash,
+        record.best_epoch,
+        record.val_accuracy,
+        record.val_balanced_accuracy,
+        record.val_macro_f1,
+    )
+}

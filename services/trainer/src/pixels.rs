@@ -1,0 +1,120 @@
+//! From pictures to bytes in the cache, and from there to a model's pixel values, exactly as serving does it.
+
+use std::sync::Arc;
+
+use saga_models::preprocess::{Config, Preprocessor};
+use tch::{Device, Kind, Tensor};
+
+use crate::{
+    data::{Prepare, Split},
+    error::TrainError,
+};
+
+/// The geometric half of preprocessing: resized and cropped, CHW bytes.
+pub fn prepare(config: Config) -> Result<Prepare, TrainError> {
+    let preprocessor = Preprocessor::new(config)?;
+    Ok(Arc::new(move |picture| {
+        let resized = preprocessor.resize_and_crop(picture);
+        let bytes = resized.as_raw();
+        (0..3)
+            .flat_map(|channel| bytes.iter().skip(channel).step_by(3).copied())
+            .collect()
+    }))
+}
+
+/// Chosen images `[N, 3, side, side]` f32 in 0 to 1 and labels `[N]` int64.
+pub fn batch(
+    split: &Split,
+    side: u32,
+    chosen: &[usize],
+    device: Device,
+) -> Result<(Tensor, Tensor), TrainError> {
+    let size = 3 * (side as usize).pow(2);
+    let mut bytes = Vec::with_capacity(chosen.len() * size);
+    let mut labels = Vec::with_capacity(chosen.len());
+    for &index in chosen {
+        bytes.extend_from_slice(
+            split
+                .pixels
+                .get(index * size..(index + 1) * size)
+                .unwrap_or_default(),
+        );
+        labels.extend(split.labels.get(index).map(|&label| i64::from(label)));
+    }
+    let shape = [chosen.len() as i64, 3, i64::from(side), i64::from(side)];
+    let images = Tensor::f_from_slice(&bytes)?
+        .f_view(shape)?
+        .f_to_device(device)?;
+    let images = images.f_to_kind(Kind::Float)?.f_mul_scalar(1.0 / 255.0)?;
+    Ok((images, Tensor::f_from_slice(&labels)?.f_to_device(device)?))
+}
+
+/// At most `count` images from all over a split, as [`batch`].
+pub fn sample(
+    split: &Split,
+    side: u32,
+    count: usize,
+    device: Device,
+) -> Result<Tensor, TrainError> {
+    let stride = split.labels.len().div_ceil(count).max(1);
+    let chosen: Vec<usize> = (0..split.labels.len()).step_by(stride).collect();
+    Ok(batch(split, side, &chosen, device)?.0)
+}
+
+/// The numeric half: values of 0 to 1 less the mean, over the standard deviation.
+pub struct Normaliser {
+    mean: Tensor,
+    deviation: Tensor,
+}
+
+impl Normaliser {
+    /// The statistics of a preprocessor_config.json.
+    pub fn new(config: &Config, device: Device) -> Result<Self, TrainError> {
+        let channels = |values: &[f32]| {
+            Tensor::f_from_slice(values)?
+                .f_view([1, 3, 1, 1])?
+                .f_to_device(device)
+        };
+        Ok(Self {
+            mean: channels(&config.image_mean)?,
+            deviation: channels(&config.image_std)?,
+        })
+    }
+
+    /// `[N, 3, H, W]` f32 in 0 to 1 to pixel values of the same shape.
+    pub fn normalise(&self, images: &Tensor) -> Result<Tensor, TrainError> {
+        Ok(images.f_sub(&self.mean)?.f_div(&self.deviation)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use saga_imaging::RgbImage;
+
+    #[test]
+    fn the_cache_loses_nothing_of_what_serving_computes() {
+        for config in [Config::vit(16), Config::clip(16)] {
+            let picture = RgbImage::from_fn(40, 30, |x, y| {
+                image::Rgb([(x * 6) as u8, (y * 8) as u8, (x * y) as u8])
+            });
+            let served = Preprocessor::new(config.clone())
+                .unwrap()
+                .pixel_values(&picture);
+            let bytes = prepare(config.clone()).unwrap()(&picture);
+            let images = Tensor::from_slice(&bytes)
+                .view([1, 3, 16, 16])
+                .to_kind(Kind::Float)
+                / 255.0;
+            let trained = Normaliser::new(&config, Device::Cpu)
+                .unwrap()
+                .normalise(&images)
+                .unwrap();
+            let difference = (trained.view([-1]) - Tensor::from_slice(&served))
+                .abs()
+                .max()
+                .double_value(&[]);
+            assert!(difference < 1e-5, "{difference}");
+        }
+    }
+}

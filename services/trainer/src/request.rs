@@ -1,0 +1,385 @@
+//! A training request, checked: every setting within its limits, errors naming the field.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    ops::RangeInclusive,
+    path::{Component, Path, PathBuf},
+};
+
+use saga_proto::trainer::v1 as proto;
+use serde::Serialize;
+
+use crate::{error::TrainError, sampler::Sampling};
+
+/// What to train.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    VitClassifier,
+    Clip,
+}
+
+/// Classifier head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Head {
+    /// One linear layer.
+    Linear,
+    /// Linear of this width, BatchNorm, GELU, Dropout 0.3, Linear.
+    Mlp { hidden_size: u32 },
+}
+
+/// Size of a vision transformer; keys as in a Hugging Face `config.json`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Architecture {
+    pub image_size: u32,
+    pub patch_size: u32,
+    pub hidden_size: u32,
+    pub num_hidden_layers: u32,
+    pub num_attention_heads: u32,
+    pub intermediate_size: u32,
+    pub head: Head,
+    pub drop_path: f64,
+}
+
+/// How long to train.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Length {
+    Steps(u32),
+    Epochs(u32),
+}
+
+/// The optimisation; meanings as in the contract.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Settings {
+    pub length: Length,
+    pub batch_size: u32,
+    pub learning_rate: f64,
+    pub weight_decay: f64,
+    pub warmup: f64,
+    pub label_smoothing: f64,
+    pub ema_decay: f64,
+    pub sampling: Sampling,
+    pub class_weights: bool,
+    pub mixup: f64,
+    pub augment: bool,
+    pub gradient_clip: f64,
+    pub patience: u32,
+}
+
+/// One job. What is serialised decides the weights, and with the data's hash identifies them.
+#[derive(Clone, Debug, Serialize)]
+pub struct Job {
+    #[serde(skip)]
+    pub id: String,
+    #[serde(skip)]
+    pub output: PathBuf,
+    pub kind: Kind,
+    pub dataset_id: String,
+    pub synthetic_run_id: String,
+    pub seed: u64,
+    pub architecture: Architecture,
+    pub settings: Settings,
+    pub prompts: BTreeMap<String, Vec<String>>,
+    pub init_from: Option<PathBuf>,
+}
+
+impl TryFrom<proto::StreamTrainingRequest> for Job {
+    type Error = TrainError;
+
+    fn try_from(request: proto::StreamTrainingRequest) -> Result<Self, TrainError> {
+        let kind = match request.kind() {
+            proto::ModelKind::VitClassifier => Kind::VitClassifier,
+            proto::ModelKind::Clip => Kind::Clip,
+            proto::ModelKind::Unspecified => return Err(TrainError::field("kind", "is missing")),
+        };
+        if request.dataset_id.is_empty() {
+            return Err(TrainError::field("dataset_id", "is missing"));
+        }
+        let settings = settings(
+            &request
+                .settings
+                .ok_or(TrainError::field("settings", "is missing"))?,
+        )?;
+        if kind == Kind::Clip
+            && (settings.mixup > 0.0 || settings.label_smoothing > 0.0 || settings.class_weights)
+        {
+            let why = "mixup, label_smoothing and class_weights do not apply to CLIP; set them to 0 and false";
+            return Err(TrainError::field("settings", why));
+        }
+        let architecture = architecture(
+            &request
+                .architecture
+                .ok_or(TrainError::field("architecture", "is missing"))?,
+        )?;
+        if kind == Kind::Clip && (architecture.head != Head::Linear || architecture.drop_path > 0.0)
+        {
+            return Err(TrainError::field(
+                "architecture",
+                "head and drop_path do not apply to CLIP; leave them out",
+            ));
+        }
+        Ok(Self {
+            id: request.job_id,
+            output: output(&request.output)?,
+            kind,
+            dataset_id: request.dataset_id,
+            synthetic_run_id: request.synthetic_run_id,
+            seed: request.seed,
+            architecture,
+            settings,
+            prompts: prompts(kind, request.prompts)?,
+            init_from: Some(PathBuf::from(request.init_from))
+                .filter(|path| !path.as_os_str().is_empty()),
+        })
+    }
+}
+
+fn architecture(sizes: &proto::Architecture) -> Result<Architecture, TrainError> {
+    within("architecture.image_size", sizes.image_size, 8..=1024)?;
+    within(
+        "architecture.patch_size",
+        sizes.patch_size,
+        1..=sizes.image_size,
+    )?;
+    within("architecture.hidden_size", sizes.hidden_size, 8..=4096)?;
+    within(
+        "architecture.num_hidden_layers",
+        sizes.num_hidden_layers,
+        1..=64,
+    )?;
+    within(
+        "architecture.num_attention_heads",
+        sizes.num_attention_heads,
+        1..=64,
+    )?;
+    within(
+        "architecture.intermediate_size",
+        sizes.intermediate_size,
+        8..=16_384,
+    )?;
+    within("architecture.drop_path", sizes.drop_path, 0.0..=0.9)?;
+    divides(
+        "architecture.image_size",
+        sizes.image_size,
+        "patch_size",
+        sizes.patch_size,
+    )?;
+    divides(
+        "architecture.hidden_size",
+        sizes.hidden_size,
+        "num_attention_heads",
+        sizes.num_attention_heads,
+    )?;
+    let head = match sizes.head() {
+        proto::HeadKind::Unspecified | proto::HeadKind::Linear => Head::Linear,
+        proto::HeadKind::Mlp => {
+            within(
+                "architecture.head_hidden_size",
+                sizes.head_hidden_size,
+                1..=8192,
+            )?;
+            Head::Mlp {
+                hidden_size: sizes.head_hidden_size,
+            }
+        }
+    };
+    Ok(Architecture {
+        image_size: sizes.image_size,
+        patch_size: sizes.patch_size,
+        hidden_size: sizes.hidden_size,
+        num_hidden_layers: sizes.num_hidden_layers,
+        num_attention_heads: sizes.num_attention_heads,
+        intermediate_size: sizes.intermediate_size,
+        head,
+        drop_path: sizes.drop_path,
+    })
+}
+
+fn settings(settings: &proto::TrainingSettings) -> Result<Settings, TrainError> {
+    let length = match (settings.steps, settings.epochs) {
+        (0, 0) => {
+            return Err(TrainError::field(
+                "settings.steps",
+                "is 0, and so is epochs; set one of them",
+            ));
+        }
+        (0, epochs) => Length::Epochs(within("settings.epochs", epochs, 1..=10_000)?),
+        (steps, _) => Length::Steps(within("settings.steps", steps, 1..=10_000_000)?),
+    };
+    let sampling = match settings.sampling() {
+        proto::Sampling::Unspecified | proto::Sampling::Plain => Sampling::Plain,
+        proto::Sampling::Balanced => Sampling::Balanced,
+    };
+    Ok(Settings {
+        length,
+        batch_size: within("settings.batch_size", settings.batch_size, 2..=4096)?,
+        learning_rate: within("settings.learning_rate", settings.learning_rate, 1e-9..=1.0)?,
+        weight_decay: within("settings.weight_decay", settings.weight_decay, 0.0..=10.0)?,
+        warmup: within("settings.warmup", settings.warmup, 0.0..=1.0)?,
+        label_smoothing: within(
+            "settings.label_smoothing",
+            settings.label_smoothing,
+            0.0..=0.9,
+        )?,
+        ema_decay: within("settings.ema_decay", settings.ema_decay, 0.0..=0.999_999)?,
+        sampling,
+        class_weights: settings.class_weights,
+        mixup: within("settings.mixup", settings.mixup, 0.0..=10.0)?,
+        augment: settings.augment,
+        gradient_clip: within("settings.gradient_clip", settings.gradient_clip, 0.0..=1e6)?,
+        patience: settings.patience,
+    })
+}
+
+fn prompts(
+    kind: Kind,
+    by_label: impl IntoIterator<Item = (String, proto::Prompts)>,
+) -> Result<BTreeMap<String, Vec<String>>, TrainError> {
+    let by_label: BTreeMap<_, _> = by_label
+        .into_iter()
+        .map(|(label, prompts)| (label, prompts.texts))
+        .collect();
+    match kind {
+        Kind::VitClassifier if !by_label.is_empty() => Err(TrainError::field(
+            "prompts",
+            "are for CLIP only; leave them out",
+        )),
+        Kind::Clip if by_label.is_empty() => Err(TrainError::field(
+            "prompts",
+            "are missing; CLIP needs texts for every class",
+        )),
+        _ => Ok(by_label),
+    }
+}
+
+/// A path below the models folder.
+fn output(path: &str) -> Result<PathBuf, TrainError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    let plain = |part: Component| matches!(part, Component::Normal(name) if !name.as_encoded_bytes().starts_with(b"."));
+    let ok = !path.is_empty()
+        && path.len() <= 200
+        && path.chars().all(allowed)
+        && Path::new(path).components().all(plain);
+    if ok {
+        return Ok(Path::new(path).components().collect());
+    }
+    let why = format!(
+        "is '{path}'; use a relative path of at most 200 letters, digits, '-', '_', '.' and '/', no part starting with '.'"
+    );
+    Err(TrainError::field("output", why))
+}
+
+fn within<T: PartialOrd + Display>(
+    field: &'static str,
+    value: T,
+    limits: RangeInclusive<T>,
+) -> Result<T, TrainError> {
+    if limits.contains(&value) {
+        return Ok(value);
+    }
+    Err(TrainError::field(
+        field,
+        format!(
+            "is {value}; it must lie in {} to {}",
+            limits.start(),
+            limits.end()
+        ),
+    ))
+}
+
+fn divides(field: &'static str, value: u32, by_name: &str, by: u32) -> Result<(), TrainError> {
+    if value.is_multiple_of(by) {
+        return Ok(());
+    }
+    Err(TrainError::field(
+        field,
+        format!("is {value}; it must be a multiple of {by_name}, which is {by}"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> proto::StreamTrainingRequest {
+        proto::StreamTrainingRequest {
+            kind: proto::ModelKind::VitClassifier.into(),
+            dataset_id: "faces".into(),
+            output: "run-1/baseline".into(),
+            architecture: Some(proto::Architecture {
+                image_size: 32,
+                patch_size: 8,
+                hidden_size: 32,
+                num_hidden_layers: 2,
+                num_attention_heads: 2,
+                intermediate_size: 64,
+                ..Default::default()
+            }),
+            settings: Some(proto::TrainingSettings {
+                steps: 5,
+                batch_size: 4,
+                learning_rate: 0.1,
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
+
+    fn refused(change: impl FnOnce(&mut proto::StreamTrainingRequest)) -> String {
+        let mut request = request();
+        change(&mut request);
+        Job::try_from(request).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn accepts_the_plain_request() {
+        let job = Job::try_from(request()).unwrap();
+        assert_eq!(job.settings.length, Length::Steps(5));
+        assert_eq!(job.output, Path::new("run-1/baseline"));
+    }
+
+    #[test]
+    fn names_the_field_and_its_limit() {
+        let said = refused(|request| request.settings.as_mut().unwrap().learning_rate = 3.0);
+        assert_eq!(
+            said,
+            "settings.learning_rate: is 3; it must lie in 0.000000001 to 1"
+        );
+        let said = refused(|request| request.settings.as_mut().unwrap().mixup = f64::NAN);
+        assert!(said.starts_with("settings.mixup: is NaN"), "{said}");
+        let said = refused(|request| request.architecture.as_mut().unwrap().patch_size = 7);
+        assert_eq!(
+            said,
+            "architecture.image_size: is 32; it must be a multiple of patch_size, which is 7"
+        );
+        let said = refused(|request| request.settings.as_mut().unwrap().steps = 0);
+        assert!(said.starts_with("settings.steps: is 0"), "{said}");
+    }
+
+    #[test]
+    fn output_stays_below_the_models_folder() {
+        for bad in [
+            "", "/etc", "../x", "a/../b", ".hidden", "a/.b", "a b", "ä", "./a",
+        ] {
+            assert!(
+                refused(|request| request.output = bad.into()).starts_with("output: "),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn clip_needs_prompts_and_no_classifier_losses() {
+        let clip =
+            |request: &mut proto::StreamTrainingRequest| request.set_kind(proto::ModelKind::Clip);
+        assert!(refused(clip).starts_with("prompts: are missing"));
+        let said = refused(|request| {
+            clip(request);
+            request.settings.as_mut().unwrap().mixup = 0.2;
+        });
+        assert!(said.contains("do not apply to CLIP"), "{said}");
+    }
+}
