@@ -1,0 +1,213 @@
+//! The command line: every command, flag and help text.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Repairs long-tailed image data sets: finds the scarce and misclassified classes, generates candidates for exactly
+/// those, lets only trustworthy ones through a guard of gates, retrains, and proves the gain on a sealed golden set.
+///
+/// Start with `saga demo`, then try your own data: `saga run emotion --data DIR --out DIR`.
+#[derive(Debug, Parser)]
+#[command(name = "saga", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Print JSON instead of tables, and JSON lines instead of progress bars.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Where the services run: auto, cpu or cuda:N.
+    #[arg(long, global = true, default_value = "auto", env = "SAGA_DEVICE")]
+    pub device: String,
+    /// Arithmetic of the models: auto, f32 or bf16.
+    #[arg(long, global = true, default_value = "auto", env = "SAGA_PRECISION")]
+    pub precision: String,
+    #[command(flatten)]
+    pub addresses: Addresses,
+}
+
+/// Services that run already. Those without an address are started inside this process.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Running services (all or none)")]
+pub struct Addresses {
+    /// Address of the orchestrator, for example http://127.0.0.1:50050.
+    #[arg(long, global = true, env = "SAGA_ORCHESTRATOR", value_name = "URL")]
+    pub orchestrator: Option<String>,
+    /// Address of the label store.
+    #[arg(long, global = true, env = "SAGA_LABEL_STORE", value_name = "URL")]
+    pub label_store: Option<String>,
+    /// Address of the classifier.
+    #[arg(long, global = true, env = "SAGA_CLASSIFIER", value_name = "URL")]
+    pub classifier: Option<String>,
+    /// Address of the generator.
+    #[arg(long, global = true, env = "SAGA_GENERATOR", value_name = "URL")]
+    pub generator: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole loop on rendered faces: no data, network or weights needed.
+    Demo(DemoArgs),
+    /// Run the whole loop on a data set of your own.
+    Run(RunArgs),
+    /// Serve every service in one process, and print the addresses.
+    Up(UpArgs),
+    /// Ask the guard about one candidate.
+    Guard(GuardArgs),
+    /// Classify images.
+    Classify(ClassifyArgs),
+    /// Look at data sets, or make one.
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Check this machine and the installation, and say what to do about what is missing.
+    Doctor,
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Folder of the results.
+    #[arg(long, default_value = "out/demo")]
+    pub out: PathBuf,
+    /// Seed of the faces and of the run.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Go on with an interrupted run in the same folder.
+    #[arg(long)]
+    pub resume: bool,
+    /// Plan at most 20 candidates.
+    #[arg(long)]
+    pub test_mode: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Name of a recipe that is compiled in (studio, emotion), or a TOML file.
+    pub recipe: String,
+    /// Data set: AffectNet layout (labels.csv), class folders, or a CSV/JSONL manifest.
+    #[arg(long)]
+    pub data: PathBuf,
+    /// Folder of the results.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Generator backend, instead of the recipe's.
+    #[arg(long)]
+    pub generator: Option<String>,
+    /// Seed, instead of the recipe's.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Go on with an interrupted run in the same folder.
+    #[arg(long)]
+    pub resume: bool,
+    /// Plan at most 20 candidates.
+    #[arg(long)]
+    pub test_mode: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Folder of the label store and of the models.
+    #[arg(long, default_value = "out/up")]
+    pub out: PathBuf,
+    /// Port of the orchestrator; the other services take the ports after it.
+    #[arg(long, default_value_t = 50050)]
+    pub port: u16,
+    /// Folder with models to serve (`baseline` and `clip` below it), as a run leaves it.
+    #[arg(long)]
+    pub models: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct GuardArgs {
+    /// The real image the candidate was made from.
+    #[arg(long)]
+    pub source: PathBuf,
+    /// The generated image.
+    #[arg(long)]
+    pub candidate: PathBuf,
+    /// The class the candidate should show.
+    #[arg(long)]
+    pub target: String,
+    /// Recipe whose gates and thresholds apply.
+    #[arg(long, default_value = "studio")]
+    pub recipe: String,
+    /// Folder with the models `baseline` and `clip`, as a run leaves it.
+    #[arg(long, default_value = "out/demo/models")]
+    pub models: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct ClassifyArgs {
+    /// Images.
+    #[arg(required = true)]
+    pub images: Vec<PathBuf>,
+    /// Model directory (Hugging Face layout).
+    #[arg(long, default_value = "out/demo/models/augmented")]
+    pub model: PathBuf,
+    /// How many labels an image gets.
+    #[arg(long, default_value_t = 3)]
+    pub top_k: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Render a labelled, long-tailed data set of faces.
+    Studio(StudioArgs),
+    /// Images by class, and every row that cannot be used with its reason.
+    Stats(StatsArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct StudioArgs {
+    /// Folder of the data set.
+    #[arg(long)]
+    pub out: PathBuf,
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Side of the images in pixels, 64 to 512.
+    #[arg(long, default_value_t = 128)]
+    pub size: u32,
+    /// Images of a class, for example --count fear=50; may be repeated. Without it: the studio's own long tail.
+    #[arg(long = "count", value_name = "LABEL=N", value_parser = parse_count)]
+    pub counts: Vec<(String, u32)>,
+}
+
+#[derive(Debug, Args)]
+pub struct StatsArgs {
+    /// Data set folder or manifest.
+    pub data: PathBuf,
+    /// Classes in label order; without them: the labels found.
+    #[arg(long, value_delimiter = ',')]
+    pub classes: Vec<String>,
+}
+
+fn parse_count(text: &str) -> Result<(String, u32), String> {
+    let (label, count) = text.split_once('=').ok_or("write LABEL=N, for example fear=50")?;
+    let count = count.parse().map_err(|_| format!("`{count}` is not a count"))?;
+    Ok((label.to_owned(), count))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn counts_are_label_and_number() {
+        assert_eq!(parse_count("fear=50"), Ok(("fear".to_owned(), 50)));
+        assert!(parse_count("fear").is_err());
+        assert!(parse_count("fear=many").is_err());
+    }
+}

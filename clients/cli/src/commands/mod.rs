@@ -1,0 +1,28 @@
+//! One file a command.
+
+mod classify;
+mod data;
+mod demo;
+mod doctor;
+mod guard;
+mod run;
+mod up;
+
+use anyhow::Result;
+
+use crate::args::{Cli, Command, DataCommand};
+
+/// Runs the command that was asked for.
+pub async fn dispatch(cli: Cli) -> Result<()> {
+    let global = cli.global;
+    match cli.command {
+        Command::Demo(args) => demo::demo(&global, args).await,
+        Command::Run(args) => run::run(&global, args).await,
+        Command::Up(args) => up::up(&global, args).await,
+        Command::Guard(args) => guard::guard(&global, args).await,
+        Command::Classify(args) => classify::classify(&global, args).await,
+        Command::Data(DataCommand::Studio(args)) => data::studio(&global, args).await,
+        Command::Data(DataCommand::Stats(args)) => data::stats(&global, args).await,
+        Command::Doctor => doctor::doctor(&global).await,
+    }
+}

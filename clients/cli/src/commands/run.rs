@@ -1,0 +1,234 @@
+//! `saga run`: one execution of the loop, with progress, resume, and the report at the end.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use futures::StreamExt as _;
+use saga_proto::{
+    labelstore::v1::{
+        ExportRunRequest, ListCandidatesRequest, ListCandidatesResponse, dataset_service_client::DatasetServiceClient,
+        run_service_client::RunServiceClient,
+    },
+    orchestrator::v1::{
+        CancelRunRequest, StartRunRequest, WatchRunRequest, orchestrator_service_client::OrchestratorServiceClient,
+        start_run_request::Recipe, watch_run_response::Event,
+    },
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    args::{Global, RunArgs},
+    output,
+    progress::Progress,
+    report::{self, Results, comparison},
+    system::{Folders, System, path_text},
+};
+
+/// What `--resume` needs to go on with a run: kept as `run.json` in its folder.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct RunFile {
+    run_id: String,
+    recipe: String,
+    data: String,
+    generator: Option<String>,
+    seed: Option<u64>,
+    test_mode: bool,
+}
+
+pub async fn run(global: &Global, args: RunArgs) -> Result<()> {
+    let started = Instant::now();
+    let run = open_run_file(&args)?;
+    let recipe = recipe(&run.recipe)?;
+    let system = System::open(global, Folders::below(&args.out)).await?;
+    let finished = follow(global, &system, &run, recipe).await;
+    let results = match finished {
+        Ok(Some(results)) => results,
+        Ok(None) => {
+            system.stop().await?;
+            bail!("interrupted; nothing is lost: the same command with --resume goes on");
+        }
+        Err(error) => {
+            // The services still drain, so that what was in flight is kept for --resume.
+            system.stop().await?;
+            return Err(error);
+        }
+    };
+    fs::write(args.out.join("results.json"), serde_json::to_string_pretty(&results)?)?;
+    let candidates = sample_candidates(&system, &run.run_id).await?;
+    let figures = report::parse(&results)?;
+    let html = report::html(&figures, &candidates)?;
+    fs::write(args.out.join("report.html"), html)?;
+    export(&system, &run.run_id, &args.out.join("dataset")).await?;
+    system.stop().await?;
+    if global.json {
+        return output::print_json(&results);
+    }
+    show(&args.out, &figures, started.elapsed());
+    Ok(())
+}
+
+/// Reads the run file of `--resume`, or writes that of a new run.
+fn open_run_file(args: &RunArgs) -> Result<RunFile> {
+    let path = args.out.join("run.json");
+    let wanted = RunFile {
+        run_id: format!("run-{}", uuid::Uuid::now_v7().simple()),
+        recipe: args.recipe.clone(),
+        data: path_text(&args.data)?,
+        generator: args.generator.clone(),
+        seed: args.seed,
+        test_mode: args.test_mode,
+    };
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let known: RunFile = serde_json::from_str(&text)
+                .with_context(|| format!("`{}` is damaged; remove the folder to start anew", path.display()))?;
+            if !args.resume {
+                bail!("`{}` holds a run already; add --resume to go on with it, or choose another --out", args.out.display());
+            }
+            let wanted = RunFile { run_id: known.run_id.clone(), ..wanted };
+            if known != wanted {
+                bail!("the run in `{}` was started with other arguments: {text}", args.out.display());
+            }
+            Ok(known)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            fs::create_dir_all(&args.out).with_context(|| format!("cannot create `{}`", args.out.display()))?;
+            let unfinished = path.with_extension("json.new");
+            fs::write(&unfinished, serde_json::to_string_pretty(&wanted)?)
+                .and_then(|()| fs::rename(&unfinished, &path))
+                .with_context(|| format!("cannot write `{}`", path.display()))?;
+            Ok(wanted)
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
+    }
+}
+
+/// A recipe's name, or the text of a recipe file.
+fn recipe(argument: &str) -> Result<Recipe> {
+    let path = Path::new(argument);
+    if path.extension().is_none_or(|extension| extension != "toml") {
+        return Ok(Recipe::RecipeName(argument.to_owned()));
+    }
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read the recipe `{argument}`"))?;
+    Ok(Recipe::RecipeToml(text))
+}
+
+/// Starts the run and shows its events; `None` where the user interrupted it.
+async fn follow(global: &Global, system: &System, run: &RunFile, recipe: Recipe) -> Result<Option<Value>> {
+    let mut client = OrchestratorServiceClient::new(system.orchestrator.clone())
+        .max_decoding_message_size(saga_client::MAX_MESSAGE_BYTES);
+    client
+        .start_run(StartRunRequest {
+            run_id: run.run_id.clone(),
+            recipe: Some(recipe),
+            dataset_path: run.data.clone(),
+            generator: run.generator.clone().unwrap_or_default(),
+            seed: run.seed,
+            test_mode: run.test_mode,
+            // A folder of results holds one run, so its models need no prefix.
+            models_prefix: system.local().map(|_| String::new()),
+        })
+        .await?;
+    let mut events = client.watch_run(WatchRunRequest { run_id: run.run_id.clone() }).await?.into_inner();
+    let mut progress = Progress::new(global.json);
+    let interrupted = saga_chassis::signals::shutdown_requested();
+    tokio::pin!(interrupted);
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            () = &mut interrupted => {
+                client.cancel_run(CancelRunRequest { run_id: run.run_id.clone() }).await?;
+                return Ok(None);
+            }
+        };
+        let Some(event) = event else { bail!("the orchestrator ended the stream before the run; try --resume") };
+        let event = event?;
+        progress.show(&event)?;
+        match event.event {
+            Some(Event::Failed(failed)) => bail!("stage `{}` failed: {}", failed.stage, failed.message),
+            Some(Event::Finished(finished)) => {
+                let results = serde_json::from_str(&finished.results_json).context("the results are not JSON")?;
+                return Ok(Some(results));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Candidates with their images, for the report's grid.
+async fn sample_candidates(system: &System, run_id: &str) -> Result<Vec<ListCandidatesResponse>> {
+    let mut client = RunServiceClient::new(system.label_store.clone())
+        .max_decoding_message_size(saga_client::MAX_MESSAGE_BYTES);
+    let request =
+        ListCandidatesRequest { run_id: run_id.to_owned(), limit: report::SAMPLES, include_images: true };
+    let mut stream = client.list_candidates(request).await?.into_inner();
+    let mut candidates = Vec::new();
+    while let Some(candidate) = stream.next().await {
+        candidates.push(candidate?);
+    }
+    Ok(candidates)
+}
+
+async fn export(system: &System, run_id: &str, directory: &Path) -> Result<()> {
+    let request = ExportRunRequest { run_id: run_id.to_owned(), directory: path_text(directory)? };
+    let mut stream = DatasetServiceClient::new(system.label_store.clone()).export_run(request).await?.into_inner();
+    while let Some(progress) = stream.next().await {
+        progress?;
+    }
+    Ok(())
+}
+
+fn show(out: &Path, results: &Results, took: Duration) {
+    println!("{}", comparison::table(results));
+    println!("{}", comparison::sentence(results));
+    println!("{:.0} s in all. Written below {}:", took.as_secs_f64(), out.display());
+    let written: [(PathBuf, &str); 4] = [
+        (out.join("report.html"), "the report, one page that works offline"),
+        (out.join("results.json"), "every figure"),
+        (out.join("dataset"), "the augmented data set: images, CSV files, status.json"),
+        (out.join("models"), "the models baseline, augmented and clip"),
+    ];
+    for (path, what) in written {
+        println!("  {:<32} {what}", path.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(out: &Path, resume: bool, seed: u64) -> RunArgs {
+        RunArgs {
+            recipe: "studio".to_owned(),
+            data: PathBuf::from("data"),
+            out: out.to_owned(),
+            generator: None,
+            seed: Some(seed),
+            resume,
+            test_mode: false,
+        }
+    }
+
+    #[test]
+    fn a_folder_holds_one_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = open_run_file(&args(folder.path(), false, 1)).unwrap();
+        let again = open_run_file(&args(folder.path(), false, 1)).unwrap_err();
+        assert!(again.to_string().contains("--resume"), "{again}");
+        assert_eq!(open_run_file(&args(folder.path(), true, 1)).unwrap(), first);
+        let other = open_run_file(&args(folder.path(), true, 2)).unwrap_err();
+        assert!(other.to_string().contains("other arguments"), "{other}");
+    }
+
+    #[test]
+    fn a_recipe_is_a_name_or_a_file() {
+        assert_eq!(recipe("emotion").unwrap(), Recipe::RecipeName("emotion".to_owned()));
+        let missing = recipe("nowhere.toml").unwrap_err();
+        assert!(missing.to_string().contains("nowhere.toml"), "{missing}");
+    }
+}

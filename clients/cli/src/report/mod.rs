@@ -1,0 +1,52 @@
+//! The report of a run: one HTML page that works offline, pictures and plots included.
+
+pub mod comparison;
+mod results;
+mod samples;
+mod view;
+
+use anyhow::{Context as _, Result};
+use minijinja::{AutoEscape, Environment, context};
+use saga_proto::labelstore::v1::ListCandidatesResponse;
+
+pub use comparison::parse;
+pub use results::Results;
+
+/// Candidates fetched for the grid of samples.
+pub const SAMPLES: u32 = 400;
+
+const TEMPLATE: &str = include_str!("report.html");
+
+/// Renders the page from a run's results and some candidates with their images.
+pub fn html(results: &Results, candidates: &[ListCandidatesResponse]) -> Result<String> {
+    let mut environment = Environment::new();
+    environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    environment.add_filter("percent", crate::output::percent);
+    environment.add_filter("points", crate::output::points);
+    environment.add_template("report.html", TEMPLATE).context("the report's template does not parse")?;
+    let page = environment.get_template("report.html")?.render(context! {
+        results => results,
+        sentence => comparison::sentence(results),
+        classes => view::classes(results),
+        funnel => view::funnel(results),
+        faults => view::faults(results),
+        stages => view::stages(results),
+        confusions => view::confusions(results),
+        samples => samples::grid(candidates),
+    })?;
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_renders_without_candidates() {
+        let page = html(&parse(&results::tests::example()).unwrap(), &[]).unwrap();
+        assert!(page.contains("contempt"));
+        assert!(page.contains("+4.50"));
+        // Offline: nothing is loaded from anywhere.
+        assert!(!page.contains("http://") && !page.contains("https://"), "the page links out");
+    }
+}

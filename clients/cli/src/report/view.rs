@@ -1,0 +1,163 @@
+//! Figures of a run arranged for the report's plots. Shares are 0 to 1.
+
+use serde::Serialize;
+
+use super::{Results, results::Model};
+
+/// One class: its images and both recalls.
+#[derive(Debug, Serialize)]
+pub struct ClassRow {
+    label: String,
+    real: u32,
+    synthetic: u32,
+    golden: u32,
+    /// Shares of the largest class's bar.
+    real_share: f64,
+    synthetic_share: f64,
+    baseline: Option<f64>,
+    augmented: Option<f64>,
+    delta: Option<f64>,
+}
+
+/// One bar of a plot.
+#[derive(Debug, Serialize)]
+pub struct Bar {
+    name: String,
+    value: f64,
+    share: f64,
+}
+
+/// One kind of planted fault and what the guard did with it.
+#[derive(Debug, Serialize)]
+pub struct FaultRow {
+    name: String,
+    generated: u64,
+    passed_gates: u64,
+    admitted: u64,
+    passed_share: f64,
+}
+
+/// One confusion matrix; rows are normalised.
+#[derive(Debug, Serialize)]
+pub struct Confusion {
+    name: &'static str,
+    rows: Vec<ConfusionRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct ConfusionRow {
+    label: String,
+    cells: Vec<ConfusionCell>,
+}
+
+#[derive(Debug, Serialize)]
+struct ConfusionCell {
+    count: u64,
+    share: f64,
+    correct: bool,
+}
+
+/// Classes in model order.
+pub fn classes(results: &Results) -> Vec<ClassRow> {
+    let counts = |label: &String| results.dataset.counts.get(label).cloned().unwrap_or_default();
+    let largest = results.classes.iter().map(|label| counts(label).train + counts(label).synthetic).max();
+    let largest = f64::from(largest.unwrap_or(0).max(1));
+    let recall = |model: &Model, label: &String| model.per_class_recall.get(label).copied().flatten();
+    results
+        .classes
+        .iter()
+        .map(|label| {
+            let counts = counts(label);
+            ClassRow {
+                label: label.clone(),
+                real: counts.train,
+                synthetic: counts.synthetic,
+                golden: counts.golden,
+                real_share: f64::from(counts.train) / largest,
+                synthetic_share: f64::from(counts.synthetic) / largest,
+                baseline: recall(&results.baseline, label),
+                augmented: recall(&results.augmented, label),
+                delta: results.delta.per_class_recall.get(label).copied().flatten(),
+            }
+        })
+        .collect()
+}
+
+/// Generated, then what each rejection took away, then accepted.
+pub fn funnel(results: &Results) -> Vec<Bar> {
+    let candidates = &results.candidates;
+    let mut bars = vec![("generated".to_owned(), candidates.generated)];
+    bars.extend(candidates.rejected_by.iter().map(|(gate, &count)| (format!("rejected by {gate}"), count)));
+    let errors: u64 = candidates.errors.values().sum();
+    if errors > 0 {
+        bars.push(("errors".to_owned(), errors));
+    }
+    bars.push(("accepted".to_owned(), candidates.accepted));
+    let whole = candidates.generated.max(1) as f64;
+    bars.into_iter()
+        .map(|(name, count)| Bar { name, value: count as f64, share: count as f64 / whole })
+        .collect()
+}
+
+/// Planted faults by kind; empty where the generator does not know.
+pub fn faults(results: &Results) -> Vec<FaultRow> {
+    let row = |(name, counts): (&String, &super::results::FaultCounts)| FaultRow {
+        name: name.replace('_', " "),
+        generated: counts.generated,
+        passed_gates: counts.passed_gates,
+        admitted: counts.admitted,
+        passed_share: counts.passed_gates as f64 / counts.generated.max(1) as f64,
+    };
+    results.guard.by_fault.iter().map(row).collect()
+}
+
+/// Seconds by stage, longest first.
+pub fn stages(results: &Results) -> Vec<Bar> {
+    let whole: f64 = results.seconds.values().sum();
+    let mut bars: Vec<Bar> = results
+        .seconds
+        .iter()
+        .map(|(name, &seconds)| Bar { name: name.clone(), value: seconds, share: seconds / whole.max(1e-9) })
+        .collect();
+    bars.sort_by(|a, b| b.value.total_cmp(&a.value));
+    bars
+}
+
+/// Both models' confusion matrices.
+pub fn confusions(results: &Results) -> [Confusion; 2] {
+    [("baseline", &results.baseline), ("augmented", &results.augmented)].map(|(name, model)| Confusion {
+        name,
+        rows: results
+            .classes
+            .iter()
+            .zip(&model.confusion)
+            .enumerate()
+            .map(|(row, (label, counts))| {
+                let whole = counts.iter().sum::<u64>().max(1) as f64;
+                let cell = |(column, &count): (usize, &u64)| ConfusionCell {
+                    count,
+                    share: count as f64 / whole,
+                    correct: row == column,
+                };
+                ConfusionRow { label: label.clone(), cells: counts.iter().enumerate().map(cell).collect() }
+            })
+            .collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{comparison::parse, results::tests::example};
+
+    #[test]
+    fn shares_are_of_the_right_whole() {
+        let results = parse(&example()).unwrap();
+        let classes = classes(&results);
+        assert_eq!(classes[0].real_share, 1.0);
+        assert_eq!((classes[1].real, classes[1].synthetic), (20, 30));
+        assert_eq!(funnel(&results).last().unwrap().share, 30.0 / 42.0);
+        assert_eq!(confusions(&results)[1].rows[1].cells[1].share, 0.6);
+        assert_eq!(stages(&results)[0].name, "baseline");
+    }
+}
