@@ -20,6 +20,7 @@ use saga_proto::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     args::{Global, RunArgs},
@@ -136,12 +137,12 @@ async fn follow(global: &Global, system: &System, run: &RunFile, recipe: Recipe)
         .await?;
     let mut events = client.watch_run(WatchRunRequest { run_id: run.run_id.clone() }).await?.into_inner();
     let mut progress = Progress::new(global.json);
-    let interrupted = saga_chassis::signals::shutdown_requested();
-    tokio::pin!(interrupted);
+    let interrupted = CancellationToken::new();
+    saga_chassis::signals::cancel_on_stop(interrupted.clone())?;
     loop {
         let event = tokio::select! {
             event = events.next() => event,
-            () = &mut interrupted => {
+            () = interrupted.cancelled() => {
                 client.cancel_run(CancelRunRequest { run_id: run.run_id.clone() }).await?;
                 return Ok(None);
             }

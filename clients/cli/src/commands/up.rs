@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     args::{Global, UpArgs},
@@ -27,6 +28,8 @@ pub async fn up(global: &Global, args: UpArgs) -> Result<()> {
         }
         println!("{table}\nCtrl-C stops them.");
     }
-    saga_chassis::signals::shutdown_requested().await;
+    let stop = CancellationToken::new();
+    saga_chassis::signals::cancel_on_stop(stop.clone())?;
+    stop.cancelled().await;
     system.stop().await
 }

@@ -9,39 +9,45 @@ use crate::output::{self, percent, points};
 /// The comparison as a terminal table, classes in model order.
 pub fn table(results: &Results) -> String {
     let mut table = output::table(["golden set", "images", "baseline", "augmented", "delta"]);
-    let total: u32 = results.golden.counts.values().sum();
+    let (baseline, augmented, delta) = (&results.baseline, &results.augmented, &results.delta);
+    let total: u64 = results.golden.counts.values().sum();
     let overall = [
-        ("accuracy", results.baseline.accuracy, results.augmented.accuracy, results.delta.accuracy),
+        ("accuracy", [baseline.accuracy, augmented.accuracy, delta.accuracy]),
         (
             "balanced accuracy",
-            results.baseline.balanced_accuracy,
-            results.augmented.balanced_accuracy,
-            results.delta.balanced_accuracy,
+            [baseline.balanced_accuracy, augmented.balanced_accuracy, delta.balanced_accuracy],
         ),
-        ("macro F1", results.baseline.macro_f1, results.augmented.macro_f1, results.delta.macro_f1),
+        ("macro F1", [baseline.macro_f1, augmented.macro_f1, delta.macro_f1]),
     ];
-    for (name, baseline, augmented, delta) in overall {
-        table.add_row([name.to_owned(), total.to_string(), percent(baseline), percent(augmented), points(delta)]);
+    for (name, figures) in overall {
+        table.add_row(row(name.to_owned(), total, figures));
     }
     for label in &results.classes {
-        let cell = |recall: Option<&Option<f64>>, form: fn(f64) -> String| {
-            recall.copied().flatten().map_or_else(|| "-".to_owned(), form)
-        };
-        table.add_row([
-            format!("  {label}"),
-            results.golden.counts.get(label).copied().unwrap_or(0).to_string(),
-            cell(results.baseline.per_class_recall.get(label), percent),
-            cell(results.augmented.per_class_recall.get(label), percent),
-            cell(results.delta.per_class_recall.get(label), points),
-        ]);
+        let images = results.golden.counts.get(label).copied().unwrap_or(0);
+        let recalls = [&baseline.per_class_recall, &augmented.per_class_recall, &delta.per_class_recall]
+            .map(|recall| recall.get(label).copied().flatten());
+        table.add_row(row(format!("  {label}"), images, recalls));
     }
     table.to_string()
 }
 
+/// Name, images, baseline, augmented, delta; a dash for what is unknown.
+fn row(name: String, images: u64, [baseline, augmented, delta]: [Option<f64>; 3]) -> [String; 5] {
+    let cell = |figure: Option<f64>, form: fn(f64) -> String| figure.map_or_else(|| "-".to_owned(), form);
+    [name, images.to_string(), cell(baseline, percent), cell(augmented, percent), cell(delta, points)]
+}
+
 /// What the comparison says, in words; an interval that includes zero says so.
 pub fn sentence(results: &Results) -> String {
-    let delta = &results.delta;
-    let [low, high] = delta.balanced_accuracy_interval;
+    let figures = (
+        results.baseline.balanced_accuracy,
+        results.augmented.balanced_accuracy,
+        results.delta.balanced_accuracy,
+        results.delta.balanced_accuracy_interval,
+    );
+    let (Some(baseline), Some(augmented), Some(delta), Some([low, high])) = figures else {
+        return "The golden set holds no images, so nothing can be said about the models.".to_owned();
+    };
     let verdict = if low > 0.0 {
         "The augmented model is better."
     } else if high < 0.0 {
@@ -51,9 +57,9 @@ pub fn sentence(results: &Results) -> String {
     };
     format!(
         "Balanced accuracy on the golden set: {} -> {} ({} points, 95 % interval {} to {}). {verdict}",
-        percent(results.baseline.balanced_accuracy),
-        percent(results.augmented.balanced_accuracy),
-        points(delta.balanced_accuracy),
+        percent(baseline),
+        percent(augmented),
+        points(delta),
         points(low),
         points(high),
     )
@@ -81,7 +87,7 @@ mod tests {
     fn an_interval_with_zero_is_no_gain() {
         let mut results = parse(&example()).unwrap();
         assert!(sentence(&results).ends_with("better."));
-        results.delta.balanced_accuracy_interval = [-0.01, 0.05];
+        results.delta.balanced_accuracy_interval = Some([-0.01, 0.05]);
         assert!(sentence(&results).contains("includes zero"));
     }
 }

@@ -24,34 +24,30 @@ pub struct Results {
     pub seconds: BTreeMap<String, f64>,
 }
 
+/// Real images.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Dataset {
-    /// Images by label.
-    pub counts: BTreeMap<String, ClassCounts>,
+    /// Images by label and split.
+    pub splits: BTreeMap<String, SplitCounts>,
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct ClassCounts {
-    pub total: u32,
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct SplitCounts {
     pub train: u32,
-    pub val: u32,
-    pub calibration: u32,
     pub golden: u32,
-    /// Accepted candidates.
-    pub synthetic: u32,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Golden {
-    pub counts: BTreeMap<String, u32>,
+    pub counts: BTreeMap<String, u64>,
 }
 
+/// One model on the golden set; `None` where the set holds nothing to compute a figure from.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Model {
-    pub accuracy: f64,
-    pub balanced_accuracy: f64,
-    pub macro_f1: f64,
-    /// `None` for a class without golden images.
+    pub accuracy: Option<f64>,
+    pub balanced_accuracy: Option<f64>,
+    pub macro_f1: Option<f64>,
     pub per_class_recall: BTreeMap<String, Option<f64>>,
     /// Rows: true class, columns: predicted class, both in the order of `classes`.
     pub confusion: Vec<Vec<u64>>,
@@ -59,12 +55,12 @@ pub struct Model {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Delta {
-    pub accuracy: f64,
-    pub balanced_accuracy: f64,
-    pub macro_f1: f64,
+    pub accuracy: Option<f64>,
+    pub balanced_accuracy: Option<f64>,
+    pub macro_f1: Option<f64>,
     pub per_class_recall: BTreeMap<String, Option<f64>>,
     /// 95 % bootstrap interval of the difference in balanced accuracy.
-    pub balanced_accuracy_interval: [f64; 2],
+    pub balanced_accuracy_interval: Option<[f64; 2]>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -73,7 +69,8 @@ pub struct Candidates {
     pub generated: u64,
     pub accepted: u64,
     pub rejected_by: BTreeMap<String, u64>,
-    pub errors: BTreeMap<String, u64>,
+    pub errors: u64,
+    pub accepted_by_class: BTreeMap<String, u32>,
 }
 
 /// How the gates did on what the generator knows of its own faults; `None` where it does not know.
@@ -83,7 +80,6 @@ pub struct Guard {
     pub bad_accepted: Option<u64>,
     pub good: Option<u64>,
     pub good_accepted: Option<u64>,
-    #[serde(default)]
     pub by_fault: BTreeMap<String, FaultCounts>,
 }
 
@@ -103,9 +99,9 @@ pub mod tests {
         json!({
             "run_id": "run-1", "recipe": "studio", "seed": 1, "generator": "studio",
             "classes": ["neutral", "contempt"],
-            "dataset": {"counts": {
-                "neutral": {"total": 100, "train": 60, "val": 10, "calibration": 10, "golden": 20, "synthetic": 0},
-                "contempt": {"total": 40, "train": 20, "val": 5, "calibration": 5, "golden": 10, "synthetic": 30},
+            "dataset": {"splits": {
+                "neutral": {"train": 60, "val": 10, "calibration": 10, "golden": 20},
+                "contempt": {"train": 20, "val": 5, "calibration": 5, "golden": 10},
             }},
             "golden": {"counts": {"neutral": 20, "contempt": 10}},
             "baseline": {
@@ -122,7 +118,8 @@ pub mod tests {
                 "balanced_accuracy_interval": [0.01, 0.09],
             },
             "candidates": {
-                "planned": 30, "generated": 42, "accepted": 30, "rejected_by": {"ssim": 5, "vit": 7}, "errors": {},
+                "planned": 30, "generated": 42, "accepted": 30, "rejected_by": {"ssim": 5, "vit": 7}, "errors": 0,
+                "accepted_by_class": {"contempt": 30},
             },
             "guard": {
                 "bad_planted": 10, "bad_accepted": 1, "good": 32, "good_accepted": 29,

@@ -59,22 +59,23 @@ struct ConfusionCell {
 
 /// Classes in model order.
 pub fn classes(results: &Results) -> Vec<ClassRow> {
-    let counts = |label: &String| results.dataset.counts.get(label).cloned().unwrap_or_default();
-    let largest = results.classes.iter().map(|label| counts(label).train + counts(label).synthetic).max();
+    let real = |label: &String| results.dataset.splits.get(label).copied().unwrap_or_default();
+    let synthetic = |label: &String| results.candidates.accepted_by_class.get(label).copied().unwrap_or(0);
+    let largest = results.classes.iter().map(|label| real(label).train + synthetic(label)).max();
     let largest = f64::from(largest.unwrap_or(0).max(1));
     let recall = |model: &Model, label: &String| model.per_class_recall.get(label).copied().flatten();
     results
         .classes
         .iter()
         .map(|label| {
-            let counts = counts(label);
+            let (real, synthetic) = (real(label), synthetic(label));
             ClassRow {
                 label: label.clone(),
-                real: counts.train,
-                synthetic: counts.synthetic,
-                golden: counts.golden,
-                real_share: f64::from(counts.train) / largest,
-                synthetic_share: f64::from(counts.synthetic) / largest,
+                real: real.train,
+                synthetic,
+                golden: real.golden,
+                real_share: f64::from(real.train) / largest,
+                synthetic_share: f64::from(synthetic) / largest,
                 baseline: recall(&results.baseline, label),
                 augmented: recall(&results.augmented, label),
                 delta: results.delta.per_class_recall.get(label).copied().flatten(),
@@ -88,9 +89,8 @@ pub fn funnel(results: &Results) -> Vec<Bar> {
     let candidates = &results.candidates;
     let mut bars = vec![("generated".to_owned(), candidates.generated)];
     bars.extend(candidates.rejected_by.iter().map(|(gate, &count)| (format!("rejected by {gate}"), count)));
-    let errors: u64 = candidates.errors.values().sum();
-    if errors > 0 {
-        bars.push(("errors".to_owned(), errors));
+    if candidates.errors > 0 {
+        bars.push(("errors".to_owned(), candidates.errors));
     }
     bars.push(("accepted".to_owned(), candidates.accepted));
     let whole = candidates.generated.max(1) as f64;

@@ -1,0 +1,45 @@
+//! Every SAGA service in one process, as a container's entry point; on a terminal, `saga up` does the same.
+
+use std::path::PathBuf;
+
+use all_in_one::{AllInOne, Options};
+use clap::Parser;
+use tokio_util::sync::CancellationToken;
+
+/// Serves every SAGA service in one process, on loopback.
+#[derive(Debug, Parser)]
+#[command(name = "all-in-one", version)]
+struct Args {
+    /// Folder of the label store and of the models.
+    #[arg(long, default_value = "saga-data")]
+    data: PathBuf,
+    /// Port of the orchestrator; the other services take the ports after it.
+    #[arg(long, default_value_t = 50050)]
+    port: u16,
+    /// Where the models run: auto, cpu or cuda:N.
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Arithmetic of the models: auto, f32 or bf16.
+    #[arg(long, default_value = "auto")]
+    precision: String,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let services = AllInOne::start(Options {
+        state_dir: args.data.join("state"),
+        models_dir: args.data.join("models"),
+        device: args.device,
+        precision: args.precision,
+        port: Some(args.port),
+    })
+    .await?;
+    for (service, address) in services.addresses().named() {
+        println!("{service} {address}");
+    }
+    let stop = CancellationToken::new();
+    saga_chassis::signals::cancel_on_stop(stop.clone())?;
+    stop.cancelled().await;
+    services.stop().await
+}
