@@ -24,9 +24,7 @@ pub async fn classify(global: &Global, args: ClassifyArgs) -> Result<()> {
             format!("no usable model in `{}`; run `saga demo` first, or give --model", args.model.display())
         })?;
     }
-    let mut client = ClassifierServiceClient::new(system.classifier.clone())
-        .max_decoding_message_size(saga_client::MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(saga_client::MAX_MESSAGE_BYTES);
+    let mut client = saga_client::limited!(ClassifierServiceClient::new(system.classifier.clone()));
 
     let mut rows = Vec::with_capacity(args.images.len());
     for path in &args.images {

@@ -37,8 +37,7 @@ pub async fn studio(global: &Global, args: StudioArgs) -> Result<()> {
     let system = System::open(global, Folders::below(scratch.path())).await?;
     let request =
         RenderDatasetRequest { seed: args.seed, counts: args.counts.into_iter().collect(), size: args.size };
-    let mut client = StudioServiceClient::new(system.generator.clone())
-        .max_decoding_message_size(saga_client::MAX_MESSAGE_BYTES);
+    let mut client = saga_client::limited!(StudioServiceClient::new(system.generator.clone()));
     let mut images = client.render_dataset(request).await?.into_inner();
 
     let bar = bar(global, "rendering");
@@ -75,8 +74,7 @@ pub async fn studio(global: &Global, args: StudioArgs) -> Result<()> {
 pub async fn stats(global: &Global, args: StatsArgs) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let system = System::open(global, Folders::below(scratch.path())).await?;
-    let mut client = DatasetServiceClient::new(system.label_store.clone())
-        .max_decoding_message_size(saga_client::MAX_MESSAGE_BYTES);
+    let mut client = saga_client::limited!(DatasetServiceClient::new(system.label_store.clone()));
     let request = ImportDatasetRequest {
         dataset_id: "stats".to_owned(),
         path: path_text(&args.data)?,

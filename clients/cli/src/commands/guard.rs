@@ -30,9 +30,7 @@ pub async fn guard(global: &Global, args: GuardArgs) -> Result<()> {
     if system.local().is_some() {
         load_models(&system, &args.models).await?;
     }
-    let mut client = GuardServiceClient::new(system.orchestrator.clone())
-        .max_decoding_message_size(saga_client::MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(saga_client::MAX_MESSAGE_BYTES);
+    let mut client = saga_client::limited!(GuardServiceClient::new(system.orchestrator.clone()));
     let answer = client.check(CheckRequest { candidate: Some(candidate) }).await?.into_inner();
     let decision = answer.decision.context("the guard answered without a decision")?;
     show(global, &decision)?;

@@ -121,8 +121,7 @@ fn recipe(argument: &str) -> Result<Recipe> {
 
 /// Starts the run and shows its events; `None` where the user interrupted it.
 async fn follow(global: &Global, system: &System, run: &RunFile, recipe: Recipe) -> Result<Option<Value>> {
-    let mut client = OrchestratorServiceClient::new(system.orchestrator.clone())
-        .max_decoding_message_size(saga_client::MAX_MESSAGE_BYTES);
+    let mut client = saga_client::limited!(OrchestratorServiceClient::new(system.orchestrator.clone()));
     client
         .start_run(StartRunRequest {
             run_id: run.run_id.clone(),
@@ -163,8 +162,7 @@ async fn follow(global: &Global, system: &System, run: &RunFile, recipe: Recipe)
 
 /// Candidates with their images, for the report's grid.
 async fn sample_candidates(system: &System, run_id: &str) -> Result<Vec<ListCandidatesResponse>> {
-    let mut client = RunServiceClient::new(system.label_store.clone())
-        .max_decoding_message_size(saga_client::MAX_MESSAGE_BYTES);
+    let mut client = saga_client::limited!(RunServiceClient::new(system.label_store.clone()));
     let request =
         ListCandidatesRequest { run_id: run_id.to_owned(), limit: report::SAMPLES, include_images: true };
     let mut stream = client.list_candidates(request).await?.into_inner();
