@@ -1,12 +1,12 @@
 //! Antialiased resizing with Pillow's semantics: the filter's support grows when shrinking, and 8-bit results are
 //! rounded after each of the two passes.
 
-use std::borrow::Cow;
-
 use fast_image_resize::{
-    FilterType, IntoImageView, IntoImageViewMut, ResizeAlg, ResizeOptions, Resizer,
+    FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer,
+    images::{TypedImage, TypedImageRef},
+    pixels::{U8, U8x3},
 };
-use image::{GrayImage, ImageBuffer, Pixel, RgbImage};
+use image::{GrayImage, RgbImage};
 
 /// The interpolation, named as in Pillow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,40 +26,70 @@ pub enum Filter {
 /// edges the order shows.
 #[must_use]
 pub fn resize(picture: &RgbImage, width: u32, height: u32, filter: Filter) -> RgbImage {
-    let across = across(picture, width, filter);
     let mut resized = RgbImage::new(width, height);
-    convolve(across.as_ref(), &mut resized, filter);
+    two_passes::<U8x3>(
+        picture,
+        picture.dimensions(),
+        &mut resized,
+        (width, height),
+        filter,
+    );
     resized
 }
 
 /// [`resize`] for one channel.
 #[must_use]
 pub fn resize_grey(picture: &GrayImage, width: u32, height: u32, filter: Filter) -> GrayImage {
-    let across = across(picture, width, filter);
     let mut resized = GrayImage::new(width, height);
-    convolve(across.as_ref(), &mut resized, filter);
+    two_passes::<U8>(
+        picture,
+        picture.dimensions(),
+        &mut resized,
+        (width, height),
+        filter,
+    );
     resized
 }
 
-type Picture<P> = ImageBuffer<P, Vec<u8>>;
-
-/// The horizontal pass.
-fn across<P>(picture: &Picture<P>, width: u32, filter: Filter) -> Cow<'_, Picture<P>>
-where
-    P: Pixel<Subpixel = u8>,
-    Picture<P>: IntoImageView + IntoImageViewMut,
-{
-    if picture.width() == width {
-        return Cow::Borrowed(picture);
+/// Across, then down; a pass along which nothing changes is left out. Sizes are width and height.
+fn two_passes<P: PixelTrait>(
+    from: &[u8],
+    (width, height): (u32, u32),
+    to: &mut [u8],
+    (new_width, new_height): (u32, u32),
+    filter: Filter,
+) {
+    if width == new_width {
+        return convolve::<P>(from, (width, height), to, (new_width, new_height), filter);
     }
-    let mut across = Picture::new(width, picture.height());
-    convolve(picture, &mut across, filter);
-    Cow::Owned(across)
+    let mut across = vec![0; new_width as usize * height as usize * P::size()];
+    convolve::<P>(
+        from,
+        (width, height),
+        &mut across,
+        (new_width, height),
+        filter,
+    );
+    convolve::<P>(
+        &across,
+        (new_width, height),
+        to,
+        (new_width, new_height),
+        filter,
+    );
 }
 
 /// One pass, since at most one side differs; a copy where none does.
+///
+/// Typed pixels, because the resizer's untyped entry compiles its kernels for every pixel type there is.
 #[allow(clippy::expect_used)]
-fn convolve(from: &impl IntoImageView, to: &mut impl IntoImageViewMut, filter: Filter) {
+fn convolve<P: PixelTrait>(
+    from: &[u8],
+    from_size: (u32, u32),
+    to: &mut [u8],
+    to_size: (u32, u32),
+    filter: Filter,
+) {
     let filter = match filter {
         Filter::Bilinear => FilterType::Bilinear,
         // Catmull-Rom is Keys' cubic with a = -0.5.
@@ -69,10 +99,14 @@ fn convolve(from: &impl IntoImageView, to: &mut impl IntoImageViewMut, filter: F
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(filter))
         .use_alpha(false);
-    // The only errors are a crop box outside the source and unequal pixel types; neither can be asked for here.
+    // The only errors are buffers of another size and a crop box outside the source; neither can be asked for here.
+    let from = TypedImageRef::<P>::from_buffer(from_size.0, from_size.1, from)
+        .expect("a buffer of that size");
+    let mut to =
+        TypedImage::<P>::from_buffer(to_size.0, to_size.1, to).expect("a buffer of that size");
     Resizer::new()
-        .resize(from, to, &options)
-        .expect("same pixel type and no crop box");
+        .resize_typed(&from, &mut to, &options)
+        .expect("no crop box");
 }
 
 #[cfg(test)]
