@@ -1,1 +1,37 @@
-//! placeholder
+//! A bounded queue in front of worker threads, with batches that form when a worker frees up.
+//!
+//! - **No timer.** A worker takes what waits, up to `max_batch`, and computes; meanwhile the next batch gathers. Alone,
+//!   an item never waits for company; under load, batches fill by themselves.
+//! - **Bounded.** [`Batcher::submit`] waits for room (backpressure for streams); [`Batcher::try_submit`] sheds.
+//! - **No wasted work.** An item whose deadline passed, or whose caller went away, is skipped before it is computed.
+//! - **Isolation.** Each item has its own result. A worker that panics or miscounts answers all that wait with
+//!   [`SubmitError::Unhealthy`] and takes no more; nothing hangs.
+//!
+//! Workers are plain OS threads and are made on the thread that they run on, so that a model which must not move
+//! between threads never does. The crate knows neither tensors nor transport.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! use saga_batching::{BatchConfig, Batcher};
+//!
+//! let config = BatchConfig { max_batch: 8, queue_capacity: 64 };
+//! let doubler = Batcher::spawn("doubler", config, || {
+//!     Ok::<_, String>(|batch: Vec<u32>| batch.into_iter().map(|n| n.checked_mul(2).ok_or("too large")).collect::<Vec<_>>())
+//! })
+//! .await
+//! .unwrap();
+//! assert_eq!(doubler.submit(21, None).await.unwrap().output, 42);
+//! # }
+//! ```
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod answer;
+mod batcher;
+mod queue;
+mod stats;
+mod worker;
+
+pub use answer::{Batched, SpawnError, SubmitError};
+pub use batcher::{BatchConfig, Batcher};
+pub use stats::Stats;

@@ -238,10 +238,9 @@ fn from_image_error(error: ImageError, format: &'static str) -> DecodeError {
 fn ended_early(error: &ImageError) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(current) = cause {
-        if let Some(io) = current.downcast_ref::<std::io::Error>() {
-            if io.kind() == ErrorKind::UnexpectedEof {
-                return true;
-            }
+        let io = current.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|io| io.kind() == ErrorKind::UnexpectedEof) {
+            return true;
         }
         cause = current.source();
     }

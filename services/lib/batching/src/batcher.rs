@@ -1,0 +1,220 @@
+//! The callers' side: starting the workers and submitting items.
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout_at;
+
+use crate::answer::{Batched, SpawnError, SubmitError};
+use crate::queue::{NoRoom, Room};
+use crate::stats::{Stats, add};
+use crate::worker::{Entry, Shared, run};
+
+/// Sizes of the queue and of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchConfig {
+    /// The most items a worker gets at once; 0 counts as 1.
+    pub max_batch: usize,
+    /// The most items that wait; 0 counts as 1.
+    pub queue_capacity: usize,
+}
+
+/// A handle to the queue; clones share it. The workers end when the last handle is dropped and the queue is empty.
+pub struct Batcher<Input, Output, E>(Arc<Handle<Input, Output, E>>);
+
+/// What the handles share among themselves, but not with the workers: its end is the workers' end.
+struct Handle<Input, Output, E>(Arc<Shared<Input, Output, E>>);
+
+impl<Input, Output, E> Drop for Handle<Input, Output, E> {
+    fn drop(&mut self) {
+        self.0.queue.close();
+    }
+}
+
+impl<Input, Output, E> Clone for Batcher<Input, Output, E> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<Input, Output, E> fmt::Debug for Batcher<Input, Output, E> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Batcher")
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<Input, Output, E> Batcher<Input, Output, E>
+where
+    Input: Send + 'static,
+    Output: Send + 'static,
+    E: Send + 'static,
+{
+    /// Starts one worker thread called `name`. `make_worker` runs on it, and the worker it makes never leaves it; the
+    /// worker answers a batch with one result for each input, in order.
+    ///
+    /// # Errors
+    /// [`SpawnError`], where no thread is to be had or `make_worker` fails or panics.
+    pub async fn spawn<Make, Worker, M>(
+        name: &str,
+        config: BatchConfig,
+        make_worker: Make,
+    ) -> Result<Self, SpawnError<M>>
+    where
+        Make: FnOnce() -> Result<Worker, M> + Send + 'static,
+        Worker: FnMut(Vec<Input>) -> Vec<Result<Output, E>>,
+        M: Send + 'static,
+    {
+        Self::start(name, config, vec![make_worker]).await
+    }
+
+    /// Starts `workers` threads (0 counts as 1) that take from one queue, for work on the processor.
+    ///
+    /// # Errors
+    /// As [`spawn`](Self::spawn); workers that did start end again.
+    pub async fn spawn_pool<Make, Worker, M>(
+        name: &str,
+        workers: usize,
+        config: BatchConfig,
+        make_worker: Make,
+    ) -> Result<Self, SpawnError<M>>
+    where
+        Make: FnOnce() -> Result<Worker, M> + Clone + Send + 'static,
+        Worker: FnMut(Vec<Input>) -> Vec<Result<Output, E>>,
+        M: Send + 'static,
+    {
+        Self::start(name, config, vec![make_worker; workers.max(1)]).await
+    }
+
+    async fn start<Make, Worker, M>(
+        name: &str,
+        config: BatchConfig,
+        makers: Vec<Make>,
+    ) -> Result<Self, SpawnError<M>>
+    where
+        Make: FnOnce() -> Result<Worker, M> + Send + 'static,
+        Worker: FnMut(Vec<Input>) -> Vec<Result<Output, E>>,
+        M: Send + 'static,
+    {
+        let batcher = Self(Arc::new(Handle(Arc::new(Shared::new(
+            config.queue_capacity.max(1),
+        )))));
+        let mut started = Vec::with_capacity(makers.len());
+        for make in makers {
+            let (tell, told) = oneshot::channel();
+            let shared = Arc::clone(&batcher.0.0);
+            thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(move || run(make, tell, &shared, config.max_batch.max(1)))
+                .map_err(|source| SpawnError::Thread {
+                    name: name.to_owned(),
+                    source,
+                })?;
+            started.push(told);
+        }
+        for told in started {
+            let panicked = |reason: String| SpawnError::Panicked {
+                name: name.to_owned(),
+                reason,
+            };
+            match told.await {
+                Ok(Ok(made)) => made.map_err(SpawnError::Make)?,
+                Ok(Err(reason)) => return Err(panicked(reason)),
+                Err(_) => return Err(panicked("its thread ended".to_owned())),
+            }
+        }
+        Ok(batcher)
+    }
+
+    /// Waits for room and for the answer. Dropping the future withdraws the item, unless it is being computed.
+    ///
+    /// # Errors
+    /// [`SubmitError`], never [`SubmitError::Full`].
+    pub async fn submit(
+        &self,
+        input: Input,
+        deadline: Option<Instant>,
+    ) -> Result<Batched<Output>, SubmitError<E>> {
+        let shared = &self.0.0;
+        let submitted = Instant::now();
+        let room = match deadline {
+            None => shared.queue.room().await,
+            Some(at) => match timeout_at(at.into(), shared.queue.room()).await {
+                Ok(room) => room,
+                Err(_) => {
+                    add(&shared.counters.expired, 1);
+                    return Err(SubmitError::DeadlineExceeded);
+                }
+            },
+        };
+        let Some(room) = room else {
+            return Err(shared.unhealthy());
+        };
+        self.enter(input, deadline, submitted, room).await
+    }
+
+    /// Sheds the item where the queue has no room; else waits for the answer as [`submit`](Self::submit) does.
+    ///
+    /// # Errors
+    /// [`SubmitError`].
+    pub async fn try_submit(
+        &self,
+        input: Input,
+        deadline: Option<Instant>,
+    ) -> Result<Batched<Output>, SubmitError<E>> {
+        let shared = &self.0.0;
+        match shared.queue.try_room() {
+            Ok(room) => self.enter(input, deadline, Instant::now(), room).await,
+            Err(NoRoom::Closed) => Err(shared.unhealthy()),
+            Err(NoRoom::Full) => {
+                add(&shared.counters.shed, 1);
+                Err(SubmitError::Full {
+                    capacity: shared.queue.capacity(),
+                })
+            }
+        }
+    }
+
+    async fn enter(
+        &self,
+        input: Input,
+        deadline: Option<Instant>,
+        submitted: Instant,
+        room: Room,
+    ) -> Result<Batched<Output>, SubmitError<E>> {
+        let shared = &self.0.0;
+        let (answer, answered) = oneshot::channel();
+        if !shared.queue.push(
+            Entry {
+                input,
+                deadline,
+                submitted,
+                answer,
+            },
+            room,
+        ) {
+            return Err(shared.unhealthy());
+        }
+        // An answer that was dropped means that its worker ended.
+        answered.await.unwrap_or_else(|_| Err(shared.unhealthy()))
+    }
+}
+
+impl<Input, Output, E> Batcher<Input, Output, E> {
+    /// Whether workers take items. Once false, it stays false.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        !self.0.0.queue.is_closed()
+    }
+
+    /// The counters and gauges now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.0.0.counters.read(self.0.0.queue.len())
+    }
+}

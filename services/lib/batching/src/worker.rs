@@ -1,0 +1,182 @@
+//! The worker's side: taking a batch, computing it, answering every item.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use crate::answer::{Batched, SubmitError};
+use crate::queue::Queue;
+use crate::stats::{Counters, add, subtract};
+
+type Answer<Output, E> = oneshot::Sender<Result<Batched<Output>, SubmitError<E>>>;
+
+/// One item in the queue.
+pub(crate) struct Entry<Input, Output, E> {
+    pub(crate) input: Input,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) submitted: Instant,
+    pub(crate) answer: Answer<Output, E>,
+}
+
+/// What handles and workers share.
+pub(crate) struct Shared<Input, Output, E> {
+    pub(crate) queue: Queue<Entry<Input, Output, E>>,
+    pub(crate) counters: Counters,
+    broken: OnceLock<String>,
+}
+
+impl<Input, Output, E> Shared<Input, Output, E> {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            queue: Queue::new(capacity),
+            counters: Counters::default(),
+            broken: OnceLock::new(),
+        }
+    }
+
+    /// The answer of a batcher that takes no items any more.
+    pub(crate) fn unhealthy(&self) -> SubmitError<E> {
+        let reason = self
+            .broken
+            .get()
+            .cloned()
+            .unwrap_or_else(|| "its thread ended".to_owned());
+        SubmitError::Unhealthy { reason }
+    }
+}
+
+/// Ok: made or failed; Err: panicked, with the message.
+type Made<M> = Result<Result<(), M>, String>;
+
+/// The body of a worker thread: makes the worker, reports that, and serves the queue until it closes.
+pub(crate) fn run<Input, Output, E, Make, Worker, M>(
+    make: Make,
+    tell: oneshot::Sender<Made<M>>,
+    shared: &Shared<Input, Output, E>,
+    max_batch: usize,
+) where
+    Make: FnOnce() -> Result<Worker, M>,
+    Worker: FnMut(Vec<Input>) -> Vec<Result<Output, E>>,
+{
+    let mut worker = match catch_unwind(AssertUnwindSafe(make)) {
+        Ok(Ok(worker)) => worker,
+        Ok(Err(error)) => return drop(tell.send(Ok(Err(error)))),
+        Err(panic) => return drop(tell.send(Err(panic_text(panic.as_ref())))),
+    };
+    if tell.send(Ok(Ok(()))).is_err() {
+        return;
+    }
+    while let Some(batch) = shared
+        .queue
+        .take(max_batch, |entry| still_wanted(entry, &shared.counters))
+    {
+        if batch.is_empty() {
+            continue;
+        }
+        if let Err((reason, unanswered)) = compute(batch, &mut worker, shared) {
+            tracing::error!(reason, "worker out of service");
+            return give_up(shared, reason, unanswered);
+        }
+    }
+}
+
+fn still_wanted<Input, Output, E>(
+    entry: Entry<Input, Output, E>,
+    counters: &Counters,
+) -> Option<Entry<Input, Output, E>> {
+    if entry.answer.is_closed() {
+        add(&counters.abandoned, 1);
+        return None;
+    }
+    if entry
+        .deadline
+        .is_some_and(|deadline| deadline <= Instant::now())
+    {
+        add(&counters.expired, 1);
+        let _ = entry.answer.send(Err(SubmitError::DeadlineExceeded));
+        return None;
+    }
+    Some(entry)
+}
+
+/// Computes and answers one batch. Err: the worker panicked or miscounted; nobody was answered.
+fn compute<Input, Output, E>(
+    batch: Vec<Entry<Input, Output, E>>,
+    worker: &mut impl FnMut(Vec<Input>) -> Vec<Result<Output, E>>,
+    shared: &Shared<Input, Output, E>,
+) -> Result<(), (String, Vec<Answer<Output, E>>)> {
+    let (counters, batch_size, started) = (&shared.counters, batch.len(), Instant::now());
+    let queue_times: Vec<_> = batch
+        .iter()
+        .map(|entry| started - entry.submitted)
+        .collect();
+    let (inputs, answers): (Vec<_>, Vec<_>) = batch
+        .into_iter()
+        .map(|entry| (entry.input, entry.answer))
+        .unzip();
+    add(&counters.computing, batch_size);
+    let results = catch_unwind(AssertUnwindSafe(|| worker(inputs)));
+    let compute = started.elapsed();
+    subtract(&counters.computing, batch_size);
+    let results = match results {
+        Ok(results) if results.len() == batch_size => results,
+        Ok(results) => {
+            return Err((
+                format!("it answered {} of {batch_size} items", results.len()),
+                answers,
+            ));
+        }
+        Err(panic) => {
+            return Err((
+                format!("it panicked: {}", panic_text(panic.as_ref())),
+                answers,
+            ));
+        }
+    };
+    add(&counters.batches, 1);
+    add(&counters.computed, batch_size);
+    add(
+        &counters.failed,
+        results.iter().filter(|result| result.is_err()).count(),
+    );
+    for ((answer, queue), result) in answers.into_iter().zip(queue_times).zip(results) {
+        let batched = result.map(|output| Batched {
+            output,
+            queue,
+            compute,
+            batch_size,
+        });
+        // A caller who left meanwhile wants no answer.
+        let _ = answer.send(batched.map_err(SubmitError::Item));
+    }
+    Ok(())
+}
+
+/// Closes the queue, then answers the failed batch and all that wait: who is told of the failure finds health off.
+fn give_up<Input, Output, E>(
+    shared: &Shared<Input, Output, E>,
+    reason: String,
+    unanswered: Vec<Answer<Output, E>>,
+) {
+    let _ = shared.broken.set(reason);
+    shared.queue.close();
+    let refuse = |answer: Answer<Output, E>| drop(answer.send(Err(shared.unhealthy())));
+    unanswered.into_iter().for_each(refuse);
+    while let Some(waiting) = shared.queue.take(usize::MAX, Some) {
+        waiting
+            .into_iter()
+            .map(|entry| entry.answer)
+            .for_each(refuse);
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("no reason given").to_owned()
+}
