@@ -1,0 +1,112 @@
+//! How long a caller waits, and what that means for the queue.
+
+use std::time::{Duration, Instant};
+
+use saga_batching::{Batched, Batcher, SubmitError};
+use saga_chassis::status;
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+
+/// When to try again after a full queue.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+
+/// What the transport knows about the caller of one item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call {
+    /// After this nobody waits for the answer.
+    pub deadline: Option<Instant>,
+    /// Whether the caller waits for room (a stream) or is shed (a unary call).
+    pub waits_for_room: bool,
+}
+
+impl Call {
+    /// A unary call: shed where there is no room.
+    #[must_use]
+    pub fn unary(metadata: &MetadataMap) -> Self {
+        Self {
+            deadline: deadline(metadata),
+            waits_for_room: false,
+        }
+    }
+
+    /// An item of a stream: waits for room, which slows its sender down.
+    #[must_use]
+    pub fn stream(metadata: &MetadataMap) -> Self {
+        Self {
+            deadline: deadline(metadata),
+            waits_for_room: true,
+        }
+    }
+}
+
+/// Hands `input` to the worker and waits for the answer.
+///
+/// # Errors
+/// RESOURCE_EXHAUSTED with RetryInfo where a unary call finds no room, DEADLINE_EXCEEDED, INTERNAL where the worker is
+/// out of service, or the worker's own status.
+pub async fn submit<Input, Output>(
+    batcher: &Batcher<Input, Output, Status>,
+    input: Input,
+    call: Call,
+) -> Result<Batched<Output>, Status>
+where
+    Input: Send + 'static,
+    Output: Send + 'static,
+{
+    let answer = if call.waits_for_room {
+        batcher.submit(input, call.deadline).await
+    } else {
+        batcher.try_submit(input, call.deadline).await
+    };
+    answer.map_err(|error| match error {
+        SubmitError::Item(status) => status,
+        SubmitError::Full { .. } => status::resource_exhausted(error.to_string(), RETRY_AFTER),
+        SubmitError::DeadlineExceeded => Status::deadline_exceeded(error.to_string()),
+        SubmitError::Unhealthy { .. } => status::internal("WORKER_UNHEALTHY", error.to_string()),
+    })
+}
+
+/// The deadline of the `grpc-timeout` header, which gives the time left as up to 8 digits and a unit.
+fn deadline(metadata: &MetadataMap) -> Option<Instant> {
+    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let amount: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    let left = match unit {
+        "H" => Duration::from_secs(amount * 3600),
+        "M" => Duration::from_secs(amount * 60),
+        "S" => Duration::from_secs(amount),
+        "m" => Duration::from_millis(amount),
+        "u" => Duration::from_micros(amount),
+        "n" => Duration::from_nanos(amount),
+        _ => return None,
+    };
+    Instant::now().checked_add(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds_left(timeout: &str) -> Option<u64> {
+        let mut metadata = MetadataMap::new();
+        metadata.insert("grpc-timeout", timeout.parse().unwrap());
+        let deadline = Call::unary(&metadata).deadline?;
+        Some(
+            deadline
+                .saturating_duration_since(Instant::now())
+                .as_secs_f64()
+                .round() as u64,
+        )
+    }
+
+    #[test]
+    fn the_timeout_header_gives_the_deadline() {
+        assert_eq!(seconds_left("30S"), Some(30));
+        assert_eq!(seconds_left("2H"), Some(7200));
+        assert_eq!(seconds_left("5000m"), Some(5));
+        for malformed in ["", "S", "1", "-1S", "123456789S", "5s"] {
+            assert_eq!(seconds_left(malformed), None, "{malformed}");
+        }
+        assert_eq!(Call::stream(&MetadataMap::new()).deadline, None);
+    }
+}
