@@ -72,8 +72,23 @@ pub async fn settle(store: &Store, attempt: Attempt) -> Result<Settlement, Store
         Found::Open(slot) => slot,
     };
     let (source, last) = slot.source()?;
-    let (settlement, rejected_by) = decide(&mut transaction, &run, &slot, &attempt, stored.as_ref(), last).await?;
-    let row = Row { attempt: &attempt, slot: &slot, source: &source, stored: stored.as_ref(), settlement, rejected_by };
+    let (settlement, rejected_by) = decide(
+        &mut transaction,
+        &run,
+        &slot,
+        &attempt,
+        stored.as_ref(),
+        last,
+    )
+    .await?;
+    let row = Row {
+        attempt: &attempt,
+        slot: &slot,
+        source: &source,
+        stored: stored.as_ref(),
+        settlement,
+        rejected_by,
+    };
     insert(&mut transaction, &row, store.clock.now()).await?;
     advance(&mut transaction, &slot, settlement, last).await?;
     transaction.commit().await?;
@@ -83,21 +98,35 @@ pub async fn settle(store: &Store, attempt: Attempt) -> Result<Settlement, Store
 fn check(attempt: &Attempt) -> Result<(), StoreError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let id = &attempt.candidate_id;
-    if id.is_empty() || id.len() > MAX_CANDIDATE_ID || id.starts_with('.') || !id.chars().all(plain) {
-        let why = format!("'{id}' must be 1 to {MAX_CANDIDATE_ID} letters, digits, '-', '_' and '.'");
+    if id.is_empty() || id.len() > MAX_CANDIDATE_ID || id.starts_with('.') || !id.chars().all(plain)
+    {
+        let why =
+            format!("'{id}' must be 1 to {MAX_CANDIDATE_ID} letters, digits, '-', '_' and '.'");
         return Err(StoreError::invalid("candidate_id", why));
     }
     if attempt.accepted && !attempt.rejected_by.is_empty() {
-        return Err(StoreError::invalid("rejected_by", "is set although the candidate was accepted"));
+        return Err(StoreError::invalid(
+            "rejected_by",
+            "is set although the candidate was accepted",
+        ));
     }
     if !attempt.accepted && attempt.rejected_by.is_empty() {
-        return Err(StoreError::invalid("rejected_by", "is empty; name the gate, \"generator\" or \"error\""));
+        return Err(StoreError::invalid(
+            "rejected_by",
+            "is empty; name the gate, \"generator\" or \"error\"",
+        ));
     }
     if attempt.accepted && attempt.image.is_none() {
-        return Err(StoreError::invalid("candidate.image", "is missing although the candidate was accepted"));
+        return Err(StoreError::invalid(
+            "candidate.image",
+            "is missing although the candidate was accepted",
+        ));
     }
     if !attempt.provenance.cost_usd.is_finite() {
-        return Err(StoreError::invalid("candidate.provenance.cost_usd", "is not a finite number"));
+        return Err(StoreError::invalid(
+            "candidate.provenance.cost_usd",
+            "is not a finite number",
+        ));
     }
     Ok(())
 }
@@ -116,46 +145,76 @@ async fn find(connection: &mut Connection, attempt: &Attempt) -> Result<Found, S
             .fetch_optional(&mut *connection)
             .await?;
     if let Some((run, slot, number, word)) = recorded {
-        if run != attempt.run_id || slot != attempt.slot_id || number != i64::from(attempt.attempt) {
-            let message = format!("candidate '{}' was settled for attempt {number} of slot {slot}", attempt.candidate_id);
+        if run != attempt.run_id || slot != attempt.slot_id || number != i64::from(attempt.attempt)
+        {
+            let message = format!(
+                "candidate '{}' was settled for attempt {number} of slot {slot}",
+                attempt.candidate_id
+            );
             return Err(StoreError::AlreadyExists { message });
         }
         let settlement = Settlement::parse(&word);
-        return Ok(Found::Settled(settlement.ok_or_else(|| StoreError::Corrupt(format!("settlement '{word}'")))?));
+        return Ok(Found::Settled(settlement.ok_or_else(|| {
+            StoreError::Corrupt(format!("settlement '{word}'"))
+        })?));
     }
     let slot = slots::find(connection, &attempt.run_id, &attempt.slot_id).await?;
     if slot.state != "open" {
         let message = format!("slot '{}' is {}; lease another one", slot.id, slot.state);
-        return Err(StoreError::Precondition { reason: "SLOT_CLOSED", message });
+        return Err(StoreError::Precondition {
+            reason: "SLOT_CLOSED",
+            message,
+        });
     }
     if slot.attempt != i64::from(attempt.attempt) {
         let message = format!(
             "slot '{}' is at attempt {}, the candidate was made for attempt {}; drop it and lease the slot again",
             slot.id, slot.attempt, attempt.attempt
         );
-        return Err(StoreError::Precondition { reason: "STALE_ATTEMPT", message });
+        return Err(StoreError::Precondition {
+            reason: "STALE_ATTEMPT",
+            message,
+        });
     }
     Ok(Found::Open(slot))
 }
 
 /// Writes the image's blob durably and hashes its picture.
 async fn keep_image(store: &Store, attempt: &Attempt) -> Result<Option<Stored>, StoreError> {
-    let Some(bytes) = attempt.image.clone() else { return Ok(None) };
-    let (store, accepted, claimed) = (store.clone(), attempt.accepted, attempt.image_blake3.clone());
+    let Some(bytes) = attempt.image.clone() else {
+        return Ok(None);
+    };
+    let (store, accepted, claimed) = (
+        store.clone(),
+        attempt.accepted,
+        attempt.image_blake3.clone(),
+    );
     let stored = blocking(move || {
         let limits = store.decode_limits();
         if bytes.len() > limits.max_bytes {
-            let why = format!("has {} bytes; the limit is {} (images.max_bytes)", bytes.len(), limits.max_bytes);
+            let why = format!(
+                "has {} bytes; the limit is {} (images.max_bytes)",
+                bytes.len(),
+                limits.max_bytes
+            );
             return Err(StoreError::invalid("candidate.image.data", why));
         }
         let picture = match Picture::of(&bytes, &limits) {
-            Err(e) if accepted => return Err(StoreError::invalid("candidate.image.data", e.to_string())),
+            Err(e) if accepted => {
+                return Err(StoreError::invalid("candidate.image.data", e.to_string()));
+            }
             other => other.ok(),
         };
         if !claimed.is_empty() && claimed != blake3::hash(&bytes).to_hex().as_str() {
-            return Err(StoreError::invalid("candidate.image.blake3", "is not the hash of candidate.image.data"));
+            return Err(StoreError::invalid(
+                "candidate.image.blake3",
+                "is not the hash of candidate.image.data",
+            ));
         }
-        Ok(Stored { blake3: store.blobs.put(&bytes)?, picture })
+        Ok(Stored {
+            blake3: store.blobs.put(&bytes)?,
+            picture,
+        })
     });
     stored.await.map(Some)
 }
@@ -169,9 +228,18 @@ async fn decide<'a>(
     stored: Option<&Stored>,
     last: bool,
 ) -> Result<(Settlement, &'a str), StoreError> {
-    let accepted = stored.filter(|_| attempt.accepted).and_then(|s| Some((s, s.picture?)));
+    let accepted = stored
+        .filter(|_| attempt.accepted)
+        .and_then(|s| Some((s, s.picture?)));
     let Some((stored, picture)) = accepted else {
-        return Ok((if last { Settlement::Exhausted } else { Settlement::Refunded }, &attempt.rejected_by));
+        return Ok((
+            if last {
+                Settlement::Exhausted
+            } else {
+                Settlement::Refunded
+            },
+            &attempt.rejected_by,
+        ));
     };
     if same_bytes(connection, run, &stored.blake3).await? {
         return Ok((Settlement::Duplicate, "duplicate"));
@@ -183,8 +251,12 @@ async fn decide<'a>(
     .bind(slot.target)
     .fetch_all(&mut *connection)
     .await?;
-    let near = |hash: &i64, most| i64::from((hash.cast_unsigned() ^ picture.phash).count_ones()) <= most;
-    if run.max_phash_distance.is_some_and(|most| hashes.iter().any(|hash| near(hash, most))) {
+    let near =
+        |hash: &i64, most| i64::from((hash.cast_unsigned() ^ picture.phash).count_ones()) <= most;
+    if run
+        .max_phash_distance
+        .is_some_and(|most| hashes.iter().any(|hash| near(hash, most)))
+    {
         return Ok((Settlement::Duplicate, "duplicate"));
     }
     let cap: i64 = sqlx::query_scalar("SELECT cap FROM targets WHERE run_id = $1 AND label = $2")
@@ -199,7 +271,11 @@ async fn decide<'a>(
 }
 
 /// Whether the data set or the run's accepted images hold these very bytes.
-async fn same_bytes(connection: &mut Connection, run: &Run, blake3: &str) -> Result<bool, StoreError> {
+async fn same_bytes(
+    connection: &mut Connection,
+    run: &Run,
+    blake3: &str,
+) -> Result<bool, StoreError> {
     let n: i64 = sqlx::query_scalar(
         "SELECT (SELECT COUNT(*) FROM images WHERE dataset_id = $1 AND blake3 = $2)
               + (SELECT COUNT(*) FROM candidates WHERE run_id = $3 AND blake3 = $2 AND settlement = 'admitted')",
@@ -222,7 +298,12 @@ struct Row<'a> {
 }
 
 async fn insert(connection: &mut Connection, row: &Row<'_>, now: i64) -> Result<(), StoreError> {
-    let Row { attempt, slot, stored, .. } = row;
+    let Row {
+        attempt,
+        slot,
+        stored,
+        ..
+    } = row;
     let picture = stored.and_then(|s| s.picture);
     sqlx::query(
         "INSERT INTO candidates (id, run_id, slot_id, attempt, position, source_image_id, target, settlement,
@@ -269,11 +350,13 @@ async fn advance(
         _ if last => (slot.attempt, "exhausted"),
         _ => (slot.attempt + 1, "open"),
     };
-    sqlx::query("UPDATE slots SET attempt = $1, state = $2, holder = '', lease_expires = 0 WHERE id = $3")
-        .bind(attempt)
-        .bind(state)
-        .bind(&slot.id)
-        .execute(connection)
-        .await?;
+    sqlx::query(
+        "UPDATE slots SET attempt = $1, state = $2, holder = '', lease_expires = 0 WHERE id = $3",
+    )
+    .bind(attempt)
+    .bind(state)
+    .bind(&slot.id)
+    .execute(connection)
+    .await?;
     Ok(())
 }

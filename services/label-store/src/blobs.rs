@@ -35,7 +35,9 @@ pub struct Blobs {
 
 impl fmt::Debug for Blobs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Blobs").field("root", &self.root).finish_non_exhaustive()
+        f.debug_struct("Blobs")
+            .field("root", &self.root)
+            .finish_non_exhaustive()
     }
 }
 
@@ -44,7 +46,10 @@ impl Blobs {
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let temporary = root.join("tmp");
         fs::create_dir_all(&temporary).map_err(|e| StoreError::io("create", &temporary, e))?;
-        Ok(Self { root: root.to_path_buf(), check: None })
+        Ok(Self {
+            root: root.to_path_buf(),
+            check: None,
+        })
     }
 
     /// Lets a test make writes fail.
@@ -72,10 +77,13 @@ impl Blobs {
         let blake3 = blake3::hash(bytes).to_hex().to_string();
         let path = self.path(&blake3);
         if !path.exists() {
-            self.write(&path, bytes).map_err(|e| match StoreError::io("write", &path, e) {
-                StoreError::DiskFull { .. } => StoreError::DiskFull { folder: self.root.clone() },
-                other => other,
-            })?;
+            self.write(&path, bytes)
+                .map_err(|e| match StoreError::io("write", &path, e) {
+                    StoreError::DiskFull { .. } => StoreError::DiskFull {
+                        folder: self.root.clone(),
+                    },
+                    other => other,
+                })?;
         }
         Ok(blake3)
     }
@@ -97,9 +105,14 @@ impl Blobs {
     }
 
     /// Makes the entries of these blobs durable.
-    pub fn sync_folders<'a>(&self, hashes: impl IntoIterator<Item = &'a str>) -> Result<(), StoreError> {
-        let folders: BTreeSet<_> =
-            hashes.into_iter().filter_map(|h| self.path(h).parent().map(Path::to_path_buf)).collect();
+    pub fn sync_folders<'a>(
+        &self,
+        hashes: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), StoreError> {
+        let folders: BTreeSet<_> = hashes
+            .into_iter()
+            .filter_map(|h| self.path(h).parent().map(Path::to_path_buf))
+            .collect();
         for folder in folders.iter().chain([&self.root]) {
             fs::File::open(folder)
                 .and_then(|f| f.sync_all())
@@ -111,7 +124,10 @@ impl Blobs {
     /// The bytes of a blob, checked against its name.
     pub fn read(&self, blake3: &str) -> Result<Vec<u8>, StoreError> {
         let path = self.path(blake3);
-        let damaged = |what| StoreError::Damaged { blake3: blake3.to_owned(), what };
+        let damaged = |what| StoreError::Damaged {
+            blake3: blake3.to_owned(),
+            what,
+        };
         let bytes = match fs::read(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(damaged("missing")),
             other => other.map_err(|e| StoreError::io("read", &path, e))?,
@@ -127,9 +143,17 @@ impl Blobs {
         let mut hashes = Vec::new();
         for entry in walkdir::WalkDir::new(&self.root).min_depth(2).max_depth(2) {
             let entry = entry.map_err(|e| StoreError::io("list", &self.root, e.into()))?;
-            let shard = entry.path().parent().and_then(Path::file_name).unwrap_or_default();
+            let shard = entry
+                .path()
+                .parent()
+                .and_then(Path::file_name)
+                .unwrap_or_default();
             if shard != "tmp" {
-                hashes.push(format!("{}{}", shard.to_string_lossy(), entry.file_name().to_string_lossy()));
+                hashes.push(format!(
+                    "{}{}",
+                    shard.to_string_lossy(),
+                    entry.file_name().to_string_lossy()
+                ));
             }
         }
         Ok(hashes)
@@ -139,8 +163,13 @@ impl Blobs {
     /// safe while nothing is being written.
     pub fn sweep(&self, referenced: &HashSet<String>) -> Result<usize, StoreError> {
         let temporary = self.root.join("tmp");
-        let unfinished = fs::read_dir(&temporary).map_err(|e| StoreError::io("list", &temporary, e))?;
-        let orphans = self.list()?.into_iter().filter(|h| !referenced.contains(h)).map(|h| self.path(&h));
+        let unfinished =
+            fs::read_dir(&temporary).map_err(|e| StoreError::io("list", &temporary, e))?;
+        let orphans = self
+            .list()?
+            .into_iter()
+            .filter(|h| !referenced.contains(h))
+            .map(|h| self.path(&h));
         let mut removed = 0;
         for path in unfinished.flatten().map(|e| e.path()).chain(orphans) {
             fs::remove_file(&path).map_err(|e| StoreError::io("remove", &path, e))?;
@@ -181,9 +210,21 @@ mod tests {
         let blobs = Blobs::open(folder.path()).unwrap();
         let hash = blobs.put(b"face").unwrap();
         fs::write(blobs.path(&hash), b"fake").unwrap();
-        assert!(matches!(blobs.read(&hash), Err(StoreError::Damaged { what: "damaged", .. })));
+        assert!(matches!(
+            blobs.read(&hash),
+            Err(StoreError::Damaged {
+                what: "damaged",
+                ..
+            })
+        ));
         fs::remove_file(blobs.path(&hash)).unwrap();
-        assert!(matches!(blobs.read(&hash), Err(StoreError::Damaged { what: "missing", .. })));
+        assert!(matches!(
+            blobs.read(&hash),
+            Err(StoreError::Damaged {
+                what: "missing",
+                ..
+            })
+        ));
     }
 
     #[test]
@@ -192,7 +233,9 @@ mod tests {
         let full: WriteCheck = Arc::new(|_| Err(io::ErrorKind::StorageFull.into()));
         let blobs = Blobs::open(folder.path()).unwrap().with_write_check(full);
         let error = blobs.put(b"face").unwrap_err();
-        assert!(matches!(&error, StoreError::DiskFull { folder: f } if f.starts_with(folder.path())));
+        assert!(
+            matches!(&error, StoreError::DiskFull { folder: f } if f.starts_with(folder.path()))
+        );
         assert!(blobs.list().unwrap().is_empty());
     }
 }

@@ -73,8 +73,14 @@ impl Settlement {
 
     /// The settlement of a word from the database.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Admitted, Self::Refunded, Self::Exhausted, Self::Duplicate, Self::CapReached]
-            .into_iter()
-            .find(|s| s.as_str() == word)
+        [
+            Self::Admitted,
+            Self::Refunded,
+            Self::Exhausted,
+            Self::Duplicate,
+            Self::CapReached,
+        ]
+        .into_iter()
+        .find(|s| s.as_str() == word)
     }
 }

@@ -76,7 +76,11 @@ impl TryFrom<CandidateRow> for Candidate {
             verdicts: serde_json::from_str(&row.verdicts).map_err(|_| corrupt("verdicts"))?,
             provenance: serde_json::from_str(&row.provenance).map_err(|_| corrupt("provenance"))?,
             attempt: u32::try_from(row.attempt).map_err(|_| corrupt("attempt"))?,
-            fault: row.fault.map(i32::try_from).transpose().map_err(|_| corrupt("fault"))?,
+            fault: row
+                .fault
+                .map(i32::try_from)
+                .transpose()
+                .map_err(|_| corrupt("fault"))?,
             id: row.id,
             run_id: row.run_id,
             slot_id: row.slot_id,
@@ -119,11 +123,18 @@ pub enum Which {
 }
 
 /// The next candidates of a run after position `after` (-1: from the start), at most 256.
-pub async fn page(store: &Store, run_id: &str, which: Which, after: i64) -> Result<Vec<Candidate>, StoreError> {
+pub async fn page(
+    store: &Store,
+    run_id: &str,
+    which: Which,
+    after: i64,
+) -> Result<Vec<Candidate>, StoreError> {
     let statement = match which {
         Which::All => select!("c.run_id = $1 AND c.position > $2 ORDER BY c.position LIMIT $3"),
         Which::Admitted => {
-            select!("c.run_id = $1 AND c.settlement = 'admitted' AND c.position > $2 ORDER BY c.position LIMIT $3")
+            select!(
+                "c.run_id = $1 AND c.settlement = 'admitted' AND c.position > $2 ORDER BY c.position LIMIT $3"
+            )
         }
     };
     let rows: Vec<CandidateRow> = sqlx::query_as(statement)
@@ -137,10 +148,12 @@ pub async fn page(store: &Store, run_id: &str, which: Which, after: i64) -> Resu
 
 /// One admitted candidate: a synthetic image, by its id.
 pub async fn admitted(store: &Store, id: &str) -> Result<Option<Candidate>, StoreError> {
-    let row: Option<CandidateRow> = sqlx::query_as(select!("c.id = $1 AND c.settlement = 'admitted' AND i.split = $2"))
-        .bind(id)
-        .bind(Side::Train.as_str())
-        .fetch_optional(&mut *store.database.read().await?)
-        .await?;
+    let row: Option<CandidateRow> = sqlx::query_as(select!(
+        "c.id = $1 AND c.settlement = 'admitted' AND i.split = $2"
+    ))
+    .bind(id)
+    .bind(Side::Train.as_str())
+    .fetch_optional(&mut *store.database.read().await?)
+    .await?;
     row.map(Candidate::try_from).transpose()
 }

@@ -22,7 +22,9 @@ impl Clock {
     pub fn now(&self) -> i64 {
         match self {
             Self::System => {
-                let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let elapsed = SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default();
                 i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
             }
             Self::Manual(now) => now.load(Ordering::Relaxed),

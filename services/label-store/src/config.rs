@@ -53,7 +53,8 @@ impl ImageLimits {
 
 impl ServiceConfig for Config {
     const SERVICE: &'static str = "label-store";
-    const ABOUT: &'static str = "Keeps data sets, runs, slots and candidates, and admits synthetic images exactly once.";
+    const ABOUT: &'static str =
+        "Keeps data sets, runs, slots and candidates, and admits synthetic images exactly once.";
     const DEFAULTS: &'static str = include_str!("config.toml");
 
     fn telemetry(&self) -> &TelemetryConfig {

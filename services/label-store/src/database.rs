@@ -47,8 +47,10 @@ impl Database {
             .connect_with(options.clone())
             .await?;
         sqlx::migrate!("./migrations").run(&writer).await?;
-        let readers =
-            SqlitePoolOptions::new().max_connections(READERS).connect_with(options.read_only(true)).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .connect_with(options.read_only(true))
+            .await?;
         Ok(Self { writer, readers })
     }
 
@@ -72,5 +74,8 @@ impl Database {
 
 /// Whether a statement failed because the disk is full.
 pub fn is_disk_full(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|e| e.code()).is_some_and(|code| code == SQLITE_FULL)
+    error
+        .as_database_error()
+        .and_then(|e| e.code())
+        .is_some_and(|code| code == SQLITE_FULL)
 }

@@ -33,15 +33,24 @@ pub struct Dataset {
 impl Dataset {
     /// The name of a class of this data set.
     pub(crate) fn label(&self, index: i64) -> Result<&str, StoreError> {
-        let name = usize::try_from(index).ok().and_then(|i| self.classes.get(i));
-        name.map(String::as_str).ok_or_else(|| StoreError::Corrupt(format!("label {index} in data set {}", self.id)))
+        let name = usize::try_from(index)
+            .ok()
+            .and_then(|i| self.classes.get(i));
+        name.map(String::as_str)
+            .ok_or_else(|| StoreError::Corrupt(format!("label {index} in data set {}", self.id)))
     }
 
     /// The index of a class of this data set.
     pub(crate) fn index(&self, field: &str, label: &str) -> Result<i64, StoreError> {
         let index = self.classes.iter().position(|c| c == label);
         index.and_then(|i| i64::try_from(i).ok()).ok_or_else(|| {
-            StoreError::invalid(field, format!("'{label}' is not a class; the classes are {}", self.classes.join(", ")))
+            StoreError::invalid(
+                field,
+                format!(
+                    "'{label}' is not a class; the classes are {}",
+                    self.classes.join(", ")
+                ),
+            )
         })
     }
 }
@@ -73,7 +82,9 @@ pub struct ImageRow {
 pub(crate) fn check_id(field: &str, id: &str) -> Result<(), StoreError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if id.is_empty() || id.len() > MAX_ID || id.starts_with('.') || !id.chars().all(plain) {
-        let why = format!("'{id}' must be 1 to {MAX_ID} letters, digits, '-', '_' and '.', not starting with '.'");
+        let why = format!(
+            "'{id}' must be 1 to {MAX_ID} letters, digits, '-', '_' and '.', not starting with '.'"
+        );
         return Err(StoreError::invalid(field, why));
     }
     Ok(())
@@ -82,16 +93,28 @@ pub(crate) fn check_id(field: &str, id: &str) -> Result<(), StoreError> {
 /// Classes are few, distinct, and usable in file names.
 pub(crate) fn check_classes(classes: &[String]) -> Result<(), StoreError> {
     if classes.is_empty() || classes.len() > MAX_CLASSES {
-        return Err(StoreError::invalid("classes", format!("{} given; 1 to {MAX_CLASSES} are taken", classes.len())));
+        return Err(StoreError::invalid(
+            "classes",
+            format!("{} given; 1 to {MAX_CLASSES} are taken", classes.len()),
+        ));
     }
     for (i, class) in classes.iter().enumerate() {
         let unusable = |c: char| c.is_control() || matches!(c, '/' | '\\');
-        if class.trim().is_empty() || class.trim() != class || class.len() > MAX_ID || class.contains(unusable) {
-            let why = format!("'{class}' must be 1 to {MAX_ID} bytes without slashes, control or outer white space");
+        if class.trim().is_empty()
+            || class.trim() != class
+            || class.len() > MAX_ID
+            || class.contains(unusable)
+        {
+            let why = format!(
+                "'{class}' must be 1 to {MAX_ID} bytes without slashes, control or outer white space"
+            );
             return Err(StoreError::invalid(format!("classes[{i}]"), why));
         }
         if classes[..i].contains(class) {
-            return Err(StoreError::invalid(format!("classes[{i}]"), format!("'{class}' is there twice")));
+            return Err(StoreError::invalid(
+                format!("classes[{i}]"),
+                format!("'{class}' is there twice"),
+            ));
         }
     }
     Ok(())
@@ -102,20 +125,31 @@ type DatasetRow = (String, String, String, Option<String>);
 fn dataset_of((id, path, classes, policy): DatasetRow) -> Result<Dataset, StoreError> {
     let corrupt = |e: serde_json::Error| StoreError::Corrupt(format!("data set {id}: {e}"));
     let classes = serde_json::from_str(&classes).map_err(corrupt)?;
-    let policy = policy.map(|p| serde_json::from_str(&p)).transpose().map_err(corrupt)?;
-    Ok(Dataset { id, path: path.into(), classes, policy })
+    let policy = policy
+        .map(|p| serde_json::from_str(&p))
+        .transpose()
+        .map_err(corrupt)?;
+    Ok(Dataset {
+        id,
+        path: path.into(),
+        classes,
+        policy,
+    })
 }
 
 /// The data set of this id.
 pub async fn get(store: &Store, id: &str) -> Result<Dataset, StoreError> {
-    let row: Option<DatasetRow> = sqlx::query_as("SELECT id, path, classes, policy FROM datasets WHERE id = $1")
-        .bind(id)
-        .fetch_optional(&mut *store.database.read().await?)
-        .await?;
-    row.map(dataset_of).transpose()?.ok_or_else(|| StoreError::NotFound {
-        reason: "NO_SUCH_DATASET",
-        message: format!("there is no data set '{id}'; import it first"),
-    })
+    let row: Option<DatasetRow> =
+        sqlx::query_as("SELECT id, path, classes, policy FROM datasets WHERE id = $1")
+            .bind(id)
+            .fetch_optional(&mut *store.database.read().await?)
+            .await?;
+    row.map(dataset_of)
+        .transpose()?
+        .ok_or_else(|| StoreError::NotFound {
+            reason: "NO_SUCH_DATASET",
+            message: format!("there is no data set '{id}'; import it first"),
+        })
 }
 
 /// As [`get`], once it is divided.
@@ -128,8 +162,12 @@ pub(crate) async fn get_divided(store: &Store, id: &str) -> Result<(Dataset, Pol
 }
 
 fn not_split(id: &str) -> StoreError {
-    let message = format!("data set '{id}' is not split yet, so nobody may read it; call SplitDataset first");
-    StoreError::Precondition { reason: "NOT_SPLIT", message }
+    let message =
+        format!("data set '{id}' is not split yet, so nobody may read it; call SplitDataset first");
+    StoreError::Precondition {
+        reason: "NOT_SPLIT",
+        message,
+    }
 }
 
 /// Registers a data set, or finds the same one.
@@ -140,7 +178,9 @@ pub(crate) async fn register(
     layout: &str,
     classes: &[String],
 ) -> Result<Dataset, StoreError> {
-    let path = path.to_str().ok_or_else(|| StoreError::invalid("path", "is not UTF-8"))?;
+    let path = path
+        .to_str()
+        .ok_or_else(|| StoreError::invalid("path", "is not UTF-8"))?;
     let mut transaction = store.database.write().await?;
     sqlx::query(
         "INSERT INTO datasets (id, path, layout, classes, created_at) VALUES ($1, $2, $3, $4, $5)
@@ -161,22 +201,36 @@ pub(crate) async fn register(
             there.path.display(),
             there.classes.join(", ")
         );
-        return Err(StoreError::Precondition { reason: "OTHER_DATASET", message });
+        return Err(StoreError::Precondition {
+            reason: "OTHER_DATASET",
+            message,
+        });
     }
     Ok(there)
 }
 
 /// Label and hash of the images that are there, by path.
-pub(crate) async fn known_images(store: &Store, id: &str) -> Result<HashMap<String, (usize, String)>, StoreError> {
-    let rows: Vec<(String, i64, String)> = sqlx::query_as("SELECT path, label, blake3 FROM images WHERE dataset_id = $1")
-        .bind(id)
-        .fetch_all(&mut *store.database.read().await?)
-        .await?;
-    Ok(rows.into_iter().map(|(path, label, blake3)| (path, (label as usize, blake3))).collect())
+pub(crate) async fn known_images(
+    store: &Store,
+    id: &str,
+) -> Result<HashMap<String, (usize, String)>, StoreError> {
+    let rows: Vec<(String, i64, String)> =
+        sqlx::query_as("SELECT path, label, blake3 FROM images WHERE dataset_id = $1")
+            .bind(id)
+            .fetch_all(&mut *store.database.read().await?)
+            .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(path, label, blake3)| (path, (label as usize, blake3)))
+        .collect())
 }
 
 /// Adds images in one transaction. Their ids follow from data set and path.
-pub(crate) async fn insert_images(store: &Store, dataset: &str, images: &[NewImage]) -> Result<(), StoreError> {
+pub(crate) async fn insert_images(
+    store: &Store,
+    dataset: &str,
+    images: &[NewImage],
+) -> Result<(), StoreError> {
     let mut transaction = store.database.write().await?;
     for image in images {
         sqlx::query(
@@ -208,25 +262,38 @@ fn image_id(dataset: &str, path: &str) -> String {
 ///
 /// # Errors
 /// [`StoreError::Precondition`] where it is divided by another policy or has no images.
-pub async fn divide(store: &Store, id: &str, policy: Policy) -> Result<Vec<ClassCounts>, StoreError> {
+pub async fn divide(
+    store: &Store,
+    id: &str,
+    policy: Policy,
+) -> Result<Vec<ClassCounts>, StoreError> {
     policy.check()?;
     let mut transaction = store.database.write().await?;
     let dataset = get(store, id).await?;
     if let Some(there) = dataset.policy {
         if there != policy {
-            let message = format!("data set '{id}' is already split by another policy ({there:?}); a split is for good");
-            return Err(StoreError::Precondition { reason: "ALREADY_SPLIT", message });
+            let message = format!(
+                "data set '{id}' is already split by another policy ({there:?}); a split is for good"
+            );
+            return Err(StoreError::Precondition {
+                reason: "ALREADY_SPLIT",
+                message,
+            });
         }
         return counts(store, &dataset).await;
     }
-    let rows: Vec<(String, i64, String, String, i64)> =
-        sqlx::query_as("SELECT id, label, subject, blake3, phash FROM images WHERE dataset_id = $1 ORDER BY path")
-            .bind(id)
-            .fetch_all(&mut *transaction)
-            .await?;
+    let rows: Vec<(String, i64, String, String, i64)> = sqlx::query_as(
+        "SELECT id, label, subject, blake3, phash FROM images WHERE dataset_id = $1 ORDER BY path",
+    )
+    .bind(id)
+    .fetch_all(&mut *transaction)
+    .await?;
     if rows.is_empty() {
         let message = format!("data set '{id}' has no images; see the bad rows of its import");
-        return Err(StoreError::Precondition { reason: "EMPTY_DATASET", message });
+        return Err(StoreError::Precondition {
+            reason: "EMPTY_DATASET",
+            message,
+        });
     }
     for (image, side) in sides(rows, policy).await? {
         sqlx::query("UPDATE images SET split = $1 WHERE id = $2")
@@ -252,7 +319,15 @@ async fn sides(
         let (ids, samples): (Vec<_>, Vec<_>) = rows
             .into_iter()
             .map(|(id, label, subject, blake3, phash)| {
-                (id, Sample { label: label as usize, subject, blake3, phash: phash.cast_unsigned() })
+                (
+                    id,
+                    Sample {
+                        label: label as usize,
+                        subject,
+                        blake3,
+                        phash: phash.cast_unsigned(),
+                    },
+                )
             })
             .unzip();
         let sides = split::split(&samples, &policy);
@@ -263,16 +338,22 @@ async fn sides(
 
 /// Images by class and side, in label order.
 pub async fn counts(store: &Store, dataset: &Dataset) -> Result<Vec<ClassCounts>, StoreError> {
-    let rows: Vec<(i64, String, i64)> =
-        sqlx::query_as("SELECT label, split, COUNT(*) FROM images WHERE dataset_id = $1 GROUP BY label, split")
-            .bind(&dataset.id)
-            .fetch_all(&mut *store.database.read().await?)
-            .await?;
-    let blank = |label: &String| ClassCounts { label: label.clone(), ..ClassCounts::default() };
+    let rows: Vec<(i64, String, i64)> = sqlx::query_as(
+        "SELECT label, split, COUNT(*) FROM images WHERE dataset_id = $1 GROUP BY label, split",
+    )
+    .bind(&dataset.id)
+    .fetch_all(&mut *store.database.read().await?)
+    .await?;
+    let blank = |label: &String| ClassCounts {
+        label: label.clone(),
+        ..ClassCounts::default()
+    };
     let mut counts: Vec<ClassCounts> = dataset.classes.iter().map(blank).collect();
     for (label, side, n) in rows {
         let n = u32::try_from(n).unwrap_or(u32::MAX);
-        let Some(class) = usize::try_from(label).ok().and_then(|i| counts.get_mut(i)) else { continue };
+        let Some(class) = usize::try_from(label).ok().and_then(|i| counts.get_mut(i)) else {
+            continue;
+        };
         class.total += n;
         match side.as_str() {
             "train" => class.train = n,
@@ -287,19 +368,27 @@ pub async fn counts(store: &Store, dataset: &Dataset) -> Result<Vec<ClassCounts>
 
 /// How many different people are known by name.
 pub async fn subjects(store: &Store, id: &str) -> Result<u64, StoreError> {
-    let n: i64 = sqlx::query_scalar("SELECT COUNT(DISTINCT subject) FROM images WHERE dataset_id = $1 AND subject <> ''")
-        .bind(id)
-        .fetch_one(&mut *store.database.read().await?)
-        .await?;
+    let n: i64 = sqlx::query_scalar(
+        "SELECT COUNT(DISTINCT subject) FROM images WHERE dataset_id = $1 AND subject <> ''",
+    )
+    .bind(id)
+    .fetch_one(&mut *store.database.read().await?)
+    .await?;
     Ok(n.cast_unsigned())
 }
 
-const COLUMNS_BY_SIDE: &str = "SELECT id, dataset_id, path, label, subject, blake3, split FROM images
+const COLUMNS_BY_SIDE: &str =
+    "SELECT id, dataset_id, path, label, subject, blake3, split FROM images
      WHERE dataset_id = $1 AND split = $2 AND path > $3 ORDER BY path LIMIT $4";
 
 /// The next images of one side in the order of their paths, after `after`. Says nothing of who may read them: golden
 /// rows go through [`crate::golden`].
-pub(crate) async fn page(store: &Store, id: &str, side: Side, after: &str) -> Result<Vec<ImageRow>, StoreError> {
+pub(crate) async fn page(
+    store: &Store,
+    id: &str,
+    side: Side,
+    after: &str,
+) -> Result<Vec<ImageRow>, StoreError> {
     Ok(sqlx::query_as(COLUMNS_BY_SIDE)
         .bind(id)
         .bind(side.as_str())
@@ -321,7 +410,11 @@ pub async fn rows(store: &Store, id: &str, side: Side) -> Result<Vec<ImageRow>, 
 }
 
 /// As [`rows`], golden too: for lists of names.
-pub(crate) async fn all_rows(store: &Store, id: &str, side: Side) -> Result<Vec<ImageRow>, StoreError> {
+pub(crate) async fn all_rows(
+    store: &Store,
+    id: &str,
+    side: Side,
+) -> Result<Vec<ImageRow>, StoreError> {
     let mut rows: Vec<ImageRow> = Vec::new();
     loop {
         let after = rows.last().map_or("", |row| row.path.as_str());
@@ -338,11 +431,12 @@ pub(crate) async fn all_rows(store: &Store, id: &str, side: Side) -> Result<Vec<
 /// # Errors
 /// [`StoreError::GoldenSealed`] for a golden one; [`StoreError::Precondition`] before the split.
 pub async fn image(store: &Store, id: &str) -> Result<Option<ImageRow>, StoreError> {
-    let row: Option<ImageRow> =
-        sqlx::query_as("SELECT id, dataset_id, path, label, subject, blake3, split FROM images WHERE id = $1")
-            .bind(id)
-            .fetch_optional(&mut *store.database.read().await?)
-            .await?;
+    let row: Option<ImageRow> = sqlx::query_as(
+        "SELECT id, dataset_id, path, label, subject, blake3, split FROM images WHERE id = $1",
+    )
+    .bind(id)
+    .fetch_optional(&mut *store.database.read().await?)
+    .await?;
     match row {
         Some(row) if row.split == Side::Golden.as_str() => Err(StoreError::GoldenSealed),
         Some(row) if row.split.is_empty() => Err(not_split(&row.dataset_id)),

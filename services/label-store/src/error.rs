@@ -22,22 +22,34 @@ pub enum StoreError {
     Invalid { field: String, why: String },
     /// There is no such thing.
     #[error("{message}")]
-    NotFound { reason: &'static str, message: String },
+    NotFound {
+        reason: &'static str,
+        message: String,
+    },
     /// The name is taken by other contents.
     #[error("{message}")]
     AlreadyExists { message: String },
     /// The request does not fit the state of things.
     #[error("{message}")]
-    Precondition { reason: &'static str, message: String },
+    Precondition {
+        reason: &'static str,
+        message: String,
+    },
     /// The golden set was asked for by another way than ReadGolden.
-    #[error("the golden split is sealed: only GoldenService.ReadGolden hands it out, and records who reads")]
+    #[error(
+        "the golden split is sealed: only GoldenService.ReadGolden hands it out, and records who reads"
+    )]
     GoldenSealed,
     /// The disk has no room left; nothing of the request was kept.
     #[error("no space left in {}: free some and try again; nothing was lost", folder.display())]
     DiskFull { folder: PathBuf },
     /// A file of the store or of an export cannot be used.
     #[error("cannot {action} {}: {source}", path.display())]
-    Io { action: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
     /// The database failed.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
@@ -61,16 +73,23 @@ pub enum StoreError {
 impl StoreError {
     /// A wrong field.
     pub fn invalid(field: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::Invalid { field: field.into(), why: why.into() }
+        Self::Invalid {
+            field: field.into(),
+            why: why.into(),
+        }
     }
 
     /// A failed file operation; a full disk is told apart and named by its folder.
     pub fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Self::DiskFull { folder: path.parent().unwrap_or(path).to_path_buf() }
-            }
-            _ => Self::Io { action, path: path.to_path_buf(), source },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull {
+                folder: path.parent().unwrap_or(path).to_path_buf(),
+            },
+            _ => Self::Io {
+                action,
+                path: path.to_path_buf(),
+                source,
+            },
         }
     }
 }
@@ -86,12 +105,16 @@ pub fn to_status(error: &StoreError, data_dir: &Path) -> Status {
         StoreError::GoldenSealed => status::permission_denied("GOLDEN_SEALED", message),
         StoreError::DiskFull { .. } => status::resource_exhausted(message, RETRY_AFTER_DISK_FULL),
         StoreError::Database(e) if database::is_disk_full(e) => {
-            let full = StoreError::DiskFull { folder: data_dir.to_path_buf() };
+            let full = StoreError::DiskFull {
+                folder: data_dir.to_path_buf(),
+            };
             status::resource_exhausted(full.to_string(), RETRY_AFTER_DISK_FULL)
         }
         StoreError::Damaged { .. } | StoreError::Corrupt(_) => Status::data_loss(message),
         StoreError::Io { .. } => status::internal("FILE_FAILED", message),
-        StoreError::Database(_) | StoreError::Migration(_) => status::internal("DATABASE_FAILED", message),
+        StoreError::Database(_) | StoreError::Migration(_) => {
+            status::internal("DATABASE_FAILED", message)
+        }
         StoreError::InUse { .. } => status::unavailable("DATA_FOLDER_IN_USE", message),
         StoreError::Task(_) => status::internal("TASK_ENDED", message),
     }

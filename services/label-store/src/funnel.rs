@@ -77,7 +77,10 @@ pub async fn funnel(store: &Store, run_id: &str) -> Result<Funnel, StoreError> {
     })
 }
 
-async fn targets(connection: &mut Connection, run_id: &str) -> Result<Vec<TargetFunnel>, StoreError> {
+async fn targets(
+    connection: &mut Connection,
+    run_id: &str,
+) -> Result<Vec<TargetFunnel>, StoreError> {
     Ok(sqlx::query_as(
         "SELECT t.label_name AS label, t.real_count AS real, COUNT(*) AS planned,
              COUNT(CASE WHEN s.state = 'accepted' THEN 1 END) AS accepted,
@@ -107,6 +110,12 @@ async fn tally(
     statement: &'static str,
     run_id: &str,
 ) -> Result<BTreeMap<String, u64>, StoreError> {
-    let rows: Vec<(String, i64)> = sqlx::query_as(statement).bind(run_id).fetch_all(connection).await?;
-    Ok(rows.into_iter().map(|(word, n)| (word, n.cast_unsigned())).collect())
+    let rows: Vec<(String, i64)> = sqlx::query_as(statement)
+        .bind(run_id)
+        .fetch_all(connection)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(word, n)| (word, n.cast_unsigned()))
+        .collect())
 }

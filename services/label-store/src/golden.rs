@@ -37,7 +37,10 @@ pub async fn unseal(
 ) -> Result<Unsealed, StoreError> {
     for (field, value) in [("reader", reader), ("purpose", purpose)] {
         if value.trim().is_empty() {
-            return Err(StoreError::invalid(field, "is empty; every read of the golden set is recorded"));
+            return Err(StoreError::invalid(
+                field,
+                "is empty; every read of the golden set is recorded",
+            ));
         }
     }
     let (dataset, _) = dataset::get_divided(store, dataset_id).await?;

@@ -47,8 +47,14 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     let store = Store::open(config.clone(), Clock::System).await?;
     let service = grpc::Service::new(store);
     let server = server
-        .add_service(limited!(DatasetServiceServer::new(service.clone()), config.server))
-        .add_service(limited!(GoldenServiceServer::new(service.clone()), config.server))
+        .add_service(limited!(
+            DatasetServiceServer::new(service.clone()),
+            config.server
+        ))
+        .add_service(limited!(
+            GoldenServiceServer::new(service.clone()),
+            config.server
+        ))
         .add_service(limited!(RunServiceServer::new(service), config.server));
     server.readiness().set_ready(true);
     Ok(server.start(shutdown)?)

@@ -67,7 +67,10 @@ pub async fn create(store: &Store, run: &Run) -> Result<bool, StoreError> {
     .await?;
     transaction.commit().await?;
     if inserted.rows_affected() == 0 && get(store, &run.id).await? != *run {
-        let message = format!("run '{}' exists with other contents; resume it as it was, or use another run_id", run.id);
+        let message = format!(
+            "run '{}' exists with other contents; resume it as it was, or use another run_id",
+            run.id
+        );
         return Err(StoreError::AlreadyExists { message });
     }
     Ok(inserted.rows_affected() > 0)
@@ -114,8 +117,10 @@ pub async fn complete_stage(store: &Store, run_id: &str, stage: &Stage) -> Resul
 
 /// Completed stages, in order of completion.
 pub async fn stages(store: &Store, run_id: &str) -> Result<Vec<Stage>, StoreError> {
-    Ok(sqlx::query_as("SELECT name, result_json, duration_us FROM stages WHERE run_id = $1 ORDER BY position")
-        .bind(run_id)
-        .fetch_all(&mut *store.database.read().await?)
-        .await?)
+    Ok(sqlx::query_as(
+        "SELECT name, result_json, duration_us FROM stages WHERE run_id = $1 ORDER BY position",
+    )
+    .bind(run_id)
+    .fetch_all(&mut *store.database.read().await?)
+    .await?)
 }

@@ -63,7 +63,12 @@ impl SlotRow {
         let attempt = usize::try_from(self.attempt).unwrap_or(0);
         let last = attempt + 1 >= sources.len() * tries;
         let source = sources.into_iter().nth(attempt / tries);
-        Ok((source.ok_or_else(|| StoreError::Corrupt(format!("attempt {attempt} of slot {}", self.id)))?, last))
+        Ok((
+            source.ok_or_else(|| {
+                StoreError::Corrupt(format!("attempt {attempt} of slot {}", self.id))
+            })?,
+            last,
+        ))
     }
 }
 
@@ -85,7 +90,10 @@ pub async fn add(store: &Store, run_id: &str, plans: &[SlotPlan]) -> Result<u32,
             "INSERT INTO slots (id, run_id, target, ordinal, sources, tries_per_source)
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (run_id, target, ordinal) DO NOTHING",
         )
-        .bind(format!("{run_id}/{}/{:05}", plan.target_label, plan.ordinal))
+        .bind(format!(
+            "{run_id}/{}/{:05}",
+            plan.target_label, plan.ordinal
+        ))
         .bind(run_id)
         .bind(target)
         .bind(i64::from(plan.ordinal))
@@ -100,26 +108,42 @@ pub async fn add(store: &Store, run_id: &str, plans: &[SlotPlan]) -> Result<u32,
 }
 
 async fn sides(store: &Store, dataset_id: &str) -> Result<HashMap<String, String>, StoreError> {
-    let rows: Vec<(String, String)> = sqlx::query_as("SELECT id, split FROM images WHERE dataset_id = $1")
-        .bind(dataset_id)
-        .fetch_all(&mut *store.database.read().await?)
-        .await?;
+    let rows: Vec<(String, String)> =
+        sqlx::query_as("SELECT id, split FROM images WHERE dataset_id = $1")
+            .bind(dataset_id)
+            .fetch_all(&mut *store.database.read().await?)
+            .await?;
     Ok(rows.into_iter().collect())
 }
 
-fn check_plan(i: usize, plan: &SlotPlan, sides: &HashMap<String, String>) -> Result<(), StoreError> {
+fn check_plan(
+    i: usize,
+    plan: &SlotPlan,
+    sides: &HashMap<String, String>,
+) -> Result<(), StoreError> {
     if plan.tries_per_source == 0 {
-        return Err(StoreError::invalid(format!("slots[{i}].tries_per_source"), "must be at least 1"));
+        return Err(StoreError::invalid(
+            format!("slots[{i}].tries_per_source"),
+            "must be at least 1",
+        ));
     }
     let field = || format!("slots[{i}].source_image_ids");
     if plan.source_image_ids.is_empty() {
-        return Err(StoreError::invalid(field(), "is empty; name at least one real train image"));
+        return Err(StoreError::invalid(
+            field(),
+            "is empty; name at least one real train image",
+        ));
     }
     for source in &plan.source_image_ids {
         match sides.get(source).map(String::as_str) {
             Some("train") => {}
             Some("golden") => return Err(StoreError::GoldenSealed),
-            _ => return Err(StoreError::invalid(field(), format!("'{source}' is not a train image of the run's data set"))),
+            _ => {
+                return Err(StoreError::invalid(
+                    field(),
+                    format!("'{source}' is not a train image of the run's data set"),
+                ));
+            }
         }
     }
     Ok(())
@@ -178,23 +202,33 @@ pub async fn lease(
     .await?;
     rows.sort_by_key(|row| (row.ordinal, row.target));
     let slots = describe(store, &mut transaction, &run, rows).await?;
-    let open: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM slots WHERE run_id = $1 AND state = 'open'")
-        .bind(run_id)
-        .fetch_one(&mut *transaction)
-        .await?;
+    let open: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM slots WHERE run_id = $1 AND state = 'open'")
+            .bind(run_id)
+            .fetch_one(&mut *transaction)
+            .await?;
     transaction.commit().await?;
     Ok((slots, u32::try_from(open).unwrap_or(u32::MAX)))
 }
 
 fn check_lease(holder: &str, limit: u32, ttl_ms: i64) -> Result<(), StoreError> {
     if holder.is_empty() {
-        return Err(StoreError::invalid("holder", "is empty; give a stable name of the orchestrator"));
+        return Err(StoreError::invalid(
+            "holder",
+            "is empty; give a stable name of the orchestrator",
+        ));
     }
     if !(1..=MAX_LEASES).contains(&limit) {
-        return Err(StoreError::invalid("limit", format!("{limit} is not within 1 to {MAX_LEASES}")));
+        return Err(StoreError::invalid(
+            "limit",
+            format!("{limit} is not within 1 to {MAX_LEASES}"),
+        ));
     }
     if !(MIN_TTL_MS..=MAX_TTL_MS).contains(&ttl_ms) {
-        return Err(StoreError::invalid("ttl", format!("{ttl_ms} ms is not within 1 second to 1 hour")));
+        return Err(StoreError::invalid(
+            "ttl",
+            format!("{ttl_ms} ms is not within 1 second to 1 hour"),
+        ));
     }
     Ok(())
 }
@@ -246,7 +280,11 @@ pub async fn release(store: &Store, run_id: &str, holder: &str) -> Result<u32, S
 }
 
 /// One slot of a run.
-pub(crate) async fn find(connection: &mut Connection, run_id: &str, slot_id: &str) -> Result<SlotRow, StoreError> {
+pub(crate) async fn find(
+    connection: &mut Connection,
+    run_id: &str,
+    slot_id: &str,
+) -> Result<SlotRow, StoreError> {
     let row: Option<SlotRow> = sqlx::query_as(
         "SELECT id, run_id, target, ordinal, sources, tries_per_source, attempt, state FROM slots
          WHERE id = $1 AND run_id = $2",

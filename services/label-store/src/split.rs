@@ -1,10 +1,11 @@
 //! Divides a data set into train, val, calibration and golden: pure, deterministic by seed, stratified by class.
 //!
 //! Images that must stay together form a group: the same subject, the same bytes, or the same class and nearly the same
-//! perceptual hash. A group lies on one side as a whole. Each side has a quota of every class; classes are served from
-//! the scarcest up, and a group joins a side where it exceeds no class's quota there and leaves each of its classes an
-//! image in train. Quotas are therefore upper bounds, reached as nearly as whole groups allow; with groups of one image
-//! they are met exactly.
+//! perceptual hash. A group lies on one side as a whole. Each side has a quota of every class. Classes are served from
+//! the scarcest up, groups in random order: each goes to the side furthest behind its share, then what room is left is
+//! filled from train. A group joins a side only where it leaves each of its classes an image in train and exceeds no
+//! quota: never one of golden, by a quarter at most one of val or calibration. With groups of one image all are met
+//! exactly.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -60,28 +61,46 @@ impl Policy {
         for (field, value, highest) in [
             ("policy.golden_fraction", self.golden_fraction, 0.9),
             ("policy.val_fraction", self.val_fraction, 0.5),
-            ("policy.calibration_fraction", self.calibration_fraction, 0.5),
+            (
+                "policy.calibration_fraction",
+                self.calibration_fraction,
+                0.5,
+            ),
         ] {
             if !(0.0..=highest).contains(&value) {
-                return Err(StoreError::invalid(field, format!("{value} is not within 0 to {highest}")));
+                return Err(StoreError::invalid(
+                    field,
+                    format!("{value} is not within 0 to {highest}"),
+                ));
             }
         }
         Ok(())
     }
 
-    /// Images of a class of `total` that each side but train may have.
-    fn quota(&self, side: Side, total: u32, golden: u32) -> u32 {
-        let rest = f64::from(total - golden);
-        let quota = match side {
-            Side::Train => 0.0,
-            Side::Golden => {
-                (self.golden_fraction * f64::from(total) + 1e-9).floor().min(f64::from(self.golden_per_class))
-            }
-            Side::Val => (self.val_fraction * rest).round(),
-            Side::Calibration => (self.calibration_fraction * rest).round(),
-        };
+    /// Images of each class that a side may have, from the size of each class; train's is what the others leave.
+    fn quotas(&self, side: Side, totals: &[u32]) -> Vec<i64> {
+        totals
+            .iter()
+            .map(|&total| i64::from(self.quota(side, total)))
+            .collect()
+    }
+
+    fn quota(&self, side: Side, total: u32) -> u32 {
+        let share = |fraction: f64, rest: u32| (fraction * f64::from(rest)).round() as u32;
         // In range: the fractions are checked and `total` is a u32.
-        quota as u32
+        let golden = (self.golden_fraction * f64::from(total) + 1e-9).floor() as u32;
+        let golden = golden.min(self.golden_per_class);
+        let rest = total - golden;
+        let (val, calibration) = (
+            share(self.val_fraction, rest),
+            share(self.calibration_fraction, rest),
+        );
+        match side {
+            Side::Golden => golden,
+            Side::Val => val,
+            Side::Calibration => calibration,
+            Side::Train => rest.saturating_sub(val + calibration),
+        }
     }
 }
 
@@ -100,15 +119,14 @@ pub struct Sample {
 pub fn split(samples: &[Sample], policy: &Policy) -> Vec<Side> {
     let mut groups = groups(samples);
     groups.shuffle(&mut ChaCha8Rng::seed_from_u64(policy.seed));
-    let mut state = Division::new(samples, &groups);
-    let totals = state.train.clone();
-    for side in [Side::Golden, Side::Val, Side::Calibration] {
-        let golden = &state.golden;
-        let quotas: Vec<u32> = totals.iter().zip(golden).map(|(&t, &g)| policy.quota(side, t, g)).collect();
-        state.fill(side, quotas);
+    let mut division = Division::new(samples, &groups, policy);
+    // A class is topped up before commoner ones take the room that its groups need.
+    for class in division.classes() {
+        division.share_out(class);
+        division.top_up(class);
     }
     let mut sides = vec![Side::Train; samples.len()];
-    for (group, &side) in groups.iter().zip(&state.sides) {
+    for (group, &side) in groups.iter().zip(&division.sides) {
         group.iter().for_each(|&i| sides[i] = side);
     }
     sides
@@ -119,58 +137,112 @@ struct Division {
     /// Images of each class in each group.
     counts: Vec<BTreeMap<usize, u32>>,
     sides: Vec<Side>,
-    /// Images of each class still in train.
+    /// Groups that were shared out already, for a scarcer class of theirs.
+    settled: Vec<bool>,
+    /// Images of each class that train would keep if nothing more were moved.
     train: Vec<u32>,
-    /// Images of each class in golden.
-    golden: Vec<u32>,
+    /// What each side may have of each class, and what it may still take; train's share is no bound.
+    quota: BTreeMap<Side, Vec<i64>>,
+    room: BTreeMap<Side, Vec<i64>>,
 }
 
+/// The sides with bounds, the most important one first.
+const BOUNDED: [Side; 3] = [Side::Golden, Side::Val, Side::Calibration];
+
 impl Division {
-    fn new(samples: &[Sample], groups: &[Vec<usize>]) -> Self {
+    fn new(samples: &[Sample], groups: &[Vec<usize>], policy: &Policy) -> Self {
         let classes = samples.iter().map(|s| s.label + 1).max().unwrap_or(0);
         let mut train = vec![0; classes];
         samples.iter().for_each(|s| train[s.label] += 1);
         let count = |group: &Vec<usize>| {
             let mut counts = BTreeMap::new();
-            group.iter().for_each(|&i| *counts.entry(samples[i].label).or_insert(0) += 1);
+            group
+                .iter()
+                .for_each(|&i| *counts.entry(samples[i].label).or_insert(0) += 1);
             counts
         };
+        let quota: BTreeMap<_, Vec<i64>> =
+            [Side::Golden, Side::Val, Side::Calibration, Side::Train]
+                .map(|s| (s, policy.quotas(s, &train)))
+                .into();
         Self {
             counts: groups.iter().map(count).collect(),
             sides: vec![Side::Train; groups.len()],
+            settled: vec![false; groups.len()],
             train,
-            golden: vec![0; classes],
+            room: quota.clone(),
+            quota,
         }
     }
 
-    /// Moves groups from train to `side`, the scarcest class first.
-    fn fill(&mut self, side: Side, mut room: Vec<u32>) {
-        let mut classes: Vec<usize> = (0..room.len()).collect();
-        classes.sort_by_key(|&c| (room[c], c));
-        for class in classes {
-            for group in 0..self.counts.len() {
-                if room[class] == 0 {
-                    break;
+    /// The classes, the scarcest first.
+    fn classes(&self) -> Vec<usize> {
+        let mut classes: Vec<usize> = (0..self.train.len()).collect();
+        classes.sort_by_key(|&class| (self.quota[&Side::Golden][class], self.train[class], class));
+        classes
+    }
+
+    /// Gives each group with this class to the side that is furthest behind its share, so that where whole groups cannot
+    /// meet all quotas every side gets some of what there is.
+    fn share_out(&mut self, class: usize) {
+        for group in 0..self.counts.len() {
+            if self.settled[group] || !self.counts[group].contains_key(&class) {
+                continue;
+            }
+            self.settled[group] = true;
+            let mut best = Side::Train;
+            // Of equals the most important side wins: it comes last.
+            for side in BOUNDED
+                .into_iter()
+                .rev()
+                .filter(|side| self.fits(group, *side, class))
+            {
+                if self.behind(side, class) >= self.behind(best, class) {
+                    best = side;
                 }
-                if self.counts[group].contains_key(&class) && self.fits(group, &room) {
-                    self.take(group, side, &mut room);
+            }
+            self.take(group, best);
+        }
+    }
+
+    /// Moves groups with this class out of train where a side still has room.
+    fn top_up(&mut self, class: usize) {
+        for side in BOUNDED {
+            for group in 0..self.counts.len() {
+                let wanted = self.room[&side][class] > 0 && self.counts[group].contains_key(&class);
+                if wanted && self.sides[group] == Side::Train && self.fits(group, side, class) {
+                    self.take(group, side);
                 }
             }
         }
     }
 
-    fn fits(&self, group: usize, room: &[u32]) -> bool {
-        self.sides[group] == Side::Train
-            && self.counts[group].iter().all(|(&class, &n)| n <= room[class] && n < self.train[class])
+    /// How much of its share of a class a side still lacks, 0 to 1.
+    fn behind(&self, side: Side, class: usize) -> f64 {
+        self.room[&side][class] as f64 / self.quota[&side][class].max(1) as f64
     }
 
-    fn take(&mut self, group: usize, side: Side, room: &mut [u32]) {
+    /// Whether a group may join a side for the sake of `class`. Golden's quotas are never exceeded; those of val and
+    /// calibration a little, in the group's other classes, for else one scarce class shuts out another.
+    fn fits(&self, group: usize, side: Side, class: usize) -> bool {
+        self.counts[group].iter().all(|(&c, &n)| {
+            let slack = if side == Side::Golden || c == class {
+                0
+            } else {
+                (self.quota[&side][c] / 4).max(1)
+            };
+            n < self.train[c] && i64::from(n) <= self.room[&side][c] + slack
+        })
+    }
+
+    fn take(&mut self, group: usize, side: Side) {
         self.sides[group] = side;
         for (&class, &n) in &self.counts[group] {
-            room[class] -= n;
-            self.train[class] -= n;
-            if side == Side::Golden {
-                self.golden[class] += n;
+            if let Some(room) = self.room.get_mut(&side) {
+                room[class] -= i64::from(n);
+            }
+            if side != Side::Train {
+                self.train[class] -= n;
             }
         }
     }
@@ -197,7 +269,11 @@ fn join_near_duplicates(samples: &[Sample], union: &mut UnionFind) {
     const BANDS: u32 = NEAR_DUPLICATE + 1;
     const BITS: u32 = u64::BITS.div_ceil(BANDS);
     let mut buckets: HashMap<(usize, u32, u64), Vec<usize>> = HashMap::new();
-    for (i, sample) in samples.iter().enumerate().filter(|(_, s)| s.phash.count_ones() >= INFORMATIVE_BITS) {
+    for (i, sample) in samples
+        .iter()
+        .enumerate()
+        .filter(|(_, s)| s.phash.count_ones() >= INFORMATIVE_BITS)
+    {
         for band in 0..BANDS {
             let bits = (sample.phash >> (band * BITS)) & ((1 << BITS) - 1);
             let bucket = buckets.entry((sample.label, band, bits)).or_default();
@@ -251,19 +327,31 @@ mod tests {
 
     /// A sample like no other.
     fn single(i: usize, label: usize) -> Sample {
-        Sample { label, subject: String::new(), blake3: format!("{i}"), phash: 0 }
+        Sample {
+            label,
+            subject: String::new(),
+            blake3: format!("{i}"),
+            phash: 0,
+        }
     }
 
     fn count(samples: &[Sample], sides: &[Side], label: usize, side: Side) -> usize {
-        samples.iter().zip(sides).filter(|(s, x)| s.label == label && **x == side).count()
+        samples
+            .iter()
+            .zip(sides)
+            .filter(|(s, x)| s.label == label && **x == side)
+            .count()
     }
 
     #[test]
     fn groups_of_one_meet_their_quotas_exactly() {
-        let samples: Vec<_> = (0..1000).map(|i| single(i, usize::from(i >= 900))).collect();
+        let samples: Vec<_> = (0..1000)
+            .map(|i| single(i, usize::from(i >= 900)))
+            .collect();
         let sides = split(&samples, &POLICY);
         let counts = |label| {
-            [Side::Train, Side::Val, Side::Calibration, Side::Golden].map(|s| count(&samples, &sides, label, s))
+            [Side::Train, Side::Val, Side::Calibration, Side::Golden]
+                .map(|s| count(&samples, &sides, label, s))
         };
         assert_eq!(counts(0), [525, 150, 75, 150]);
         assert_eq!(counts(1), [49, 14, 7, 30]);
@@ -271,7 +359,12 @@ mod tests {
 
     #[test]
     fn a_class_of_one_image_stays_in_train() {
-        let policy = Policy { golden_fraction: 0.9, val_fraction: 0.5, calibration_fraction: 0.5, ..POLICY };
+        let policy = Policy {
+            golden_fraction: 0.9,
+            val_fraction: 0.5,
+            calibration_fraction: 0.5,
+            ..POLICY
+        };
         assert_eq!(split(&[single(0, 0)], &policy), [Side::Train]);
         let two = split(&[single(0, 0), single(1, 0)], &policy);
         assert_eq!(two.iter().filter(|s| **s == Side::Golden).count(), 1);
@@ -281,8 +374,17 @@ mod tests {
     #[test]
     fn near_duplicates_of_a_class_stay_together_and_flat_images_do_not_count() {
         let hash = 0x0f0f_0f0f_0f0f_0f0f_u64;
-        let near = |i, phash| Sample { phash, ..single(i, 0) };
-        let samples = [near(0, hash), near(1, hash ^ 0b1111), near(2, hash ^ 0b11111 << 20), near(3, 1), near(4, 1)];
+        let near = |i, phash| Sample {
+            phash,
+            ..single(i, 0)
+        };
+        let samples = [
+            near(0, hash),
+            near(1, hash ^ 0b1111),
+            near(2, hash ^ 0b11111 << 20),
+            near(3, 1),
+            near(4, 1),
+        ];
         assert_eq!(groups(&samples), [vec![0, 1], vec![2], vec![3], vec![4]]);
     }
 
@@ -290,27 +392,41 @@ mod tests {
     fn the_seed_decides() {
         let samples: Vec<_> = (0..100).map(|i| single(i, 0)).collect();
         assert_eq!(split(&samples, &POLICY), split(&samples, &POLICY));
-        assert_ne!(split(&samples, &POLICY), split(&samples, &Policy { seed: 8, ..POLICY }));
+        assert_ne!(
+            split(&samples, &POLICY),
+            split(&samples, &Policy { seed: 8, ..POLICY })
+        );
     }
 
     fn samples() -> impl Strategy<Value = Vec<Sample>> {
-        let sample = (0usize..4, 0u32..40, 0u32..200, any::<u64>()).prop_map(|(label, subject, bytes, phash)| {
-            let subject = if subject < 10 { String::new() } else { subject.to_string() };
-            Sample { label, subject, blake3: bytes.to_string(), phash }
-        });
+        let sample = (0usize..4, 0u32..40, 0u32..200, any::<u64>()).prop_map(
+            |(label, subject, bytes, phash)| {
+                let subject = if subject < 10 {
+                    String::new()
+                } else {
+                    subject.to_string()
+                };
+                Sample {
+                    label,
+                    subject,
+                    blake3: bytes.to_string(),
+                    phash,
+                }
+            },
+        );
         prop::collection::vec(sample, 0..200)
     }
 
     fn policy() -> impl Strategy<Value = Policy> {
-        (0u32..20, 0.0..=0.9, 0.0..=0.5, 0.0..=0.5, any::<u64>()).prop_map(|(per_class, golden, val, cal, seed)| {
-            Policy {
+        (0u32..20, 0.0..=0.9, 0.0..=0.5, 0.0..=0.5, any::<u64>()).prop_map(
+            |(per_class, golden, val, cal, seed)| Policy {
                 golden_per_class: per_class,
                 golden_fraction: golden,
                 val_fraction: val,
                 calibration_fraction: cal,
                 seed,
-            }
-        })
+            },
+        )
     }
 
     proptest! {

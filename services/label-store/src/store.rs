@@ -47,7 +47,13 @@ impl Store {
         let lock = lock(&folder).await?;
         let database = Database::open(&folder.join("label-store.db")).await?;
         let blobs = Blobs::open(&folder.join("blobs"))?;
-        let store = Self { database, blobs, clock, config: Arc::new(config), _lock: Arc::new(lock) };
+        let store = Self {
+            database,
+            blobs,
+            clock,
+            config: Arc::new(config),
+            _lock: Arc::new(lock),
+        };
         let swept = store.blobs.sweep(&store.referenced().await?)?;
         if swept > 0 {
             tracing::warn!(swept, "removed files that an interrupted write had left");
@@ -101,12 +107,16 @@ async fn lock(folder: &Path) -> Result<fs::File, StoreError> {
             Err(fs::TryLockError::Error(e)) => return Err(StoreError::io("lock", &path, e)),
         }
     }
-    Err(StoreError::InUse { folder: folder.to_path_buf() })
+    Err(StoreError::InUse {
+        folder: folder.to_path_buf(),
+    })
 }
 
 /// Runs file or image work on a thread where it may block.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| StoreError::Task(e.to_string()))?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| StoreError::Task(e.to_string()))?
 }

@@ -75,7 +75,10 @@ pub async fn export(
     progress: &mpsc::Sender<Progress>,
 ) -> Result<(), StoreError> {
     if !directory.is_absolute() {
-        let why = format!("{} is not absolute; the store's folders are not the caller's", directory.display());
+        let why = format!(
+            "{} is not absolute; the store's folders are not the caller's",
+            directory.display()
+        );
         return Err(StoreError::invalid("directory", why));
     }
     let run = runs::get(store, run_id).await?;
@@ -103,7 +106,9 @@ pub async fn export(
     }
     let directory = directory.to_path_buf();
     blocking(move || {
-        tables.iter().try_for_each(|(name, bytes)| files::write_atomically(&directory.join(name), bytes))
+        tables
+            .iter()
+            .try_for_each(|(name, bytes)| files::write_atomically(&directory.join(name), bytes))
     })
     .await?;
     // The caller may have left; the export is complete all the same.
@@ -128,21 +133,44 @@ async fn gather(store: &Store, run: Run) -> Result<Contents, StoreError> {
             accepted.push(place(store, &dataset, candidate).await?);
         }
     }
-    Ok(Contents { run, dataset, policy, real, accepted, now: store.clock.now() })
+    Ok(Contents {
+        run,
+        dataset,
+        policy,
+        real,
+        accepted,
+        now: store.clock.now(),
+    })
 }
 
-async fn place(store: &Store, dataset: &Dataset, candidate: Candidate) -> Result<Accepted, StoreError> {
-    let blake3 =
-        candidate.blake3.clone().ok_or_else(|| StoreError::Corrupt(format!("image of candidate {}", candidate.id)))?;
+async fn place(
+    store: &Store,
+    dataset: &Dataset,
+    candidate: Candidate,
+) -> Result<Accepted, StoreError> {
+    let blake3 = candidate
+        .blake3
+        .clone()
+        .ok_or_else(|| StoreError::Corrupt(format!("image of candidate {}", candidate.id)))?;
     let label = dataset.label(candidate.target)?.to_owned();
     let source_label = dataset.label(candidate.source_label)?.to_owned();
     let blob = store.blobs.path(&blake3);
     let extension = blocking(move || files::extension(&blob)).await?;
     let path = format!("aug_{label}/{}.{extension}", candidate.id);
-    Ok(Accepted { candidate, blake3, label, source_label, path })
+    Ok(Accepted {
+        candidate,
+        blake3,
+        label,
+        source_label,
+        path,
+    })
 }
 
-async fn copy_images(store: &Store, directory: &Path, images: Vec<Accepted>) -> Result<(), StoreError> {
+async fn copy_images(
+    store: &Store,
+    directory: &Path,
+    images: Vec<Accepted>,
+) -> Result<(), StoreError> {
     let (blobs, directory): (_, PathBuf) = (store.blobs.clone(), directory.to_path_buf());
     blocking(move || {
         images.iter().try_for_each(|image| {

@@ -23,17 +23,23 @@ pub(super) fn reports(contents: &Contents) -> Result<Files, StoreError> {
 }
 
 fn pretty(value: &Value) -> Result<Vec<u8>, StoreError> {
-    let mut text = serde_json::to_vec_pretty(value).map_err(|e| StoreError::Task(format!("writing a report: {e}")))?;
+    let mut text = serde_json::to_vec_pretty(value)
+        .map_err(|e| StoreError::Task(format!("writing a report: {e}")))?;
     text.push(b'\n');
     Ok(text)
 }
 
 /// Refuses a folder that another run was exported to: their images would mix.
 pub(super) fn check_folder(directory: &Path, run_id: &str) -> Result<(), StoreError> {
-    let there = fs::read(directory.join(STATUS)).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    let there = fs::read(directory.join(STATUS))
+        .ok()
+        .and_then(|text| serde_json::from_slice::<Value>(&text).ok());
     match there.as_ref().and_then(|status| status["run_id"].as_str()) {
         Some(other) if other != run_id => {
-            let why = format!("{} holds the export of run '{other}'; choose another folder", directory.display());
+            let why = format!(
+                "{} holds the export of run '{other}'; choose another folder",
+                directory.display()
+            );
             Err(StoreError::invalid("directory", why))
         }
         _ => Ok(()),
@@ -42,11 +48,21 @@ pub(super) fn check_folder(directory: &Path, run_id: &str) -> Result<(), StoreEr
 
 /// Label to index.
 fn label_map(contents: &Contents) -> Value {
-    contents.dataset.classes.iter().enumerate().map(|(i, class)| (class.clone(), json!(i))).collect()
+    contents
+        .dataset
+        .classes
+        .iter()
+        .enumerate()
+        .map(|(i, class)| (class.clone(), json!(i)))
+        .collect()
 }
 
 fn fraction(part: usize, rest: usize) -> f64 {
-    if part == 0 { 0.0 } else { part as f64 / (part + rest) as f64 }
+    if part == 0 {
+        0.0
+    } else {
+        part as f64 / (part + rest) as f64
+    }
 }
 
 fn status(contents: &Contents) -> Result<Value, StoreError> {
@@ -82,10 +98,16 @@ fn status(contents: &Contents) -> Result<Value, StoreError> {
 
 /// Real and synthetic images of each class, in all and in train, where the cap applies.
 fn per_class(contents: &Contents) -> Result<Value, StoreError> {
-    let mut classes: BTreeMap<&str, [usize; 3]> =
-        contents.dataset.classes.iter().map(|class| (class.as_str(), [0; 3])).collect();
+    let mut classes: BTreeMap<&str, [usize; 3]> = contents
+        .dataset
+        .classes
+        .iter()
+        .map(|class| (class.as_str(), [0; 3]))
+        .collect();
     for (side, row) in &contents.real {
-        let counts = classes.entry(contents.dataset.label(row.label)?).or_default();
+        let counts = classes
+            .entry(contents.dataset.label(row.label)?)
+            .or_default();
         counts[0] += 1;
         counts[1] += usize::from(*side == Side::Train);
     }
@@ -102,7 +124,10 @@ fn per_class(contents: &Contents) -> Result<Value, StoreError> {
             "train_synthetic_fraction": fraction(synthetic, train),
         })
     };
-    Ok(classes.into_iter().map(|(class, counts)| (class.to_owned(), report(counts))).collect())
+    Ok(classes
+        .into_iter()
+        .map(|(class, counts)| (class.to_owned(), report(counts)))
+        .collect())
 }
 
 /// Smallest and largest side of the accepted images, in pixels; null where there are none.
@@ -116,7 +141,11 @@ fn image_size(contents: &Contents) -> Value {
 
 /// BLAKE3 of the distinct prompts of the accepted images, sorted, one a line.
 fn prompt_hash(contents: &Contents) -> String {
-    let prompts: BTreeSet<&str> = contents.accepted.iter().map(|i| i.candidate.provenance.prompt.as_str()).collect();
+    let prompts: BTreeSet<&str> = contents
+        .accepted
+        .iter()
+        .map(|i| i.candidate.provenance.prompt.as_str())
+        .collect();
     let table = prompts.into_iter().collect::<Vec<_>>().join("\n");
     format!("blake3:{}", blake3::hash(table.as_bytes()))
 }
@@ -124,25 +153,44 @@ fn prompt_hash(contents: &Contents) -> String {
 /// The bounds each gate applied; a list where they changed within the run.
 fn thresholds(contents: &Contents) -> Value {
     let mut gates: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
-    for verdict in contents.accepted.iter().flat_map(|image| &image.candidate.verdicts) {
+    for verdict in contents
+        .accepted
+        .iter()
+        .flat_map(|image| &image.candidate.verdicts)
+    {
         let bounds = json!({ "min": verdict.threshold_min, "max": verdict.threshold_max });
         let seen = gates.entry(&verdict.gate).or_default();
         if !seen.contains(&bounds) {
             seen.push(bounds);
         }
     }
-    let one_or_list = |mut seen: Vec<Value>| if seen.len() == 1 { seen.remove(0) } else { Value::Array(seen) };
-    gates.into_iter().map(|(gate, seen)| (gate.to_owned(), one_or_list(seen))).collect()
+    let one_or_list = |mut seen: Vec<Value>| {
+        if seen.len() == 1 {
+            seen.remove(0)
+        } else {
+            Value::Array(seen)
+        }
+    };
+    gates
+        .into_iter()
+        .map(|(gate, seen)| (gate.to_owned(), one_or_list(seen)))
+        .collect()
 }
 
 /// RFC 3339, in UTC.
 fn timestamp(milliseconds: i64) -> String {
-    jiff::Timestamp::from_millisecond(milliseconds).map(|t| t.to_string()).unwrap_or_default()
+    jiff::Timestamp::from_millisecond(milliseconds)
+        .map(|t| t.to_string())
+        .unwrap_or_default()
 }
 
 fn environment(contents: &Contents) -> Value {
     let mut models: BTreeMap<&str, Value> = BTreeMap::new();
-    for verdict in contents.accepted.iter().flat_map(|image| &image.candidate.verdicts) {
+    for verdict in contents
+        .accepted
+        .iter()
+        .flat_map(|image| &image.candidate.verdicts)
+    {
         if let Some(model) = &verdict.model {
             models.entry(&verdict.gate).or_insert_with(|| json!(model));
         }

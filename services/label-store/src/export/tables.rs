@@ -17,7 +17,10 @@ pub(super) fn tables(contents: &Contents) -> Result<Files, StoreError> {
         ("train.csv", side(contents, Side::Train)?),
         ("val.csv", side(contents, Side::Val)?),
         ("calibration.csv", side(contents, Side::Calibration)?),
-        ("test.csv", golden(contents, &["pth", "label", "subject", "synthetic"])?),
+        (
+            "test.csv",
+            golden(contents, &["pth", "label", "subject", "synthetic"])?,
+        ),
         ("synthetic_meta.csv", meta_csv(contents)?),
         ("synthetic_meta.jsonl", meta_jsonl(contents)),
     ])
@@ -33,31 +36,68 @@ impl Table {
         Ok(table)
     }
 
-    fn row<T: AsRef<[u8]>>(&mut self, fields: impl IntoIterator<Item = T>) -> Result<(), StoreError> {
-        self.0.write_record(fields).map_err(|e| StoreError::Task(format!("writing a table: {e}")))
+    fn row<T: AsRef<[u8]>>(
+        &mut self,
+        fields: impl IntoIterator<Item = T>,
+    ) -> Result<(), StoreError> {
+        self.0
+            .write_record(fields)
+            .map_err(|e| StoreError::Task(format!("writing a table: {e}")))
     }
 
     fn finish(self) -> Result<Vec<u8>, StoreError> {
-        self.0.into_inner().map_err(|e| StoreError::Task(format!("writing a table: {e}")))
+        self.0
+            .into_inner()
+            .map_err(|e| StoreError::Task(format!("writing a table: {e}")))
     }
 }
 
 fn augmented(contents: &Contents) -> Result<Vec<u8>, StoreError> {
-    let mut table = Table::new(&["pth", "label", "source_pth", "source_label", "subject", "candidate_id"])?;
+    let mut table = Table::new(&[
+        "pth",
+        "label",
+        "source_pth",
+        "source_label",
+        "subject",
+        "candidate_id",
+    ])?;
     for image in &contents.accepted {
         let c = &image.candidate;
-        table.row([&image.path, &image.label, &c.source_path, &image.source_label, &c.subject, &c.id])?;
+        table.row([
+            &image.path,
+            &image.label,
+            &c.source_path,
+            &image.source_label,
+            &c.subject,
+            &c.id,
+        ])?;
     }
     table.finish()
 }
 
 fn combined(contents: &Contents) -> Result<Vec<u8>, StoreError> {
     let mut table = Table::new(&["pth", "label", "subject", "split", "synthetic"])?;
-    for (side, row) in contents.real.iter().filter(|(side, _)| *side != Side::Golden) {
-        table.row([&row.path, contents.dataset.label(row.label)?, &row.subject, side.as_str(), "0"])?;
+    for (side, row) in contents
+        .real
+        .iter()
+        .filter(|(side, _)| *side != Side::Golden)
+    {
+        table.row([
+            &row.path,
+            contents.dataset.label(row.label)?,
+            &row.subject,
+            side.as_str(),
+            "0",
+        ])?;
     }
     for image in &contents.accepted {
-        table.row([&image.path, &image.label, &image.candidate.subject, Side::Train.as_str(), "1"])?;
+        table.row([
+            &image.path,
+            &image.label,
+            &image.candidate.subject,
+            Side::Train.as_str(),
+            "1",
+        ])?;
     }
     table.finish()
 }
@@ -65,7 +105,12 @@ fn combined(contents: &Contents) -> Result<Vec<u8>, StoreError> {
 fn side(contents: &Contents, side: Side) -> Result<Vec<u8>, StoreError> {
     let mut table = Table::new(&["pth", "label", "subject", "synthetic"])?;
     for (_, row) in contents.real.iter().filter(|(s, _)| *s == side) {
-        table.row([&row.path, contents.dataset.label(row.label)?, &row.subject, "0"])?;
+        table.row([
+            &row.path,
+            contents.dataset.label(row.label)?,
+            &row.subject,
+            "0",
+        ])?;
     }
     if side == Side::Train {
         for image in &contents.accepted {
@@ -78,23 +123,56 @@ fn side(contents: &Contents, side: Side) -> Result<Vec<u8>, StoreError> {
 /// The golden images: names and labels, the first columns of `[pth, label, subject, synthetic]`.
 fn golden(contents: &Contents, columns: &[&str]) -> Result<Vec<u8>, StoreError> {
     let mut table = Table::new(columns)?;
-    for (_, row) in contents.real.iter().filter(|(side, _)| *side == Side::Golden) {
-        let all = [row.path.as_str(), contents.dataset.label(row.label)?, &row.subject, "0"];
+    for (_, row) in contents
+        .real
+        .iter()
+        .filter(|(side, _)| *side == Side::Golden)
+    {
+        let all = [
+            row.path.as_str(),
+            contents.dataset.label(row.label)?,
+            &row.subject,
+            "0",
+        ];
         table.row(all.iter().take(columns.len()))?;
     }
     table.finish()
 }
 
 const META: &[&str] = &[
-    "candidate_id", "pth", "label", "source_pth", "source_label", "subject", "backend", "backend_version", "prompt", "seed",
-    "parameters", "cost_usd", "width", "height", "blake3", "phash", "source_blake3",
+    "candidate_id",
+    "pth",
+    "label",
+    "source_pth",
+    "source_label",
+    "subject",
+    "backend",
+    "backend_version",
+    "prompt",
+    "seed",
+    "parameters",
+    "cost_usd",
+    "width",
+    "height",
+    "blake3",
+    "phash",
+    "source_blake3",
 ];
 
 fn meta_csv(contents: &Contents) -> Result<Vec<u8>, StoreError> {
-    let verdicts = contents.accepted.iter().flat_map(|image| &image.candidate.verdicts);
+    let verdicts = contents
+        .accepted
+        .iter()
+        .flat_map(|image| &image.candidate.verdicts);
     let gates: BTreeSet<&str> = verdicts.map(|v| v.gate.as_str()).collect();
     let scores: Vec<String> = gates.iter().map(|gate| format!("{gate}_score")).collect();
-    let mut table = Table::new(&META.iter().copied().chain(scores.iter().map(String::as_str)).collect::<Vec<_>>())?;
+    let mut table = Table::new(
+        &META
+            .iter()
+            .copied()
+            .chain(scores.iter().map(String::as_str))
+            .collect::<Vec<_>>(),
+    )?;
     for image in &contents.accepted {
         table.row(meta_row(image, &gates))?;
     }
@@ -106,7 +184,10 @@ fn meta_row(image: &Accepted, gates: &BTreeSet<&str>) -> Vec<String> {
     let number = |n: Option<i64>| n.map(|n| n.to_string()).unwrap_or_default();
     let score = |gate: &&str| {
         let verdict = c.verdicts.iter().find(|v| v.gate == **gate);
-        verdict.and_then(|v| v.score).map(|s| s.to_string()).unwrap_or_default()
+        verdict
+            .and_then(|v| v.score)
+            .map(|s| s.to_string())
+            .unwrap_or_default()
     };
     let mut row = vec![
         c.id.clone(),
@@ -124,7 +205,9 @@ fn meta_row(image: &Accepted, gates: &BTreeSet<&str>) -> Vec<String> {
         number(c.width),
         number(c.height),
         image.blake3.clone(),
-        c.phash.map(|hash| format!("{:016x}", hash.cast_unsigned())).unwrap_or_default(),
+        c.phash
+            .map(|hash| format!("{:016x}", hash.cast_unsigned()))
+            .unwrap_or_default(),
         p.source_blake3.clone(),
     ];
     row.extend(gates.iter().map(score));

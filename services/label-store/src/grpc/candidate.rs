@@ -20,7 +20,11 @@ use crate::{
 pub(super) fn attempt_of(request: v1::SettleCandidateRequest) -> Attempt {
     let candidate = request.candidate.unwrap_or_default();
     let image = candidate.image.filter(|image| !image.data.is_empty());
-    let error = if request.error.is_empty() { candidate.message } else { request.error };
+    let error = if request.error.is_empty() {
+        candidate.message
+    } else {
+        request.error
+    };
     Attempt {
         run_id: request.run_id,
         slot_id: request.slot_id,
@@ -34,7 +38,10 @@ pub(super) fn attempt_of(request: v1::SettleCandidateRequest) -> Attempt {
         verdicts: request.verdicts.into_iter().map(verdict_of).collect(),
         provenance: candidate.provenance.map(provenance_of).unwrap_or_default(),
         // Zero is the unset fault: the generator does not know.
-        fault: candidate.truth.map(|truth| truth.fault).filter(|fault| *fault != 0),
+        fault: candidate
+            .truth
+            .map(|truth| truth.fault)
+            .filter(|fault| *fault != 0),
     }
 }
 
@@ -47,14 +54,22 @@ fn verdict_of(verdict: gate::Verdict) -> Verdict {
         threshold_min: verdict.threshold_min.and_then(finite),
         threshold_max: verdict.threshold_max.and_then(finite),
         reason: verdict.reason,
-        model: verdict.model.map(|m| candidate::Model { name: m.name, id: m.id, revision: m.revision }),
+        model: verdict.model.map(|m| candidate::Model {
+            name: m.name,
+            id: m.id,
+            revision: m.revision,
+        }),
         timing: verdict.timing.map(|t| candidate::Timing {
             queue_us: microseconds(t.queue),
             decode_us: microseconds(t.decode),
             compute_us: microseconds(t.compute),
             batch_size: t.batch_size,
         }),
-        details: verdict.details.into_iter().filter(|(_, value)| value.is_finite()).collect(),
+        details: verdict
+            .details
+            .into_iter()
+            .filter(|(_, value)| value.is_finite())
+            .collect(),
     }
 }
 
@@ -67,7 +82,11 @@ fn verdict_message(verdict: Verdict, candidate_id: &str) -> gate::Verdict {
         threshold_min: verdict.threshold_min,
         threshold_max: verdict.threshold_max,
         reason: verdict.reason,
-        model: verdict.model.map(|m| ModelVersion { name: m.name, id: m.id, revision: m.revision }),
+        model: verdict.model.map(|m| ModelVersion {
+            name: m.name,
+            id: m.id,
+            revision: m.revision,
+        }),
         timing: verdict.timing.map(|t| Timing {
             queue: Some(duration(t.queue_us)),
             decode: Some(duration(t.decode_us)),
@@ -142,11 +161,16 @@ pub(super) fn settlement_message(settlement: Settlement) -> v1::Settlement {
 /// A duration in microseconds; 0 where absent.
 pub(super) fn microseconds(duration: Option<Duration>) -> i64 {
     let Duration { seconds, nanos } = duration.unwrap_or_default();
-    seconds.saturating_mul(1_000_000).saturating_add(i64::from(nanos) / 1_000)
+    seconds
+        .saturating_mul(1_000_000)
+        .saturating_add(i64::from(nanos) / 1_000)
 }
 
 /// A duration from microseconds.
 pub(super) fn duration(microseconds: i64) -> Duration {
     let nanos = i32::try_from(microseconds % 1_000_000 * 1_000).unwrap_or(0);
-    Duration { seconds: microseconds / 1_000_000, nanos }
+    Duration {
+        seconds: microseconds / 1_000_000,
+        nanos,
+    }
 }

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use saga_proto::labelstore::v1::{self, dataset_service_server::DatasetService, import_dataset_response::Event};
+use saga_proto::labelstore::v1::{
+    self, dataset_service_server::DatasetService, import_dataset_response::Event,
+};
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 
@@ -28,8 +30,16 @@ impl DatasetService for Service {
         &self,
         request: Request<v1::ImportDatasetRequest>,
     ) -> Result<Response<Self::ImportDatasetStream>, Status> {
-        let v1::ImportDatasetRequest { dataset_id, path, classes } = request.into_inner();
-        let request = ImportRequest { dataset_id, path: PathBuf::from(path), classes };
+        let v1::ImportDatasetRequest {
+            dataset_id,
+            path,
+            classes,
+        } = request.into_inner();
+        let request = ImportRequest {
+            dataset_id,
+            path: PathBuf::from(path),
+            classes,
+        };
         Ok(self.stream(|store, answers| import(store, request, answers)))
     }
 
@@ -54,12 +64,16 @@ impl DatasetService for Service {
     ) -> Result<Response<Self::ReadSplitStream>, Status> {
         let request = request.into_inner();
         let side = readable_side(&request).map_err(|e| self.status(&e))?;
-        let (dataset, _) =
-            dataset::get_divided(&self.store, &request.dataset_id).await.map_err(|e| self.status(&e))?;
+        let (dataset, _) = dataset::get_divided(&self.store, &request.dataset_id)
+            .await
+            .map_err(|e| self.status(&e))?;
         Ok(self.stream(move |store, answers| read(store, dataset, side, request, answers)))
     }
 
-    async fn get_image(&self, request: Request<v1::GetImageRequest>) -> Result<Response<v1::GetImageResponse>, Status> {
+    async fn get_image(
+        &self,
+        request: Request<v1::GetImageRequest>,
+    ) -> Result<Response<v1::GetImageResponse>, Status> {
         let row = one_image(&self.store, &request.into_inner().image_id).await;
         self.answer(row.map(|row| v1::GetImageResponse { row: Some(row) }))
     }
@@ -81,7 +95,8 @@ impl DatasetService for Service {
                 drop(progress);
             };
             let work = async {
-                let result = export::export(&store, &run_id, &PathBuf::from(directory), &sender).await;
+                let result =
+                    export::export(&store, &run_id, &PathBuf::from(directory), &sender).await;
                 drop(sender);
                 result
             };
@@ -105,7 +120,10 @@ async fn import(
     let forward = async {
         while let Some(import::Progress { done, total }) = progress.recv().await {
             let event = Event::Progress(v1::ImportProgress { done, total });
-            if !answers.send(v1::ImportDatasetResponse { event: Some(event) }).await {
+            if !answers
+                .send(v1::ImportDatasetResponse { event: Some(event) })
+                .await
+            {
                 break;
             }
         }
@@ -113,7 +131,9 @@ async fn import(
     };
     let (report, ()) = tokio::join!(work, forward);
     let event = Event::Report(report_message(report?));
-    answers.send(v1::ImportDatasetResponse { event: Some(event) }).await;
+    answers
+        .send(v1::ImportDatasetResponse { event: Some(event) })
+        .await;
     Ok(())
 }
 
@@ -133,8 +153,13 @@ fn report_message(report: ImportReport) -> v1::ImportReport {
     }
 }
 
-async fn split(store: &Store, request: v1::SplitDatasetRequest) -> Result<v1::SplitDatasetResponse, StoreError> {
-    let policy = request.policy.ok_or_else(|| StoreError::invalid("policy", "is missing"))?;
+async fn split(
+    store: &Store,
+    request: v1::SplitDatasetRequest,
+) -> Result<v1::SplitDatasetResponse, StoreError> {
+    let policy = request
+        .policy
+        .ok_or_else(|| StoreError::invalid("policy", "is missing"))?;
     let policy = Policy {
         golden_per_class: policy.golden_per_class,
         golden_fraction: policy.golden_fraction,
@@ -143,13 +168,19 @@ async fn split(store: &Store, request: v1::SplitDatasetRequest) -> Result<v1::Sp
         seed: policy.seed,
     };
     let counts = dataset::divide(store, &request.dataset_id, policy).await?;
-    Ok(v1::SplitDatasetResponse { classes: counts.into_iter().map(counts_message).collect() })
+    Ok(v1::SplitDatasetResponse {
+        classes: counts.into_iter().map(counts_message).collect(),
+    })
 }
 
 async fn describe(store: &Store, id: &str) -> Result<v1::GetDatasetResponse, StoreError> {
     let dataset = dataset::get(store, id).await?;
     Ok(v1::GetDatasetResponse {
-        classes: dataset::counts(store, &dataset).await?.into_iter().map(counts_message).collect(),
+        classes: dataset::counts(store, &dataset)
+            .await?
+            .into_iter()
+            .map(counts_message)
+            .collect(),
         subjects: dataset::subjects(store, id).await?,
         policy: dataset.policy.map(|policy| v1::SplitPolicy {
             golden_per_class: policy.golden_per_class,
@@ -183,7 +214,10 @@ fn readable_side(request: &v1::ReadSplitRequest) -> Result<Side, StoreError> {
         v1::Split::Unspecified => return Err(StoreError::invalid("split", "is missing")),
     };
     if side != Side::Train && !request.synthetic_run_id.is_empty() {
-        return Err(StoreError::invalid("synthetic_run_id", "synthetic images are in SPLIT_TRAIN only"));
+        return Err(StoreError::invalid(
+            "synthetic_run_id",
+            "synthetic images are in SPLIT_TRAIN only",
+        ));
     }
     Ok(side)
 }
@@ -201,7 +235,10 @@ async fn read(
         id => Some(runs::get(&store, id).await?),
     };
     if run.as_ref().is_some_and(|run| run.dataset_id != dataset.id) {
-        return Err(StoreError::invalid("synthetic_run_id", "is a run over another data set"));
+        return Err(StoreError::invalid(
+            "synthetic_run_id",
+            "is a run over another data set",
+        ));
     }
     let mut after = String::new();
     loop {
@@ -219,7 +256,9 @@ async fn read(
     let mut after = -1;
     loop {
         let page = candidates::page(&store, &run.id, Which::Admitted, after).await?;
-        let Some(last) = page.last() else { return Ok(()) };
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
         after = last.position;
         for candidate in page {
             let row = synthetic_row(&store, &dataset, candidate, with_data).await?;
@@ -236,7 +275,9 @@ async fn synthetic_row(
     candidate: Candidate,
     with_data: bool,
 ) -> Result<v1::Row, StoreError> {
-    let blake3 = candidate.blake3.ok_or_else(|| StoreError::Corrupt(format!("image of candidate {}", candidate.id)))?;
+    let blake3 = candidate
+        .blake3
+        .ok_or_else(|| StoreError::Corrupt(format!("image of candidate {}", candidate.id)))?;
     Ok(v1::Row {
         label: dataset.label(candidate.target)?.to_owned(),
         image: Some(image(store, &blake3, with_data).await?),
@@ -252,10 +293,12 @@ async fn one_image(store: &Store, id: &str) -> Result<v1::Row, StoreError> {
         let dataset = dataset::get(store, &row.dataset_id).await?;
         return real_row(store, &dataset, row, true).await;
     }
-    let candidate = candidates::admitted(store, id).await?.ok_or_else(|| StoreError::NotFound {
-        reason: "NO_SUCH_IMAGE",
-        message: format!("there is no image '{id}'"),
-    })?;
+    let candidate = candidates::admitted(store, id)
+        .await?
+        .ok_or_else(|| StoreError::NotFound {
+            reason: "NO_SUCH_IMAGE",
+            message: format!("there is no image '{id}'"),
+        })?;
     let run = runs::get(store, &candidate.run_id).await?;
     let dataset = dataset::get(store, &run.dataset_id).await?;
     synthetic_row(store, &dataset, candidate, true).await

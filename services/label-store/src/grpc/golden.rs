@@ -21,7 +21,12 @@ impl GoldenService for Service {
         &self,
         request: Request<v1::ReadGoldenRequest>,
     ) -> Result<Response<Self::ReadGoldenStream>, Status> {
-        let v1::ReadGoldenRequest { dataset_id, reader, purpose, run_id } = request.into_inner();
+        let v1::ReadGoldenRequest {
+            dataset_id,
+            reader,
+            purpose,
+            run_id,
+        } = request.into_inner();
         let unsealed = golden::unseal(&self.store, &dataset_id, &reader, &purpose, &run_id).await;
         let unsealed = unsealed.map_err(|e| self.status(&e))?;
         Ok(self.stream(|store, answers| read(store, unsealed, answers)))
@@ -32,20 +37,31 @@ impl GoldenService for Service {
         request: Request<v1::ListGoldenReadsRequest>,
     ) -> Result<Response<v1::ListGoldenReadsResponse>, Status> {
         let reads = golden::reads(&self.store, &request.into_inner().dataset_id).await;
-        self.answer(reads.map(|reads| v1::ListGoldenReadsResponse { reads: reads.into_iter().map(message).collect() }))
+        self.answer(reads.map(|reads| v1::ListGoldenReadsResponse {
+            reads: reads.into_iter().map(message).collect(),
+        }))
     }
 }
 
-async fn read(store: Store, unsealed: Unsealed, answers: Answers<v1::ReadGoldenResponse>) -> Result<(), StoreError> {
+async fn read(
+    store: Store,
+    unsealed: Unsealed,
+    answers: Answers<v1::ReadGoldenResponse>,
+) -> Result<(), StoreError> {
     let dataset = unsealed.dataset;
     let mut after = String::new();
     loop {
         let page = dataset::page(&store, &dataset.id, Side::Golden, &after).await?;
-        let Some(last) = page.last() else { return Ok(()) };
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
         after.clone_from(&last.path);
         for row in page {
             let row = real_row(&store, &dataset, row, true).await?;
-            if !answers.send(v1::ReadGoldenResponse { row: Some(row) }).await {
+            if !answers
+                .send(v1::ReadGoldenResponse { row: Some(row) })
+                .await
+            {
                 return Ok(());
             }
         }
@@ -55,7 +71,10 @@ async fn read(store: Store, unsealed: Unsealed, answers: Answers<v1::ReadGoldenR
 fn message(read: GoldenRead) -> v1::GoldenRead {
     let nanos = i32::try_from(read.time.rem_euclid(1_000) * 1_000_000).unwrap_or(0);
     v1::GoldenRead {
-        time: Some(Timestamp { seconds: read.time.div_euclid(1_000), nanos }),
+        time: Some(Timestamp {
+            seconds: read.time.div_euclid(1_000),
+            nanos,
+        }),
         reader: read.reader,
         purpose: read.purpose,
         run_id: read.run_id,

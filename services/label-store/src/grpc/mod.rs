@@ -55,7 +55,10 @@ impl Service {
 
     fn status(&self, error: &StoreError) -> Status {
         let status = to_status(error, &self.store.config.store.data_dir);
-        if matches!(status.code(), tonic::Code::Internal | tonic::Code::DataLoss | tonic::Code::ResourceExhausted) {
+        if matches!(
+            status.code(),
+            tonic::Code::Internal | tonic::Code::DataLoss | tonic::Code::ResourceExhausted
+        ) {
             tracing::error!(%error, "request failed");
         }
         status
@@ -94,7 +97,12 @@ async fn image(store: &Store, blake3: &str, with_data: bool) -> Result<Image, St
 }
 
 /// A real image as a message.
-async fn real_row(store: &Store, dataset: &Dataset, row: ImageRow, with_data: bool) -> Result<v1::Row, StoreError> {
+async fn real_row(
+    store: &Store,
+    dataset: &Dataset,
+    row: ImageRow,
+    with_data: bool,
+) -> Result<v1::Row, StoreError> {
     Ok(v1::Row {
         label: dataset.label(row.label)?.to_owned(),
         image: Some(image(store, &row.blake3, with_data).await?),

@@ -5,7 +5,8 @@ use tonic::{Request, Response, Status};
 
 use super::{Answers, Service, Streaming, candidate, image};
 use crate::{
-    admission, candidates::{self, Which},
+    admission,
+    candidates::{self, Which},
     dataset,
     error::StoreError,
     funnel::{self, Funnel},
@@ -27,7 +28,10 @@ impl RunService for Service {
         self.answer(created.map(|created| v1::CreateRunResponse { created }))
     }
 
-    async fn get_run(&self, request: Request<v1::GetRunRequest>) -> Result<Response<v1::GetRunResponse>, Status> {
+    async fn get_run(
+        &self,
+        request: Request<v1::GetRunRequest>,
+    ) -> Result<Response<v1::GetRunResponse>, Status> {
         self.answer(get(&self.store, &request.into_inner().run_id).await)
     }
 
@@ -36,13 +40,24 @@ impl RunService for Service {
         request: Request<v1::CompleteStageRequest>,
     ) -> Result<Response<v1::CompleteStageResponse>, Status> {
         let v1::CompleteStageRequest { run_id, stage } = request.into_inner();
-        let v1::Stage { name, result_json, duration } = stage.unwrap_or_default();
-        let stage = Stage { name, result_json, duration_us: candidate::microseconds(duration) };
+        let v1::Stage {
+            name,
+            result_json,
+            duration,
+        } = stage.unwrap_or_default();
+        let stage = Stage {
+            name,
+            result_json,
+            duration_us: candidate::microseconds(duration),
+        };
         let done = runs::complete_stage(&self.store, &run_id, &stage).await;
         self.answer(done.map(|()| v1::CompleteStageResponse {}))
     }
 
-    async fn add_slots(&self, request: Request<v1::AddSlotsRequest>) -> Result<Response<v1::AddSlotsResponse>, Status> {
+    async fn add_slots(
+        &self,
+        request: Request<v1::AddSlotsRequest>,
+    ) -> Result<Response<v1::AddSlotsResponse>, Status> {
         let v1::AddSlotsRequest { run_id, slots } = request.into_inner();
         let plans: Vec<SlotPlan> = slots.into_iter().map(plan_of).collect();
         let added = slots::add(&self.store, &run_id, &plans).await;
@@ -53,7 +68,12 @@ impl RunService for Service {
         &self,
         request: Request<v1::LeaseSlotsRequest>,
     ) -> Result<Response<v1::LeaseSlotsResponse>, Status> {
-        let v1::LeaseSlotsRequest { run_id, holder, limit, ttl } = request.into_inner();
+        let v1::LeaseSlotsRequest {
+            run_id,
+            holder,
+            limit,
+            ttl,
+        } = request.into_inner();
         let ttl_ms = candidate::microseconds(ttl) / 1_000;
         let leased = slots::lease(&self.store, &run_id, &holder, limit, ttl_ms).await;
         self.answer(leased.map(|(slots, open)| v1::LeaseSlotsResponse {
@@ -75,7 +95,8 @@ impl RunService for Service {
         &self,
         request: Request<v1::SettleCandidateRequest>,
     ) -> Result<Response<v1::SettleCandidateResponse>, Status> {
-        let settled = admission::settle(&self.store, candidate::attempt_of(request.into_inner())).await;
+        let settled =
+            admission::settle(&self.store, candidate::attempt_of(request.into_inner())).await;
         self.answer(settled.map(|settlement| v1::SettleCandidateResponse {
             settlement: candidate::settlement_message(settlement).into(),
         }))
@@ -94,7 +115,9 @@ impl RunService for Service {
         request: Request<v1::ListCandidatesRequest>,
     ) -> Result<Response<Self::ListCandidatesStream>, Status> {
         let request = request.into_inner();
-        let run = runs::get(&self.store, &request.run_id).await.map_err(|e| self.status(&e))?;
+        let run = runs::get(&self.store, &request.run_id)
+            .await
+            .map_err(|e| self.status(&e))?;
         Ok(self.stream(move |store, answers| list(store, run, request, answers)))
     }
 }
@@ -187,7 +210,11 @@ async fn list(
     request: v1::ListCandidatesRequest,
     answers: Answers<v1::ListCandidatesResponse>,
 ) -> Result<(), StoreError> {
-    let mut left = if request.limit == 0 { u32::MAX } else { request.limit };
+    let mut left = if request.limit == 0 {
+        u32::MAX
+    } else {
+        request.limit
+    };
     let mut after = -1;
     // A run without slots has no candidates and perhaps no data set yet.
     let mut page = candidates::page(&store, &run.id, Which::All, after).await?;
@@ -203,7 +230,10 @@ async fn list(
                     Some(image(&store, own, true).await?),
                     Some(image(&store, &candidate.source_blake3, true).await?),
                 ),
-                (None, true) => (None, Some(image(&store, &candidate.source_blake3, true).await?)),
+                (None, true) => (
+                    None,
+                    Some(image(&store, &candidate.source_blake3, true).await?),
+                ),
                 _ => (None, None),
             };
             let message = candidate::message(candidate, &dataset, images)?;

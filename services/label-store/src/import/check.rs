@@ -30,7 +30,11 @@ impl Picture {
     pub(crate) fn of(bytes: &[u8], limits: &DecodeLimits) -> Result<Self, DecodeError> {
         let pixels = saga_imaging::decode(bytes, limits)?;
         let phash = saga_imaging::phash(&saga_imaging::grey(&pixels));
-        Ok(Self { width: pixels.width(), height: pixels.height(), phash })
+        Ok(Self {
+            width: pixels.width(),
+            height: pixels.height(),
+            phash,
+        })
     }
 }
 
@@ -73,7 +77,13 @@ impl Checker<'_> {
     fn open(&self, row: &ListedRow) -> Result<Opened, (&'static str, String)> {
         let label = label_of(&row.label, self.classes).ok_or_else(|| {
             let known = self.classes.join(", ");
-            ("UNKNOWN_LABEL", format!("'{}' is neither a class nor the index of one; the classes are: {known}", row.label))
+            (
+                "UNKNOWN_LABEL",
+                format!(
+                    "'{}' is neither a class nor the index of one; the classes are: {known}",
+                    row.label
+                ),
+            )
         })?;
         let (file, path) = super::listing::resolve(self.root, &row.path)?;
         let bytes = self.read(&file)?;
@@ -85,10 +95,20 @@ impl Checker<'_> {
             return Err(("CHANGED", "label or contents differ from what was imported before; import under another dataset_id".into()));
         }
         if self.divided {
-            return Err(("ALREADY_SPLIT", "the data set is split; import under another dataset_id to add images".into()));
+            return Err((
+                "ALREADY_SPLIT",
+                "the data set is split; import under another dataset_id to add images".into(),
+            ));
         }
-        let picture = Picture::of(&bytes, &self.limits).map_err(|e| (reason_of(&e), e.to_string()))?;
-        let image = NewImage { path, label, subject: row.subject.clone(), blake3, picture };
+        let picture =
+            Picture::of(&bytes, &self.limits).map_err(|e| (reason_of(&e), e.to_string()))?;
+        let image = NewImage {
+            path,
+            label,
+            subject: row.subject.clone(),
+            blake3,
+            picture,
+        };
         Ok(Opened::New { image, bytes })
     }
 
@@ -99,7 +119,10 @@ impl Checker<'_> {
             0 => Err(("EMPTY_FILE", "the file has 0 bytes".into())),
             _ if length > self.limits.max_bytes as u64 => Err((
                 "TOO_MANY_BYTES",
-                format!("the file has {length} bytes, the limit is {} (images.max_bytes)", self.limits.max_bytes),
+                format!(
+                    "the file has {length} bytes, the limit is {} (images.max_bytes)",
+                    self.limits.max_bytes
+                ),
             )),
             _ => fs::read(file).map_err(unreadable),
         }

@@ -16,14 +16,29 @@ pub(crate) fn list(root: &Path) -> Result<Vec<ListedRow>, StoreError> {
         if entry.file_type().is_dir() || !is_image(relative) {
             continue;
         }
-        let label = relative.iter().next().unwrap_or_default().to_string_lossy().into_owned();
+        let label = relative
+            .iter()
+            .next()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let path = relative.to_string_lossy().into_owned();
-        rows.push(ListedRow { line: 0, path, label, subject: String::new() });
+        rows.push(ListedRow {
+            line: 0,
+            path,
+            label,
+            subject: String::new(),
+        });
     }
     Ok(rows)
 }
 
 fn is_image(path: &Path) -> bool {
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
+    let extension = path
+        .extension()
+        .and_then(|e| e.to_str())
+        .unwrap_or_default();
+    EXTENSIONS
+        .iter()
+        .any(|known| extension.eq_ignore_ascii_case(known))
 }

@@ -34,7 +34,12 @@ pub struct BadRow {
 
 impl BadRow {
     pub(crate) fn of(row: &ListedRow, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { line: row.line, path: row.path.clone(), reason, message: message.into() }
+        Self {
+            line: row.line,
+            path: row.path.clone(),
+            reason,
+            message: message.into(),
+        }
     }
 }
 
@@ -54,9 +59,16 @@ pub(crate) struct Listing {
 /// # Errors
 /// [`StoreError::Invalid`] on `path` where it cannot be read, has no known layout, lacks a column, or is empty.
 pub(crate) fn list(path: &Path) -> Result<Listing, StoreError> {
-    let listing = if path.is_dir() { list_folder(path)? } else { list_manifest(path)? };
+    let listing = if path.is_dir() {
+        list_folder(path)?
+    } else {
+        list_manifest(path)?
+    };
     if listing.rows.is_empty() && listing.bad.is_empty() {
-        return Err(invalid(path, "names no images; it needs class folders, a labels.csv, or a manifest with rows"));
+        return Err(invalid(
+            path,
+            "names no images; it needs class folders, a labels.csv, or a manifest with rows",
+        ));
     }
     Ok(listing)
 }
@@ -68,18 +80,37 @@ fn list_folder(root: &Path) -> Result<Listing, StoreError> {
     } else {
         ("imagefolder", (super::imagefolder::list(root)?, Vec::new()))
     };
-    Ok(Listing { layout, root: root.to_path_buf(), rows, bad })
+    Ok(Listing {
+        layout,
+        root: root.to_path_buf(),
+        rows,
+        bad,
+    })
 }
 
 fn list_manifest(path: &Path) -> Result<Listing, StoreError> {
     let root = path.parent().unwrap_or(Path::new("/")).to_path_buf();
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+    let extension = path
+        .extension()
+        .and_then(|e| e.to_str())
+        .unwrap_or_default()
+        .to_ascii_lowercase();
     let (layout, (rows, bad)) = match extension.as_str() {
         "csv" => ("csv", super::manifest::list_csv(path)?),
         "jsonl" | "ndjson" => ("jsonl", super::manifest::list_jsonl(path)?),
-        _ => return Err(invalid(path, "is neither a folder nor a .csv or .jsonl manifest")),
+        _ => {
+            return Err(invalid(
+                path,
+                "is neither a folder nor a .csv or .jsonl manifest",
+            ));
+        }
     };
-    Ok(Listing { layout, root, rows, bad })
+    Ok(Listing {
+        layout,
+        root,
+        rows,
+        bad,
+    })
 }
 
 pub(crate) fn invalid(path: &Path, why: &str) -> StoreError {
@@ -90,22 +121,38 @@ pub(crate) fn invalid(path: &Path, why: &str) -> StoreError {
 ///
 /// # Errors
 /// Reason and message where the path leaves the data set, by its spelling or through a symbolic link, or is no file.
-pub(crate) fn resolve(root: &Path, path: &str) -> Result<(PathBuf, String), (&'static str, String)> {
+pub(crate) fn resolve(
+    root: &Path,
+    path: &str,
+) -> Result<(PathBuf, String), (&'static str, String)> {
     let mut parts = Vec::new();
     for component in Path::new(path).components() {
         match component {
             Component::Normal(part) => parts.push(part.to_string_lossy()),
             Component::CurDir => {}
-            _ => return Err(("PATH_ESCAPES", "paths must be relative to the data set, without '..'".into())),
+            _ => {
+                return Err((
+                    "PATH_ESCAPES",
+                    "paths must be relative to the data set, without '..'".into(),
+                ));
+            }
         }
     }
     let relative = parts.join("/");
     let file = match fs::canonicalize(root.join(&relative)) {
         Ok(file) => file,
-        Err(e) => return Err(("MISSING_FILE", format!("no such file below {}: {e}", root.display()))),
+        Err(e) => {
+            return Err((
+                "MISSING_FILE",
+                format!("no such file below {}: {e}", root.display()),
+            ));
+        }
     };
     if !file.starts_with(root) {
-        return Err(("PATH_ESCAPES", "a symbolic link leads out of the data set".into()));
+        return Err((
+            "PATH_ESCAPES",
+            "a symbolic link leads out of the data set".into(),
+        ));
     }
     if !file.is_file() {
         return Err(("MISSING_FILE", "this is not a file".into()));

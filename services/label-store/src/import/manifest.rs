@@ -21,12 +21,26 @@ pub(crate) fn list_csv(file: &Path) -> Result<Rows, StoreError> {
 /// The rows of a CSV whose path column has one of these names.
 pub(crate) fn read_csv(file: &Path, path_columns: &[&str]) -> Result<Rows, StoreError> {
     let unreadable = |e: csv::Error| invalid(file, &format!("cannot be read as CSV: {e}"));
-    let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_path(file).map_err(unreadable)?;
+    let mut reader = csv::ReaderBuilder::new()
+        .flexible(true)
+        .trim(csv::Trim::All)
+        .from_path(file)
+        .map_err(unreadable)?;
     let headers = reader.headers().map_err(unreadable)?.clone();
-    let column = |names: &[&str]| headers.iter().position(|h| names.contains(&h.trim_start_matches('\u{feff}')));
+    let column = |names: &[&str]| {
+        headers
+            .iter()
+            .position(|h| names.contains(&h.trim_start_matches('\u{feff}')))
+    };
     let missing = |names: &[&str]| {
         let there = headers.iter().collect::<Vec<_>>().join(", ");
-        invalid(file, &format!("has no column '{}'; its columns are: {there}", names.join("' or '")))
+        invalid(
+            file,
+            &format!(
+                "has no column '{}'; its columns are: {there}",
+                names.join("' or '")
+            ),
+        )
     };
     let path_at = column(path_columns).ok_or_else(|| missing(path_columns))?;
     let label_at = column(&["label"]).ok_or_else(|| missing(&["label"]))?;
@@ -38,9 +52,20 @@ pub(crate) fn read_csv(file: &Path, path_columns: &[&str]) -> Result<Rows, Store
                 let line = record.position().map_or(0, csv::Position::line);
                 let field = |at: usize| record.get(at).unwrap_or_default().to_owned();
                 let subject = subject_at.map(field).unwrap_or_default();
-                sort_in(ListedRow { line, path: field(path_at), label: field(label_at), subject }, &mut rows, &mut bad);
+                sort_in(
+                    ListedRow {
+                        line,
+                        path: field(path_at),
+                        label: field(label_at),
+                        subject,
+                    },
+                    &mut rows,
+                    &mut bad,
+                );
             }
-            Err(error) if matches!(error.kind(), csv::ErrorKind::Io(_)) => return Err(unreadable(error)),
+            Err(error) if matches!(error.kind(), csv::ErrorKind::Io(_)) => {
+                return Err(unreadable(error));
+            }
             Err(error) => {
                 let line = error.position().map_or(0, csv::Position::line);
                 bad.push(malformed(line, error.to_string()));
@@ -74,7 +99,12 @@ fn json_row(line: u64, object: &serde_json::Map<String, serde_json::Value>) -> L
         Some(serde_json::Value::Number(number)) => number.to_string(),
         _ => String::new(),
     };
-    ListedRow { line, path: text(PATH_COLUMNS), label: text(&["label"]), subject: text(&["subject"]) }
+    ListedRow {
+        line,
+        path: text(PATH_COLUMNS),
+        label: text(&["label"]),
+        subject: text(&["subject"]),
+    }
 }
 
 /// Keeps a row that has a path and a label.
@@ -89,5 +119,10 @@ fn sort_in(row: ListedRow, rows: &mut Vec<ListedRow>, bad: &mut Vec<BadRow>) {
 }
 
 fn malformed(line: u64, message: impl Into<String>) -> BadRow {
-    BadRow { line, path: String::new(), reason: "MALFORMED_ROW", message: message.into() }
+    BadRow {
+        line,
+        path: String::new(),
+        reason: "MALFORMED_ROW",
+        message: message.into(),
+    }
 }

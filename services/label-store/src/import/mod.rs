@@ -19,8 +19,8 @@ use std::{
 use rayon::prelude::*;
 use tokio::sync::mpsc;
 
-pub(crate) use check::{NewImage, Picture};
 use check::{Checked, Checker};
+pub(crate) use check::{NewImage, Picture};
 pub use listing::BadRow;
 use listing::{ListedRow, Listing};
 
@@ -86,7 +86,14 @@ pub async fn import(
         let path = path.clone();
         blocking(move || listing::list(&path)).await?
     };
-    let dataset = dataset::register(store, &request.dataset_id, &path, listing.layout, &request.classes).await?;
+    let dataset = dataset::register(
+        store,
+        &request.dataset_id,
+        &path,
+        listing.layout,
+        &request.classes,
+    )
+    .await?;
     let known = dataset::known_images(store, &dataset.id).await?;
     run(store, dataset, listing, known, progress).await
 }
@@ -94,14 +101,21 @@ pub async fn import(
 /// The canonical path, where the configuration allows it.
 fn allowed(path: &Path, roots: &[PathBuf]) -> Result<PathBuf, StoreError> {
     if !path.is_absolute() {
-        return Err(listing::invalid(path, "is not absolute; the store's folders are not the caller's"));
+        return Err(listing::invalid(
+            path,
+            "is not absolute; the store's folders are not the caller's",
+        ));
     }
-    let path = fs::canonicalize(path).map_err(|e| listing::invalid(path, &format!("cannot be read: {e}")))?;
+    let path = fs::canonicalize(path)
+        .map_err(|e| listing::invalid(path, &format!("cannot be read: {e}")))?;
     let within = |root: &PathBuf| fs::canonicalize(root).is_ok_and(|root| path.starts_with(root));
     if roots.is_empty() || roots.iter().any(within) {
         return Ok(path);
     }
-    Err(listing::invalid(&path, "lies outside the folders of store.import_roots"))
+    Err(listing::invalid(
+        &path,
+        "lies outside the folders of store.import_roots",
+    ))
 }
 
 async fn run(
@@ -111,11 +125,19 @@ async fn run(
     known: HashMap<String, (usize, String)>,
     progress: &mpsc::Sender<Progress>,
 ) -> Result<ImportReport, StoreError> {
-    let mut report = ImportReport { layout: listing.layout, ..ImportReport::default() };
+    let mut report = ImportReport {
+        layout: listing.layout,
+        ..ImportReport::default()
+    };
     let total = (listing.rows.len() + listing.bad.len()) as u64;
     listing.bad.into_iter().for_each(|row| report.reject(row));
     let rows = without_duplicates(listing.rows, &mut report);
-    let batch = Arc::new(Batch { store: store.clone(), dataset, root: listing.root, known });
+    let batch = Arc::new(Batch {
+        store: store.clone(),
+        dataset,
+        root: listing.root,
+        known,
+    });
     for chunk in rows.chunks(BATCH) {
         let (worker, chunk) = (batch.clone(), chunk.to_vec());
         let (new, others) = blocking(move || worker.check(&chunk)).await?;
@@ -140,10 +162,19 @@ async fn run(
 fn without_duplicates(rows: Vec<ListedRow>, report: &mut ImportReport) -> Vec<ListedRow> {
     let mut seen: HashSet<PathBuf> = HashSet::new();
     let (first, again) = rows.into_iter().partition::<Vec<_>, _>(|row| {
-        seen.insert(Path::new(&row.path).components().filter(|c| *c != std::path::Component::CurDir).collect())
+        seen.insert(
+            Path::new(&row.path)
+                .components()
+                .filter(|c| *c != std::path::Component::CurDir)
+                .collect(),
+        )
     });
     for row in again {
-        report.reject(BadRow::of(&row, "DUPLICATE_ROW", "an earlier row names the same file; that one is used"));
+        report.reject(BadRow::of(
+            &row,
+            "DUPLICATE_ROW",
+            "an earlier row names the same file; that one is used",
+        ));
     }
     first
 }
@@ -167,7 +198,10 @@ impl Batch {
             known: &self.known,
             divided: self.dataset.policy.is_some(),
         };
-        let checked: Vec<Checked> = rows.par_iter().map(|row| checker.check(row)).collect::<Result<_, _>>()?;
+        let checked: Vec<Checked> = rows
+            .par_iter()
+            .map(|row| checker.check(row))
+            .collect::<Result<_, _>>()?;
         let (mut new, mut others) = (Vec::new(), Vec::new());
         for outcome in checked {
             match outcome {
@@ -175,7 +209,9 @@ impl Batch {
                 other => others.push(other),
             }
         }
-        self.store.blobs.sync_folders(new.iter().map(|image| image.blake3.as_str()))?;
+        self.store
+            .blobs
+            .sync_folders(new.iter().map(|image| image.blake3.as_str()))?;
         Ok((new, others))
     }
 }

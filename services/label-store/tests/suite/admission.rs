@@ -40,14 +40,37 @@ async fn settle_all(store: &Store, attempts: Vec<Attempt>) -> Vec<Settlement> {
 async fn rejections_refund_until_the_tries_are_used_up() {
     let fixture = fixture(1).await;
     let sources = fixture.train_ids(0).await;
-    for (number, expected) in (0..).zip([Settlement::Refunded, Settlement::Refunded, Settlement::Refunded, Settlement::Exhausted]) {
-        let (leased, open) = slots::lease(&fixture.store, "run", "me", 5, 60_000).await.unwrap();
+    for (number, expected) in (0..).zip([
+        Settlement::Refunded,
+        Settlement::Refunded,
+        Settlement::Refunded,
+        Settlement::Exhausted,
+    ]) {
+        let (leased, open) = slots::lease(&fixture.store, "run", "me", 5, 60_000)
+            .await
+            .unwrap();
         assert_eq!((leased.len(), open, leased[0].attempt), (1, 1, number));
         assert_eq!(leased[0].source_image_id, sources[number as usize / 2]);
-        assert_eq!((leased[0].source_label.as_str(), leased[0].target_label.as_str()), ("neutral", "fear"));
-        assert_eq!(settle(&fixture.store, rejected(&slot(0), number, u64::from(number))).await.unwrap(), expected);
+        assert_eq!(
+            (
+                leased[0].source_label.as_str(),
+                leased[0].target_label.as_str()
+            ),
+            ("neutral", "fear")
+        );
+        assert_eq!(
+            settle(
+                &fixture.store,
+                rejected(&slot(0), number, u64::from(number))
+            )
+            .await
+            .unwrap(),
+            expected
+        );
     }
-    let (leased, open) = slots::lease(&fixture.store, "run", "me", 5, 60_000).await.unwrap();
+    let (leased, open) = slots::lease(&fixture.store, "run", "me", 5, 60_000)
+        .await
+        .unwrap();
     assert_eq!((leased.len(), open), (0, 0));
 }
 
@@ -66,18 +89,51 @@ async fn the_same_candidate_again_gets_the_first_answer() {
 #[tokio::test]
 async fn another_attempt_and_a_closed_slot_are_refused() {
     let fixture = fixture(1).await;
-    let early = settle(&fixture.store, attempt(&slot(0), 1, 1)).await.unwrap_err();
-    assert!(matches!(early, StoreError::Precondition { reason: "STALE_ATTEMPT", .. }), "{early}");
-    settle(&fixture.store, attempt(&slot(0), 0, 1)).await.unwrap();
-    let late = settle(&fixture.store, attempt(&slot(0), 0, 2)).await.unwrap_err();
-    assert!(matches!(late, StoreError::Precondition { reason: "SLOT_CLOSED", .. }), "{late}");
-    assert_eq!(fixture.store.audit().await.unwrap(), Audit::default(), "a refused image leaves no blob");
+    let early = settle(&fixture.store, attempt(&slot(0), 1, 1))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            early,
+            StoreError::Precondition {
+                reason: "STALE_ATTEMPT",
+                ..
+            }
+        ),
+        "{early}"
+    );
+    settle(&fixture.store, attempt(&slot(0), 0, 1))
+        .await
+        .unwrap();
+    let late = settle(&fixture.store, attempt(&slot(0), 0, 2))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            late,
+            StoreError::Precondition {
+                reason: "SLOT_CLOSED",
+                ..
+            }
+        ),
+        "{late}"
+    );
+    assert_eq!(
+        fixture.store.audit().await.unwrap(),
+        Audit::default(),
+        "a refused image leaves no blob"
+    );
 }
 
 #[tokio::test]
 async fn duplicates_are_refunded() {
     let fixture = fixture(4).await;
-    assert_eq!(settle(&fixture.store, attempt(&slot(0), 0, 7)).await.unwrap(), Settlement::Admitted);
+    assert_eq!(
+        settle(&fixture.store, attempt(&slot(0), 0, 7))
+            .await
+            .unwrap(),
+        Settlement::Admitted
+    );
     let mut near = picture(7);
     near.put_pixel(0, 0, image::Rgb([near.get_pixel(0, 0)[0] ^ 1; 3]));
     let near = Bytes::from(encode(&near, ImageFormat::Png));
@@ -87,8 +143,14 @@ async fn duplicates_are_refunded() {
         &fixture.store,
         vec![
             again,
-            Attempt { image: Some(near), ..attempt(&slot(2), 0, 8) },
-            Attempt { image: Some(real), ..attempt(&slot(3), 0, 9) },
+            Attempt {
+                image: Some(near),
+                ..attempt(&slot(2), 0, 8)
+            },
+            Attempt {
+                image: Some(real),
+                ..attempt(&slot(3), 0, 9)
+            },
         ],
     )
     .await;
@@ -96,12 +158,20 @@ async fn duplicates_are_refunded() {
     let funnel = funnel::funnel(&fixture.store, "run").await.unwrap();
     assert_eq!(funnel.rejected_by["duplicate"], 3);
     assert_eq!((funnel.targets[0].open, funnel.targets[0].accepted), (3, 1));
-    assert_eq!((funnel.faults[0].generated, funnel.faults[0].passed_gates, funnel.faults[0].admitted), (4, 4, 1));
+    assert_eq!(
+        (
+            funnel.faults[0].generated,
+            funnel.faults[0].passed_gates,
+            funnel.faults[0].admitted
+        ),
+        (4, 4, 1)
+    );
 }
 
 #[tokio::test]
 async fn near_duplicates_of_another_class_are_admitted() {
-    let fixture = Fixture::with_run(&[("neutral", 40), ("fear", 10), ("sad", 10)], 0.6, Some(64)).await;
+    let fixture =
+        Fixture::with_run(&[("neutral", 40), ("fear", 10), ("sad", 10)], 0.6, Some(64)).await;
     let sources = fixture.train_ids(0).await;
     for target in ["fear", "sad"] {
         plan(&fixture.store, target, 2, &sources[..1], 1).await;
@@ -109,16 +179,33 @@ async fn near_duplicates_of_another_class_are_admitted() {
     let of = |slot: &str, seed| attempt(slot, 0, seed);
     let settlements = settle_all(
         &fixture.store,
-        vec![of("run/fear/00000", 1), of("run/sad/00000", 2), of("run/sad/00001", 3), of("run/fear/00001", 1)],
+        vec![
+            of("run/fear/00000", 1),
+            of("run/sad/00000", 2),
+            of("run/sad/00001", 3),
+            of("run/fear/00001", 1),
+        ],
     )
     .await;
     // Within 64 bits everything of one class is near; the last one's slot has no tries left all the same.
     assert_eq!(
         settlements,
-        [Settlement::Admitted, Settlement::Admitted, Settlement::Duplicate, Settlement::Duplicate]
+        [
+            Settlement::Admitted,
+            Settlement::Admitted,
+            Settlement::Duplicate,
+            Settlement::Duplicate
+        ]
     );
     let funnel = funnel::funnel(&fixture.store, "run").await.unwrap();
-    assert_eq!(funnel.targets.iter().map(|t| t.exhausted).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(
+        funnel
+            .targets
+            .iter()
+            .map(|t| t.exhausted)
+            .collect::<Vec<_>>(),
+        [1, 1]
+    );
 }
 
 #[tokio::test]
@@ -128,13 +215,32 @@ async fn the_class_stops_at_its_cap() {
     assert_eq!(fixture.train_ids(1).await.len(), 5);
     let mut settlements = Vec::new();
     for n in 0..20 {
-        settlements.push(settle(&fixture.store, attempt(&slot(n), 0, 100 + u64::from(n))).await.unwrap());
+        settlements.push(
+            settle(&fixture.store, attempt(&slot(n), 0, 100 + u64::from(n)))
+                .await
+                .unwrap(),
+        );
     }
     let cap = 7;
-    assert!(settlements[..cap].iter().all(|s| *s == Settlement::Admitted));
-    assert!(settlements[cap..].iter().all(|s| *s == Settlement::CapReached));
+    assert!(
+        settlements[..cap]
+            .iter()
+            .all(|s| *s == Settlement::Admitted)
+    );
+    assert!(
+        settlements[cap..]
+            .iter()
+            .all(|s| *s == Settlement::CapReached)
+    );
     let funnel = funnel::funnel(&fixture.store, "run").await.unwrap();
-    assert_eq!((funnel.targets[0].real, funnel.targets[0].accepted, funnel.targets[0].open), (5, 7, 0));
+    assert_eq!(
+        (
+            funnel.targets[0].real,
+            funnel.targets[0].accepted,
+            funnel.targets[0].open
+        ),
+        (5, 7, 0)
+    );
     assert_eq!(funnel.rejected_by["cap"], 13);
 }
 
@@ -144,7 +250,10 @@ async fn of_near_duplicates_that_settle_at_once_one_is_admitted() {
     let twin = |n: u32| {
         let mut pixels = picture(7);
         pixels.put_pixel(0, 0, image::Rgb([n as u8; 3]));
-        Attempt { image: Some(encode(&pixels, ImageFormat::Png).into()), ..attempt(&slot(n), 0, u64::from(n)) }
+        Attempt {
+            image: Some(encode(&pixels, ImageFormat::Png).into()),
+            ..attempt(&slot(n), 0, u64::from(n))
+        }
     };
     let tasks: Vec<_> = (0..8)
         .map(|n| {
@@ -162,41 +271,110 @@ async fn of_near_duplicates_that_settle_at_once_one_is_admitted() {
 #[tokio::test]
 async fn a_full_disk_changes_nothing_and_the_next_try_succeeds() {
     let fixture = fixture(1).await;
-    let full = fixture.store.clone().with_write_check(Arc::new(|_| Err(io::ErrorKind::StorageFull.into())));
+    let full = fixture
+        .store
+        .clone()
+        .with_write_check(Arc::new(|_| Err(io::ErrorKind::StorageFull.into())));
     let error = settle(&full, attempt(&slot(0), 0, 1)).await.unwrap_err();
     assert!(matches!(error, StoreError::DiskFull { .. }), "{error}");
     let status = label_store::error::to_status(&error, fixture.folder.path());
     assert_eq!(status.code(), tonic::Code::ResourceExhausted);
-    assert!(status.message().contains(&fixture.folder.path().display().to_string()));
+    assert!(
+        status
+            .message()
+            .contains(&fixture.folder.path().display().to_string())
+    );
     assert_eq!(fixture.store.audit().await.unwrap(), Audit::default());
-    assert_eq!(settle(&fixture.store, attempt(&slot(0), 0, 1)).await.unwrap(), Settlement::Admitted);
+    assert_eq!(
+        settle(&fixture.store, attempt(&slot(0), 0, 1))
+            .await
+            .unwrap(),
+        Settlement::Admitted
+    );
 }
 
 #[tokio::test]
 async fn rejected_candidates_are_kept_with_images_and_errors() {
     let fixture = fixture(3).await;
-    let undecodable = Attempt { image: Some("not a picture".into()), ..rejected(&slot(1), 0, 2) };
-    let failed = Attempt { image: None, rejected_by: "error".into(), error: "timed out".into(), ..rejected(&slot(2), 0, 3) };
-    settle_all(&fixture.store, vec![rejected(&slot(0), 0, 1), undecodable, failed]).await;
-    let all = candidates::page(&fixture.store, "run", Which::All, -1).await.unwrap();
-    assert_eq!(all.iter().map(|c| c.blake3.is_some()).collect::<Vec<_>>(), [true, true, false]);
+    let undecodable = Attempt {
+        image: Some("not a picture".into()),
+        ..rejected(&slot(1), 0, 2)
+    };
+    let failed = Attempt {
+        image: None,
+        rejected_by: "error".into(),
+        error: "timed out".into(),
+        ..rejected(&slot(2), 0, 3)
+    };
+    settle_all(
+        &fixture.store,
+        vec![rejected(&slot(0), 0, 1), undecodable, failed],
+    )
+    .await;
+    let all = candidates::page(&fixture.store, "run", Which::All, -1)
+        .await
+        .unwrap();
+    assert_eq!(
+        all.iter().map(|c| c.blake3.is_some()).collect::<Vec<_>>(),
+        [true, true, false]
+    );
     assert_eq!(all[0].verdicts[0].gate, "ssim");
     assert_eq!(fixture.store.audit().await.unwrap(), Audit::default());
     let funnel = funnel::funnel(&fixture.store, "run").await.unwrap();
-    assert_eq!((funnel.generated, funnel.rejected_by["ssim"], funnel.errors["timed out"]), (2, 2, 1));
+    assert_eq!(
+        (
+            funnel.generated,
+            funnel.rejected_by["ssim"],
+            funnel.errors["timed out"]
+        ),
+        (2, 2, 1)
+    );
 }
 
 #[tokio::test]
 async fn wrong_requests_name_their_field() {
     let fixture = fixture(1).await;
     for (attempt, field) in [
-        (Attempt { image: None, ..attempt(&slot(0), 0, 1) }, "candidate.image"),
-        (Attempt { image: Some("text".into()), ..attempt(&slot(0), 0, 1) }, "candidate.image.data"),
-        (Attempt { image_blake3: "00".into(), ..attempt(&slot(0), 0, 1) }, "candidate.image.blake3"),
-        (Attempt { rejected_by: "ssim".into(), ..attempt(&slot(0), 0, 1) }, "rejected_by"),
-        (Attempt { candidate_id: "../x".into(), ..attempt(&slot(0), 0, 1) }, "candidate_id"),
+        (
+            Attempt {
+                image: None,
+                ..attempt(&slot(0), 0, 1)
+            },
+            "candidate.image",
+        ),
+        (
+            Attempt {
+                image: Some("text".into()),
+                ..attempt(&slot(0), 0, 1)
+            },
+            "candidate.image.data",
+        ),
+        (
+            Attempt {
+                image_blake3: "00".into(),
+                ..attempt(&slot(0), 0, 1)
+            },
+            "candidate.image.blake3",
+        ),
+        (
+            Attempt {
+                rejected_by: "ssim".into(),
+                ..attempt(&slot(0), 0, 1)
+            },
+            "rejected_by",
+        ),
+        (
+            Attempt {
+                candidate_id: "../x".into(),
+                ..attempt(&slot(0), 0, 1)
+            },
+            "candidate_id",
+        ),
     ] {
         let error = settle(&fixture.store, attempt).await.unwrap_err();
-        assert!(matches!(&error, StoreError::Invalid { field: f, .. } if f == field), "{error}");
+        assert!(
+            matches!(&error, StoreError::Invalid { field: f, .. } if f == field),
+            "{error}"
+        );
     }
 }

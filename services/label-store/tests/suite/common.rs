@@ -51,13 +51,23 @@ impl Fixture {
     }
 
     /// With data set "faces", split, and run "run" over it.
-    pub(crate) async fn with_run(counts: &[(&str, u32)], fraction: f64, distance: Option<i64>) -> Self {
+    pub(crate) async fn with_run(
+        counts: &[(&str, u32)],
+        fraction: f64,
+        distance: Option<i64>,
+    ) -> Self {
         let fixture = Self::new().await;
         let root = fixture.folder.path().join("faces");
         affectnet(&root, counts);
-        import(&fixture.store, &root, &classes(counts)).await.unwrap();
-        dataset::divide(&fixture.store, "faces", POLICY).await.unwrap();
-        runs::create(&fixture.store, &run("run", fraction, distance)).await.unwrap();
+        import(&fixture.store, &root, &classes(counts))
+            .await
+            .unwrap();
+        dataset::divide(&fixture.store, "faces", POLICY)
+            .await
+            .unwrap();
+        runs::create(&fixture.store, &run("run", fraction, distance))
+            .await
+            .unwrap();
         fixture
     }
 
@@ -82,7 +92,10 @@ pub(crate) fn config(folder: &Path) -> Config {
 }
 
 pub(crate) fn classes(counts: &[(&str, u32)]) -> Vec<String> {
-    counts.iter().map(|(label, _)| (*label).to_owned()).collect()
+    counts
+        .iter()
+        .map(|(label, _)| (*label).to_owned())
+        .collect()
 }
 
 pub(crate) fn run(id: &str, max_synthetic_fraction: f64, max_phash_distance: Option<i64>) -> Run {
@@ -99,19 +112,32 @@ pub(crate) fn run(id: &str, max_synthetic_fraction: f64, max_phash_distance: Opt
 
 /// Ids of the train images of a class, in path order.
 pub(crate) async fn train_ids(store: &Store, label: i64) -> Vec<String> {
-    let rows = label_store::dataset::rows(store, "faces", label_store::split::Side::Train).await.unwrap();
-    rows.into_iter().filter(|row| row.label == label).map(|row| row.id).collect()
+    let rows = label_store::dataset::rows(store, "faces", label_store::split::Side::Train)
+        .await
+        .unwrap();
+    rows.into_iter()
+        .filter(|row| row.label == label)
+        .map(|row| row.id)
+        .collect()
 }
 
 /// Plans `n` slots for class `target` with the sources and tries given.
-pub(crate) async fn plan(store: &Store, target: &str, n: u32, sources: &[String], tries: u32) -> u32 {
+pub(crate) async fn plan(
+    store: &Store,
+    target: &str,
+    n: u32,
+    sources: &[String],
+    tries: u32,
+) -> u32 {
     let plan = |ordinal| SlotPlan {
         target_label: target.into(),
         ordinal,
         source_image_ids: sources.to_vec(),
         tries_per_source: tries,
     };
-    slots::add(store, "run", &(0..n).map(plan).collect::<Vec<_>>()).await.unwrap()
+    slots::add(store, "run", &(0..n).map(plan).collect::<Vec<_>>())
+        .await
+        .unwrap()
 }
 
 /// An attempt that the guard accepted, with noise of this seed.
@@ -121,10 +147,16 @@ pub(crate) fn attempt(slot: &str, attempt: u32, seed: u64) -> Attempt {
         run_id: "run".into(),
         slot_id: slot.into(),
         attempt,
-        candidate_id: blake3::hash(format!("{slot} {attempt} {seed}").as_bytes()).to_hex()[..32].to_owned(),
+        candidate_id: blake3::hash(format!("{slot} {attempt} {seed}").as_bytes()).to_hex()[..32]
+            .to_owned(),
         image: Some(image),
         accepted: true,
-        verdicts: vec![Verdict { gate: "ssim".into(), accepted: true, score: Some(0.5), ..Verdict::default() }],
+        verdicts: vec![Verdict {
+            gate: "ssim".into(),
+            accepted: true,
+            score: Some(0.5),
+            ..Verdict::default()
+        }],
         fault: Some(1),
         ..Attempt::default()
     }
@@ -132,7 +164,11 @@ pub(crate) fn attempt(slot: &str, attempt: u32, seed: u64) -> Attempt {
 
 /// The same, rejected.
 pub(crate) fn rejected(slot: &str, number: u32, seed: u64) -> Attempt {
-    Attempt { accepted: false, rejected_by: "ssim".into(), ..attempt(slot, number, seed) }
+    Attempt {
+        accepted: false,
+        rejected_by: "ssim".into(),
+        ..attempt(slot, number, seed)
+    }
 }
 
 /// A 16x16 picture in 2x2 blocks of noise, different for each seed.
@@ -161,7 +197,11 @@ pub(crate) fn affectnet(root: &Path, counts: &[(&str, u32)]) -> Vec<(String, Str
         fs::create_dir_all(root.join(label)).unwrap();
         for i in 0..*n {
             let path = format!("{label}/{i:04}.png");
-            fs::write(root.join(&path), noise(1_000_000 * (class as u64 + 1) + u64::from(i))).unwrap();
+            fs::write(
+                root.join(&path),
+                noise(1_000_000 * (class as u64 + 1) + u64::from(i)),
+            )
+            .unwrap();
             rows.push((path, (*label).to_owned()));
         }
     }
@@ -170,14 +210,28 @@ pub(crate) fn affectnet(root: &Path, counts: &[(&str, u32)]) -> Vec<(String, Str
 }
 
 pub(crate) fn write_labels(root: &Path, rows: &[(String, String)]) {
-    let lines: Vec<String> = rows.iter().map(|(path, label)| format!("{path},{label}\n")).collect();
-    fs::write(root.join("labels.csv"), format!("pth,label\n{}", lines.concat())).unwrap();
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|(path, label)| format!("{path},{label}\n"))
+        .collect();
+    fs::write(
+        root.join("labels.csv"),
+        format!("pth,label\n{}", lines.concat()),
+    )
+    .unwrap();
 }
 
-pub(crate) async fn import(store: &Store, path: &Path, classes: &[String]) -> Result<ImportReport, StoreError> {
+pub(crate) async fn import(
+    store: &Store,
+    path: &Path,
+    classes: &[String],
+) -> Result<ImportReport, StoreError> {
     let (sender, mut progress) = mpsc::channel(1);
-    let request =
-        ImportRequest { dataset_id: "faces".into(), path: PathBuf::from(path), classes: classes.to_vec() };
+    let request = ImportRequest {
+        dataset_id: "faces".into(),
+        path: PathBuf::from(path),
+        classes: classes.to_vec(),
+    };
     let listen = async {
         let mut last = None;
         while let Some(event) = progress.recv().await {
@@ -198,5 +252,8 @@ pub(crate) async fn import(store: &Store, path: &Path, classes: &[String]) -> Re
 }
 
 pub(crate) fn totals(counts: &[ClassCounts]) -> Vec<[u32; 5]> {
-    counts.iter().map(|c| [c.total, c.train, c.val, c.calibration, c.golden]).collect()
+    counts
+        .iter()
+        .map(|c| [c.total, c.train, c.val, c.calibration, c.golden])
+        .collect()
 }

@@ -10,7 +10,9 @@ use std::{
     },
 };
 
-use label_store::{Audit, Clock, Store, admission::settle, blobs::WriteStep, dataset, funnel, slots};
+use label_store::{
+    Audit, Clock, Store, admission::settle, blobs::WriteStep, dataset, funnel, slots,
+};
 
 use crate::common::{self, Fixture, START, attempt, plan, rejected};
 
@@ -22,16 +24,22 @@ const SLOTS: u32 = 24;
 
 /// Deterministic: a third of the attempts pass, every fifth of those repeats another one's bytes.
 fn outcome(slot: &slots::Slot) -> label_store::admission::Attempt {
-    let n = u64::from(slot.ordinal * 3 + slot.attempt);
+    let n = u64::from(slot.ordinal * 2 + slot.attempt);
     let seed = if n % 5 == 0 { 0 } else { n };
-    if n % 3 == 0 { attempt(&slot.id, slot.attempt, seed) } else { rejected(&slot.id, slot.attempt, seed) }
+    if n % 3 == 0 {
+        attempt(&slot.id, slot.attempt, seed)
+    } else {
+        rejected(&slot.id, slot.attempt, seed)
+    }
 }
 
 /// Leases and settles until the plan is done, each settlement twice.
 async fn work(store: &Store, mut settled: impl FnMut()) {
     slots::release(store, "run", "worker").await.unwrap();
     loop {
-        let (leased, open) = slots::lease(store, "run", "worker", 1, 60_000).await.unwrap();
+        let (leased, open) = slots::lease(store, "run", "worker", 1, 60_000)
+            .await
+            .unwrap();
         if open == 0 {
             return;
         }
@@ -68,16 +76,24 @@ async fn child() {
 
 fn start(folder: &Path, abort_at: Option<u32>) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["crash::child", "--exact", "--ignored", "--nocapture"]).env(FOLDER, folder);
+    command
+        .args(["crash::child", "--exact", "--ignored", "--nocapture"])
+        .env(FOLDER, folder);
     if let Some(n) = abort_at {
         command.env(ABORT_AT, n.to_string());
     }
-    command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+    command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 /// Reads the child's lines until `settlements` are done, then kills it; whether it finished before.
 fn kill_after(mut child: Child, settlements: usize) -> bool {
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
     let mut done = 0;
     let mut finished = false;
     for line in lines {
@@ -105,7 +121,16 @@ async fn a_run_killed_again_and_again_ends_as_an_undisturbed_one() {
     let undisturbed = prepared().await;
     work(&undisturbed.store, || ()).await;
     let expected = funnel::funnel(&undisturbed.store, "run").await.unwrap();
-    assert!(expected.accepted >= 5 && expected.rejected_by.len() == 2, "{expected:?}");
+    assert!(
+        expected.accepted >= 5 && expected.accepted < 16,
+        "{expected:?}"
+    );
+    assert!(
+        ["ssim", "duplicate"]
+            .iter()
+            .all(|by| expected.rejected_by.contains_key(*by)),
+        "{expected:?}"
+    );
 
     let Fixture { folder, store, .. } = prepared().await;
     store.close().await;
@@ -114,25 +139,47 @@ async fn a_run_killed_again_and_again_ends_as_an_undisturbed_one() {
         assert!(round < 100, "the run does not come to an end");
         // Alternately: abort between blob and row, kill at whatever the child does after some settlements.
         let abort_at = (round % 2 == 0).then_some(1 + round / 2 % 3);
-        if kill_after(start(folder.path(), abort_at), [1, 3, 2, 5][round as usize % 4]) {
+        if kill_after(
+            start(folder.path(), abort_at),
+            [1, 3, 2, 5][round as usize % 4],
+        ) {
             break;
         }
         orphans += blobs_without_rows(folder.path()).await;
         let audit = open(folder.path()).await.audit().await.unwrap();
         assert_eq!(audit, Audit::default(), "after round {round}");
     }
-    assert!(orphans > 0, "no kill hit between blob and row, so the sweep was not tested");
+    assert!(
+        orphans > 0,
+        "no kill hit between blob and row, so the sweep was not tested"
+    );
     let store = open(folder.path()).await;
     assert_eq!(funnel::funnel(&store, "run").await.unwrap(), expected);
     let dataset = dataset::get(&store, "faces").await.unwrap();
-    assert_eq!(dataset::counts(&store, &dataset).await.unwrap().iter().map(|c| c.total).sum::<u32>(), 80);
+    assert_eq!(
+        dataset::counts(&store, &dataset)
+            .await
+            .unwrap()
+            .iter()
+            .map(|c| c.total)
+            .sum::<u32>(),
+        80
+    );
 }
 
 /// Blobs in the folder beyond those that rows refer to, before a start sweeps them.
 async fn blobs_without_rows(folder: &Path) -> usize {
-    let blobs = label_store::blobs::Blobs::open(&folder.join("store/blobs")).unwrap().list().unwrap().len();
+    let blobs = label_store::blobs::Blobs::open(&folder.join("store/blobs"))
+        .unwrap()
+        .list()
+        .unwrap()
+        .len();
     let store = open(folder).await;
-    let rows = label_store::blobs::Blobs::open(&folder.join("store/blobs")).unwrap().list().unwrap().len();
+    let rows = label_store::blobs::Blobs::open(&folder.join("store/blobs"))
+        .unwrap()
+        .list()
+        .unwrap()
+        .len();
     store.close().await;
     blobs - rows
 }

@@ -8,7 +8,11 @@ use tokio::sync::mpsc;
 
 use crate::common::{Fixture, attempt, plan, rejected, run};
 
-async fn export(store: &Store, run: &str, folder: &Path) -> Result<Vec<export::Progress>, StoreError> {
+async fn export(
+    store: &Store,
+    run: &str,
+    folder: &Path,
+) -> Result<Vec<export::Progress>, StoreError> {
     let (sender, mut receiver) = mpsc::channel(64);
     export::export(store, run, folder, &sender).await?;
     drop(sender);
@@ -25,16 +29,28 @@ async fn finished() -> Fixture {
     let sources = fixture.train_ids(0).await;
     plan(&fixture.store, "fear", 4, &sources[..1], 1).await;
     for n in 0..3 {
-        settle(&fixture.store, attempt(&format!("run/fear/{n:05}"), 0, n)).await.unwrap();
+        settle(&fixture.store, attempt(&format!("run/fear/{n:05}"), 0, n))
+            .await
+            .unwrap();
     }
-    settle(&fixture.store, rejected("run/fear/00003", 0, 3)).await.unwrap();
+    settle(&fixture.store, rejected("run/fear/00003", 0, 3))
+        .await
+        .unwrap();
     fixture
 }
 
 fn column(folder: &Path, file: &str, name: &str) -> Vec<String> {
     let mut reader = csv::Reader::from_path(folder.join(file)).unwrap();
-    let at = reader.headers().unwrap().iter().position(|h| h == name).unwrap();
-    reader.records().map(|record| record.unwrap()[at].to_owned()).collect()
+    let at = reader
+        .headers()
+        .unwrap()
+        .iter()
+        .position(|h| h == name)
+        .unwrap();
+    reader
+        .records()
+        .map(|record| record.unwrap()[at].to_owned())
+        .collect()
 }
 
 fn json(folder: &Path, file: &str) -> Value {
@@ -51,11 +67,31 @@ async fn an_export_holds_every_output() {
         assert!(path.starts_with("aug_fear/") && image::open(out.join(path)).is_ok());
     }
     assert_eq!(fs::read_dir(out.join("aug_fear")).unwrap().count(), 3);
-    assert_eq!(json(&out, "label_map.json"), serde_json::json!({ "neutral": 0, "fear": 1 }));
+    assert_eq!(
+        json(&out, "label_map.json"),
+        serde_json::json!({ "neutral": 0, "fear": 1 })
+    );
     let count = |file| column(&out, file, "pth").len();
-    assert_eq!((count("train.csv"), count("val.csv"), count("calibration.csv"), count("test.csv")), (33, 8, 5, 7));
-    assert_eq!(column(&out, "synthetic_meta.csv", "ssim_score"), ["0.5", "0.5", "0.5"]);
-    assert_eq!(fs::read_to_string(out.join("synthetic_meta.jsonl")).unwrap().lines().count(), 3);
+    assert_eq!(
+        (
+            count("train.csv"),
+            count("val.csv"),
+            count("calibration.csv"),
+            count("test.csv")
+        ),
+        (33, 8, 5, 7)
+    );
+    assert_eq!(
+        column(&out, "synthetic_meta.csv", "ssim_score"),
+        ["0.5", "0.5", "0.5"]
+    );
+    assert_eq!(
+        fs::read_to_string(out.join("synthetic_meta.jsonl"))
+            .unwrap()
+            .lines()
+            .count(),
+        3
+    );
     assert!(json(&out, "env_report.json")["parameters"]["recipe_toml"].is_string());
 }
 
@@ -64,10 +100,23 @@ async fn golden_images_leave_as_names_only() {
     let fixture = finished().await;
     let out = fixture.folder.path().join("out");
     export(&fixture.store, "run", &out).await.unwrap();
-    let golden: BTreeSet<_> = column(&out, "testset_saved.csv", "pth").into_iter().collect();
+    let golden: BTreeSet<_> = column(&out, "testset_saved.csv", "pth")
+        .into_iter()
+        .collect();
     assert_eq!(golden.len(), 7);
-    for file in ["combined_labels.csv", "train.csv", "val.csv", "calibration.csv", "augmented_labels.csv"] {
-        assert!(column(&out, file, "pth").iter().all(|path| !golden.contains(path)), "{file}");
+    for file in [
+        "combined_labels.csv",
+        "train.csv",
+        "val.csv",
+        "calibration.csv",
+        "augmented_labels.csv",
+    ] {
+        assert!(
+            column(&out, file, "pth")
+                .iter()
+                .all(|path| !golden.contains(path)),
+            "{file}"
+        );
     }
     let sealed = dataset::rows(&fixture.store, "faces", Side::Golden).await;
     assert!(matches!(sealed, Err(StoreError::GoldenSealed)));
@@ -80,14 +129,32 @@ async fn the_status_has_all_its_keys_and_adds_up() {
     export(&fixture.store, "run", &out).await.unwrap();
     let status = json(&out, "status.json");
     for key in [
-        "totals", "synthetic_fraction", "per_class", "split_fractions", "image_size", "image_mode", "seed", "generator",
-        "prompt_hash", "thresholds", "timestamp",
+        "totals",
+        "synthetic_fraction",
+        "per_class",
+        "split_fractions",
+        "image_size",
+        "image_mode",
+        "seed",
+        "generator",
+        "prompt_hash",
+        "thresholds",
+        "timestamp",
     ] {
         assert!(!status[key].is_null(), "{key}");
     }
-    assert_eq!(status["totals"], serde_json::json!({ "original": 50, "synthetic": 3, "total": 53 }));
-    assert_eq!(status["per_class"]["fear"]["train_synthetic_fraction"], 3.0 / 8.0);
-    assert_eq!(status["image_size"]["width"], serde_json::json!({ "min": 16, "max": 16 }));
+    assert_eq!(
+        status["totals"],
+        serde_json::json!({ "original": 50, "synthetic": 3, "total": 53 })
+    );
+    assert_eq!(
+        status["per_class"]["fear"]["train_synthetic_fraction"],
+        3.0 / 8.0
+    );
+    assert_eq!(
+        status["image_size"]["width"],
+        serde_json::json!({ "min": 16, "max": 16 })
+    );
     assert_eq!(status["seed"], u64::MAX);
 }
 
@@ -97,12 +164,26 @@ async fn exporting_again_changes_no_image_and_mends_what_is_damaged() {
     let out = fixture.folder.path().join("out");
     export(&fixture.store, "run", &out).await.unwrap();
     let paths = column(&out, "augmented_labels.csv", "pth");
-    let before = fs::metadata(out.join(&paths[0])).unwrap().modified().unwrap();
+    let before = fs::metadata(out.join(&paths[0]))
+        .unwrap()
+        .modified()
+        .unwrap();
     fs::write(out.join(&paths[1]), "damaged").unwrap();
     export(&fixture.store, "run", &out).await.unwrap();
-    assert_eq!(fs::metadata(out.join(&paths[0])).unwrap().modified().unwrap(), before);
+    assert_eq!(
+        fs::metadata(out.join(&paths[0]))
+            .unwrap()
+            .modified()
+            .unwrap(),
+        before
+    );
     assert!(image::open(out.join(&paths[1])).is_ok());
-    assert!(fs::read_dir(&out).unwrap().all(|e| !e.unwrap().file_name().to_string_lossy().starts_with(".partial")));
+    assert!(fs::read_dir(&out).unwrap().all(|e| {
+        !e.unwrap()
+            .file_name()
+            .to_string_lossy()
+            .starts_with(".partial")
+    }));
 }
 
 #[tokio::test]
@@ -110,9 +191,17 @@ async fn a_folder_is_for_one_run_and_absolute() {
     let fixture = finished().await;
     let out = fixture.folder.path().join("out");
     export(&fixture.store, "run", &out).await.unwrap();
-    runs::create(&fixture.store, &run("other", 0.5, None)).await.unwrap();
-    let mixed = export(&fixture.store, "other", &out).await.unwrap_err().to_string();
+    runs::create(&fixture.store, &run("other", 0.5, None))
+        .await
+        .unwrap();
+    let mixed = export(&fixture.store, "other", &out)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(mixed.contains("holds the export of run 'run'"), "{mixed}");
-    let relative = export(&fixture.store, "run", Path::new("out")).await.unwrap_err().to_string();
+    let relative = export(&fixture.store, "run", Path::new("out"))
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(relative.contains("is not absolute"), "{relative}");
 }

@@ -12,13 +12,26 @@ const TRIES: u32 = 2;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Lease { holder: usize, limit: u32, seconds: i64 },
+    Lease {
+        holder: usize,
+        limit: u32,
+        seconds: i64,
+    },
     /// Ends the attempt of the n-th open slot, leased or not.
-    Settle { n: usize, accepted: bool },
+    Settle {
+        n: usize,
+        accepted: bool,
+    },
     /// The same with an attempt that is not under way.
-    Stale { n: usize },
-    Wait { seconds: i64 },
-    Release { holder: usize },
+    Stale {
+        n: usize,
+    },
+    Wait {
+        seconds: i64,
+    },
+    Release {
+        holder: usize,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -48,7 +61,11 @@ fn id((ordinal, target): (u32, usize)) -> String {
 }
 
 fn nth_open(model: &Model, n: usize) -> Option<(u32, usize)> {
-    let open: Vec<_> = model.iter().filter(|(_, slot)| slot.open).map(|(key, _)| *key).collect();
+    let open: Vec<_> = model
+        .iter()
+        .filter(|(_, slot)| slot.open)
+        .map(|(key, _)| *key)
+        .collect();
     open.get(n % open.len().max(1)).copied()
 }
 
@@ -59,25 +76,41 @@ async fn take(fixture: &Fixture, model: &mut Model, now: &mut i64, seed: u64, st
             *now += seconds * 1_000;
             fixture.advance(seconds * 1_000);
         }
-        Step::Lease { holder, limit, seconds } => {
+        Step::Lease {
+            holder,
+            limit,
+            seconds,
+        } => {
             let (leased, open) =
-                slots::lease(store, "run", &format!("h{holder}"), limit, seconds * 1_000).await.unwrap();
-            let free = model.iter_mut().filter(|(_, s)| s.open && s.until <= *now).take(limit as usize);
+                slots::lease(store, "run", &format!("h{holder}"), limit, seconds * 1_000)
+                    .await
+                    .unwrap();
+            let free = model
+                .iter_mut()
+                .filter(|(_, s)| s.open && s.until <= *now)
+                .take(limit as usize);
             let expected: Vec<_> = free
                 .map(|(key, slot)| {
                     (slot.holder, slot.until) = (Some(holder), *now + seconds * 1_000);
                     (id(*key), slot.attempt)
                 })
                 .collect();
-            let leased: Vec<_> = leased.into_iter().map(|slot| (slot.id, slot.attempt)).collect();
+            let leased: Vec<_> = leased
+                .into_iter()
+                .map(|slot| (slot.id, slot.attempt))
+                .collect();
             assert_eq!(leased, expected);
             assert_eq!(open as usize, model.values().filter(|s| s.open).count());
         }
         Step::Settle { n, accepted } => {
-            let Some(key) = nth_open(model, n) else { return };
+            let Some(key) = nth_open(model, n) else {
+                return;
+            };
             let slot = model.get_mut(&key).unwrap();
             let make = if accepted { attempt } else { rejected };
-            let settlement = settle(store, make(&id(key), slot.attempt, seed)).await.unwrap();
+            let settlement = settle(store, make(&id(key), slot.attempt, seed))
+                .await
+                .unwrap();
             let last = slot.attempt + 1 == TRIES;
             let expected = match (accepted, last) {
                 (true, _) => Settlement::Admitted,
@@ -90,14 +123,30 @@ async fn take(fixture: &Fixture, model: &mut Model, now: &mut i64, seed: u64, st
             (slot.holder, slot.until) = (None, 0);
         }
         Step::Stale { n } => {
-            let Some(key) = nth_open(model, n) else { return };
-            let error = settle(store, attempt(&id(key), model[&key].attempt + 1, seed)).await.unwrap_err();
-            assert!(matches!(error, StoreError::Precondition { reason: "STALE_ATTEMPT", .. }));
+            let Some(key) = nth_open(model, n) else {
+                return;
+            };
+            let error = settle(store, attempt(&id(key), model[&key].attempt + 1, seed))
+                .await
+                .unwrap_err();
+            assert!(matches!(
+                error,
+                StoreError::Precondition {
+                    reason: "STALE_ATTEMPT",
+                    ..
+                }
+            ));
         }
         Step::Release { holder } => {
-            let released = slots::release(store, "run", &format!("h{holder}")).await.unwrap();
-            let held = model.values_mut().filter(|s| s.open && s.holder == Some(holder) && s.until > *now);
-            let expected = held.map(|slot| (slot.holder, slot.until) = (None, 0)).count();
+            let released = slots::release(store, "run", &format!("h{holder}"))
+                .await
+                .unwrap();
+            let held = model
+                .values_mut()
+                .filter(|s| s.open && s.holder == Some(holder) && s.until > *now);
+            let expected = held
+                .map(|slot| (slot.holder, slot.until) = (None, 0))
+                .count();
             assert_eq!(released as usize, expected);
         }
     }
