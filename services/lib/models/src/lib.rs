@@ -1,1 +1,23 @@
-//! placeholder
+//! SAGA's models on libtorch (tch): vision transformer and CLIP, with their weights, tokenizers and preprocessing.
+//!
+//! One file a model; field paths mirror the keys of the checkpoints that Hugging Face transformers writes, and
+//! the figures equal transformers' to 1e-4 in f32. This crate knows tensors and files, and no transport.
+//!
+//! A model lives on one thread: tensors are `Send` but not `Sync`, so the owner moves it to its worker.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod canary;
+pub mod clip;
+pub mod directory;
+mod error;
+mod layers;
+pub mod preprocess;
+pub mod runtime;
+pub mod tokenizer;
+pub mod vit;
+pub mod weights;
+
+pub use error::{ModelError, WeightMismatch};
+pub use layers::Activation;
+pub use runtime::{Precision, Runtime};
+pub use tch;

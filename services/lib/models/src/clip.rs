@@ -1,0 +1,251 @@
+//! CLIP (Radford et al. 2021), as transformers' `CLIPModel`: a pre-norm vision tower and a causal text tower that
+//! end in one space, where the cosine of a picture and a sentence says how well they match.
+
+mod config;
+mod loss;
+mod towers;
+
+pub use config::{Config, TextConfig, VisionConfig};
+pub use loss::contrastive_loss;
+
+use crate::canary::{canary, max_difference};
+use crate::directory;
+use crate::error::{ModelError, Result};
+use crate::layers::{Linear, check_pixels, unit_rows};
+use crate::runtime::{Precision, Runtime};
+use crate::tokenizer::Tokens;
+use crate::weights::{Init, Weights};
+use std::path::Path;
+use tch::{Device, Kind, Tensor};
+use towers::{TextModel, VisionModel};
+
+/// A CLIP with its weights.
+pub struct Clip {
+    config: Config,
+    weights: Weights,
+    precision: Precision,
+    text_model: TextModel,
+    vision_model: VisionModel,
+    text_projection: Linear,
+    visual_projection: Linear,
+    logit_scale: Tensor,
+}
+
+impl Clip {
+    /// A model to train, its weights drawn from `seed`. Masters stay f32 whatever the precision.
+    pub fn new(config: Config, runtime: Runtime, seed: u64) -> Result<Self> {
+        Self::build(
+            config,
+            Weights::random(runtime.device, seed),
+            runtime.precision,
+        )
+    }
+
+    /// A model to train further, from a Hugging Face model directory.
+    pub fn load_to_train(dir: &Path, runtime: Runtime) -> Result<Self> {
+        let config = directory::read_config(dir)?;
+        let mut model = Self::build(config, Weights::blank(runtime.device), runtime.precision)?;
+        model.weights.load(&dir.join(directory::WEIGHTS))?;
+        Ok(model)
+    }
+
+    /// A model to serve, from a Hugging Face model directory: gradients off, weights converted once.
+    ///
+    /// # Errors
+    /// As [`Weights::load`]; [`ModelError::Precision`] where bf16 was asked for and drifts from f32.
+    pub fn load(dir: &Path, runtime: Runtime) -> Result<Self> {
+        let mut model = Self::load_to_train(
+            dir,
+            Runtime {
+                precision: Precision::F32,
+                ..runtime
+            },
+        )?;
+        model.weights.freeze();
+        if runtime.precision == Precision::Bf16 {
+            model.enter_bf16(runtime, dir)?;
+        }
+        Ok(model)
+    }
+
+    fn build(config: Config, weights: Weights, precision: Precision) -> Result<Self> {
+        config.check()?;
+        let root = weights.root();
+        let project = |name: &str, width: i64| {
+            let init = Init::Normal((width as f64).powf(-0.5));
+            Linear::without_bias(&root.at(name), width, config.projection_dim, init)
+        };
+        Ok(Self {
+            text_model: TextModel::new(&root.at("text_model"), &config.text_config)?,
+            vision_model: VisionModel::new(&root.at("vision_model"), &config.vision_config)?,
+            text_projection: project("text_projection", config.text_config.hidden_size)?,
+            visual_projection: project("visual_projection", config.vision_config.hidden_size)?,
+            logit_scale: root.parameter(
+                "logit_scale",
+                &[],
+                Init::Const(config.logit_scale_init_value),
+            )?,
+            config,
+            precision,
+            weights,
+        })
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    pub fn weights_mut(&mut self) -> &mut Weights {
+        &mut self.weights
+    }
+
+    /// The precision in use, which may be f32 where bf16 was tried and drifted.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// exp(logit_scale): what cosines are multiplied by before a softmax over candidates.
+    pub fn logit_scale(&self) -> Result<f64> {
+        Ok(self.logit_scale.f_exp()?.f_double_value(&[])?)
+    }
+
+    /// The trainable logarithm of the scale, for [`contrastive_loss`].
+    pub fn log_scale(&self) -> &Tensor {
+        &self.logit_scale
+    }
+
+    /// L2-normalised embeddings [N, projection_dim] in f32 of `pixel_values` [N, channels, side, side].
+    pub fn image_embeds(&self, pixel_values: &Tensor) -> Result<Tensor> {
+        let _guard = tch::no_grad_guard();
+        self.image_embeds_t(pixel_values)
+    }
+
+    /// L2-normalised embeddings [N, projection_dim] in f32 of tokenised sentences.
+    pub fn text_embeds(&self, sentences: &[Tokens]) -> Result<Tensor> {
+        let _guard = tch::no_grad_guard();
+        self.text_embeds_t(sentences)
+    }
+
+    /// [`Self::image_embeds`] with gradients.
+    pub fn image_embeds_t(&self, pixel_values: &Tensor) -> Result<Tensor> {
+        let vision = &self.config.vision_config;
+        check_pixels(pixel_values, vision.num_channels, vision.image_size)?;
+        let pixels = pixel_values
+            .f_to_device(self.device())?
+            .f_to_kind(self.precision.kind())?;
+        unit_rows(
+            &self
+                .visual_projection
+                .forward(&self.vision_model.forward(&pixels)?)?,
+        )
+    }
+
+    /// [`Self::text_embeds`] with gradients.
+    pub fn text_embeds_t(&self, sentences: &[Tokens]) -> Result<Tensor> {
+        let ends = sentences
+            .iter()
+            .map(|tokens| self.end(tokens))
+            .collect::<Result<Vec<i64>>>()?;
+        let longest = ends
+            .iter()
+            .max()
+            .ok_or_else(|| ModelError::Input("no sentence to embed".into()))?
+            + 1;
+        // Attention is causal, so that what follows the end has no influence: any padding will do.
+        let padded = |tokens: &Tokens| {
+            let ids = tokens
+                .ids
+                .iter()
+                .map(|&id| i64::from(id))
+                .chain(std::iter::repeat(0));
+            ids.take(longest as usize).collect::<Vec<i64>>()
+        };
+        let ids: Vec<i64> = sentences.iter().flat_map(padded).collect();
+        let ids = Tensor::f_from_slice(&ids)?.f_reshape([sentences.len() as i64, longest])?;
+        let ends = Tensor::f_from_slice(&ends)?;
+        let (ids, ends) = (
+            ids.f_to_device(self.device())?,
+            ends.f_to_device(self.device())?,
+        );
+        let pooled = self
+            .text_model
+            .forward(&ids, &ends, self.precision.kind())?;
+        unit_rows(&self.text_projection.forward(&pooled)?)
+    }
+
+    fn device(&self) -> Device {
+        self.weights.var_store().device()
+    }
+
+    /// The position that stands for the sentence.
+    fn end(&self, tokens: &Tokens) -> Result<i64> {
+        let text = &self.config.text_config;
+        let refuse = |why: String| Err(ModelError::Input(why));
+        if let Some(id) = tokens
+            .ids
+            .iter()
+            .find(|&&id| i64::from(id) >= text.vocab_size)
+        {
+            return refuse(format!(
+                "token id {id} is outside the vocabulary of {}",
+                text.vocab_size
+            ));
+        }
+        let largest = tokens.ids.iter().max();
+        let end = if text.eos_token_id == LEGACY_EOS {
+            largest
+        } else {
+            Some(&text.eos_token_id)
+        };
+        match tokens.ids.iter().position(|id| Some(id) == end) {
+            Some(end) if (end as i64) < text.max_position_embeddings => Ok(end as i64),
+            Some(end) => refuse(format!(
+                "{} tokens; at most {} fit",
+                end + 1,
+                text.max_position_embeddings
+            )),
+            None => refuse("a tokenised sentence lacks its end-of-text token".into()),
+        }
+    }
+
+    /// Converts to bf16 unless a canary batch shows that image embeddings drift.
+    fn enter_bf16(&mut self, runtime: Runtime, dir: &Path) -> Result<()> {
+        let vision = &self.config.vision_config;
+        let pixels = canary(vision.num_channels, vision.image_size)?;
+        let reference = self.image_embeds(&pixels)?;
+        self.precision = Precision::Bf16;
+        self.weights.cast(Kind::BFloat16, "logit_scale")?;
+        let cosine = reference
+            .f_mul(&self.image_embeds(&pixels)?)?
+            .f_sum_dim_intlist(-1, false, Kind::Float)?;
+        let drift = max_difference(&cosine.f_ones_like()?, &cosine)?;
+        // NaN counts as drift.
+        if drift <= MAX_COSINE_DRIFT {
+            tracing::debug!(drift, "bf16 agrees with f32");
+            return Ok(());
+        }
+        if !runtime.may_fall_back {
+            let why = format!(
+                "embeddings drift {drift:.4} in cosine from f32, over {MAX_COSINE_DRIFT}; use f32"
+            );
+            return Err(ModelError::Precision {
+                precision: "bf16".into(),
+                why,
+            });
+        }
+        tracing::warn!(drift, "bf16 drifts from f32; serving in f32");
+        self.precision = Precision::F32;
+        self.weights.cast(Kind::Float, "logit_scale")?;
+        self.weights.load(&dir.join(directory::WEIGHTS))
+    }
+}
+
+/// Largest loss of cosine between f32 and bf16 embeddings of the canary batch.
+pub const MAX_COSINE_DRIFT: f64 = 0.005;
+
+/// transformers' stand-in for the end-of-text id in configurations written before its correction.
+const LEGACY_EOS: u32 = 2;

@@ -1,0 +1,142 @@
+//! config.json of a CLIP, as transformers writes it.
+
+use crate::error::{ModelError, Result};
+use crate::layers::{Activation, check_patches, check_width};
+use serde::{Deserialize, Serialize};
+
+/// config.json of a CLIP; defaults are transformers' (ViT-B/32).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    pub architectures: Vec<String>,
+    pub model_type: String,
+    pub projection_dim: i64,
+    pub logit_scale_init_value: f64,
+    pub text_config: TextConfig,
+    pub vision_config: VisionConfig,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TextConfig {
+    pub model_type: String,
+    pub vocab_size: i64,
+    pub hidden_size: i64,
+    pub intermediate_size: i64,
+    pub num_hidden_layers: i64,
+    pub num_attention_heads: i64,
+    pub max_position_embeddings: i64,
+    pub hidden_act: Activation,
+    pub layer_norm_eps: f64,
+    pub bos_token_id: u32,
+    /// The embedding is read at the first token of this id; 2, written by old checkpoints, means at the largest id.
+    pub eos_token_id: u32,
+    pub pad_token_id: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VisionConfig {
+    pub model_type: String,
+    pub hidden_size: i64,
+    pub intermediate_size: i64,
+    pub num_hidden_layers: i64,
+    pub num_attention_heads: i64,
+    pub num_channels: i64,
+    pub image_size: i64,
+    pub patch_size: i64,
+    pub hidden_act: Activation,
+    pub layer_norm_eps: f64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            architectures: vec!["CLIPModel".into()],
+            model_type: "clip".into(),
+            projection_dim: 512,
+            logit_scale_init_value: 2.6592,
+            text_config: TextConfig::default(),
+            vision_config: VisionConfig::default(),
+        }
+    }
+}
+
+impl Default for TextConfig {
+    fn default() -> Self {
+        Self {
+            model_type: "clip_text_model".into(),
+            vocab_size: 49408,
+            hidden_size: 512,
+            intermediate_size: 2048,
+            num_hidden_layers: 12,
+            num_attention_heads: 8,
+            max_position_embeddings: 77,
+            hidden_act: Activation::QuickGelu,
+            layer_norm_eps: 1e-5,
+            bos_token_id: 49406,
+            eos_token_id: 49407,
+            pad_token_id: 1,
+        }
+    }
+}
+
+impl Default for VisionConfig {
+    fn default() -> Self {
+        Self {
+            model_type: "clip_vision_model".into(),
+            hidden_size: 768,
+            intermediate_size: 3072,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            num_channels: 3,
+            image_size: 224,
+            patch_size: 32,
+            hidden_act: Activation::QuickGelu,
+            layer_norm_eps: 1e-5,
+        }
+    }
+}
+
+impl Config {
+    /// # Errors
+    /// [`ModelError::Config`] naming the first key that cannot be.
+    pub fn check(&self) -> Result<()> {
+        let (text, vision) = (&self.text_config, &self.vision_config);
+        if self.model_type != "clip" {
+            return Err(ModelError::Config {
+                key: "model_type",
+                why: format!("{:?} is not \"clip\"", self.model_type),
+            });
+        }
+        check_width(
+            "text_config.hidden_size",
+            text.hidden_size,
+            text.num_attention_heads,
+        )?;
+        check_width(
+            "vision_config.hidden_size",
+            vision.hidden_size,
+            vision.num_attention_heads,
+        )?;
+        check_patches(vision.image_size, vision.patch_size)?;
+        let sizes = [
+            self.projection_dim,
+            text.vocab_size,
+            text.intermediate_size,
+            vision.intermediate_size,
+        ];
+        let depths = [
+            text.num_hidden_layers,
+            vision.num_hidden_layers,
+            vision.num_channels,
+        ];
+        if sizes.iter().chain(&depths).any(|&size| size < 1) || text.max_position_embeddings < 2 {
+            return Err(ModelError::Config {
+                key: "projection_dim",
+                why: "every size must be positive".into(),
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,227 @@
+//! Blocks that the transformers share: linear maps, norms, activations, attention, stochastic depth.
+//!
+//! Activations flow in one element type; masters stay f32 and are converted where they are used, which costs
+//! nothing once serving has converted them in place.
+
+use crate::error::{ModelError, Result};
+use crate::weights::{Init, Scope};
+use tch::{Kind, Tensor};
+
+/// `y = x W^T + b`, keys `weight` [outputs, inputs] and, with a bias, `bias` [outputs].
+pub(crate) struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    pub(crate) fn new(scope: &Scope, inputs: i64, outputs: i64, init: Init) -> Result<Self> {
+        let bias = Some(scope.parameter("bias", &[outputs], Init::Const(0.0))?);
+        Ok(Self {
+            bias,
+            ..Self::without_bias(scope, inputs, outputs, init)?
+        })
+    }
+
+    pub(crate) fn without_bias(
+        scope: &Scope,
+        inputs: i64,
+        outputs: i64,
+        init: Init,
+    ) -> Result<Self> {
+        Ok(Self {
+            weight: scope.parameter("weight", &[outputs, inputs], init)?,
+            bias: None,
+        })
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let kind = x.f_kind()?;
+        let bias = self
+            .bias
+            .as_ref()
+            .map(|bias| bias.f_to_kind(kind))
+            .transpose()?;
+        Ok(x.f_linear(&self.weight.f_to_kind(kind)?, bias.as_ref())?)
+    }
+}
+
+/// Layer normalisation over the last dimension, keys `weight` and `bias`.
+pub(crate) struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    width: i64,
+    eps: f64,
+}
+
+impl LayerNorm {
+    pub(crate) fn new(scope: &Scope, width: i64, eps: f64) -> Result<Self> {
+        let weight = scope.parameter("weight", &[width], Init::Const(1.0))?;
+        let bias = scope.parameter("bias", &[width], Init::Const(0.0))?;
+        Ok(Self {
+            weight,
+            bias,
+            width,
+            eps,
+        })
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let kind = x.f_kind()?;
+        let (weight, bias) = (self.weight.f_to_kind(kind)?, self.bias.f_to_kind(kind)?);
+        Ok(x.f_layer_norm([self.width], Some(&weight), Some(&bias), self.eps, false)?)
+    }
+}
+
+/// Non-overlapping patches projected to tokens: [N, channels, side, side] -> [N, patches, width].
+/// Key `weight` [width, channels, patch, patch] as the convolution that transformers stores.
+pub(crate) struct PatchProjection {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    patch: i64,
+}
+
+impl PatchProjection {
+    pub(crate) fn new(
+        scope: &Scope,
+        channels: i64,
+        width: i64,
+        patch: i64,
+        bias: bool,
+        init: Init,
+    ) -> Result<Self> {
+        let weight = scope.parameter("weight", &[width, channels, patch, patch], init)?;
+        let bias = bias
+            .then(|| scope.parameter("bias", &[width], Init::Const(0.0)))
+            .transpose()?;
+        Ok(Self {
+            weight,
+            bias,
+            patch,
+        })
+    }
+
+    /// A matrix product over unfolded patches: faster on CPU than the convolution it equals.
+    pub(crate) fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
+        let kind = pixels.f_kind()?;
+        let (batch, channels, height, width) = pixels.size4()?;
+        let (rows, columns, patch) = (height / self.patch, width / self.patch, self.patch);
+        let patches = pixels
+            .f_reshape([batch, channels, rows, patch, columns, patch])?
+            .f_permute([0, 2, 4, 1, 3, 5])?
+            .f_reshape([batch, rows * columns, channels * patch * patch])?;
+        let weight = self.weight.f_to_kind(kind)?.f_flatten(1, 3)?;
+        let bias = self
+            .bias
+            .as_ref()
+            .map(|bias| bias.f_to_kind(kind))
+            .transpose()?;
+        Ok(patches.f_linear(&weight, bias.as_ref())?)
+    }
+}
+
+/// The activation of a feed-forward block, by its name in config.json.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// Exact, with the error function.
+    Gelu,
+    /// `x * sigmoid(1.702 x)`, as OpenAI's CLIP.
+    QuickGelu,
+}
+
+impl Activation {
+    pub(crate) fn forward(self, x: &Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Self::Gelu => x.f_gelu("none")?,
+            Self::QuickGelu => x.f_mul_scalar(1.702)?.f_sigmoid()?.f_mul(x)?,
+        })
+    }
+}
+
+/// Scaled dot-product attention over projected `[N, tokens, width]`, heads split and joined here.
+pub(crate) fn attention(
+    qkv: [&Tensor; 3],
+    heads: i64,
+    dropout: f64,
+    causal: bool,
+) -> Result<Tensor> {
+    let (batch, tokens, width) = qkv[0].size3()?;
+    let split = |x: &Tensor| {
+        x.f_reshape([batch, tokens, heads, width / heads])?
+            .f_transpose(1, 2)
+    };
+    let [query, key, value] = qkv;
+    let mixed = Tensor::f_scaled_dot_product_attention::<Tensor>(
+        &split(query)?,
+        &split(key)?,
+        &split(value)?,
+        None,
+        dropout,
+        causal,
+        None,
+        false,
+    )?;
+    Ok(mixed.f_transpose(1, 2)?.f_reshape([batch, tokens, width])?)
+}
+
+/// Dropout in training, nothing else.
+pub(crate) fn dropout(x: Tensor, rate: f64, train: bool) -> Result<Tensor> {
+    if train && rate > 0.0 {
+        Ok(x.f_dropout(rate, true)?)
+    } else {
+        Ok(x)
+    }
+}
+
+/// Stochastic depth (Huang et al. 2016): drops a residual branch of whole samples with probability `rate`.
+pub(crate) fn drop_path(branch: Tensor, rate: f64, train: bool) -> Result<Tensor> {
+    if !train || rate <= 0.0 {
+        return Ok(branch);
+    }
+    let keep = 1.0 - rate;
+    let mask = Tensor::f_full(
+        [branch.size3()?.0, 1, 1],
+        keep,
+        (branch.f_kind()?, branch.device()),
+    )?;
+    Ok(branch.f_mul(&mask.f_bernoulli()?.f_div_scalar(keep)?)?)
+}
+
+/// Checks `[N, channels, side, side]` before libtorch sees it, so that the message names what was expected.
+pub(crate) fn check_pixels(pixels: &Tensor, channels: i64, side: i64) -> Result<()> {
+    match pixels.size().as_slice() {
+        [1.., c, h, w] if (*c, *h, *w) == (channels, side, side) => Ok(()),
+        found => Err(ModelError::Input(format!(
+            "pixel_values has shape {found:?}; the model takes [N, {channels}, {side}, {side}]"
+        ))),
+    }
+}
+
+/// Checks the sizes every vision or text tower needs.
+pub(crate) fn check_width(key: &'static str, width: i64, heads: i64) -> Result<()> {
+    if width < 1 || heads < 1 || width % heads != 0 {
+        let why =
+            format!("width {width} must be a positive multiple of the {heads} attention heads");
+        return Err(ModelError::Config { key, why });
+    }
+    Ok(())
+}
+
+/// Checks that an image of `side` pixels divides into patches.
+pub(crate) fn check_patches(side: i64, patch: i64) -> Result<()> {
+    if side < 1 || patch < 1 || side % patch != 0 {
+        let why =
+            format!("image side {side} must be a positive multiple of the patch side {patch}");
+        return Err(ModelError::Config {
+            key: "patch_size",
+            why,
+        });
+    }
+    Ok(())
+}
+
+/// L2-normalised rows, in f32.
+pub(crate) fn unit_rows(x: &Tensor) -> Result<Tensor> {
+    let x = x.f_to_kind(Kind::Float)?;
+    Ok(x.f_div(&x.f_norm_scalaropt_dim(2, [-1], true)?)?)
+}

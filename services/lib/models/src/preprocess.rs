@@ -1,0 +1,376 @@
+//! Pictures to pixel values, obeying a checkpoint's preprocessor_config.json as transformers' `ViTImageProcessor`
+//! and `CLIPImageProcessor` do: resize, centre crop, rescale, normalise.
+
+use crate::directory;
+use crate::error::{ModelError, Result};
+use saga_imaging::{Filter, RgbImage, resize};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use tch::Tensor;
+
+/// preprocessor_config.json; absent keys take the defaults of `ViTImageProcessor`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    #[serde(alias = "feature_extractor_type")]
+    pub image_processor_type: String,
+    pub do_resize: bool,
+    pub size: Size,
+    /// Pillow's number: 1 Lanczos, 2 bilinear, 3 bicubic.
+    pub resample: u8,
+    #[serde(skip_serializing_if = "is_false")]
+    pub do_center_crop: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crop_size: Option<Size>,
+    pub do_rescale: bool,
+    pub rescale_factor: f64,
+    pub do_normalize: bool,
+    pub image_mean: Vec<f32>,
+    pub image_std: Vec<f32>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// A target size as Hugging Face writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Size {
+    Exact {
+        height: u32,
+        width: u32,
+    },
+    ShortestEdge {
+        shortest_edge: u32,
+    },
+    /// Of old checkpoints: the shortest edge where a centre crop follows, else both sides.
+    Side(u32),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::vit(224)
+    }
+}
+
+impl Config {
+    /// What a ViT classifier of `side` pixels is trained with: squash, bilinear, mean and deviation 0.5.
+    pub fn vit(side: u32) -> Self {
+        Self {
+            image_processor_type: "ViTImageProcessor".into(),
+            do_resize: true,
+            size: Size::Exact {
+                height: side,
+                width: side,
+            },
+            resample: 2,
+            do_center_crop: false,
+            crop_size: None,
+            do_rescale: true,
+            rescale_factor: 1.0 / 255.0,
+            do_normalize: true,
+            image_mean: vec![0.5; 3],
+            image_std: vec![0.5; 3],
+        }
+    }
+
+    /// What CLIP of `side` pixels takes: shortest edge, bicubic, centre crop, CLIP's own mean and deviation.
+    pub fn clip(side: u32) -> Self {
+        Self {
+            image_processor_type: "CLIPImageProcessor".into(),
+            size: Size::ShortestEdge {
+                shortest_edge: side,
+            },
+            resample: 3,
+            do_center_crop: true,
+            crop_size: Some(Size::Exact {
+                height: side,
+                width: side,
+            }),
+            image_mean: vec![0.481_454_66, 0.457_827_5, 0.408_210_73],
+            image_std: vec![0.268_629_54, 0.261_302_58, 0.275_777_11],
+            ..Self::vit(side)
+        }
+    }
+
+    /// Writes preprocessor_config.json into a model directory.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        directory::write_json(&dir.join(directory::PREPROCESSOR), self)
+    }
+}
+
+/// Turns decoded pictures into pixel values, channels first.
+#[derive(Debug, Clone)]
+pub struct Preprocessor {
+    config: Config,
+    filter: Filter,
+    /// Height and width of what comes out.
+    output: (u32, u32),
+    /// The pixel value of each byte, a channel a table.
+    tables: [Vec<f32>; 3],
+}
+
+impl Preprocessor {
+    /// Reads preprocessor_config.json of a model directory.
+    pub fn from_dir(dir: &Path) -> Result<Self> {
+        Self::new(directory::read_json(&dir.join(directory::PREPROCESSOR))?)
+    }
+
+    /// # Errors
+    /// [`ModelError::Config`] for an interpolation, size or statistics this cannot follow exactly.
+    pub fn new(config: Config) -> Result<Self> {
+        let filter = filter(config.resample)?;
+        let output = output_size(&config)?;
+        let tables = [table(&config, 0)?, table(&config, 1)?, table(&config, 2)?];
+        Ok(Self {
+            config,
+            filter,
+            output,
+            tables,
+        })
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Height and width that the model receives.
+    pub fn output_size(&self) -> (u32, u32) {
+        self.output
+    }
+
+    /// Pixel values of one picture: `3 * height * width` numbers, channels first.
+    pub fn pixel_values(&self, picture: &RgbImage) -> Vec<f32> {
+        self.normalise(&self.resize_and_crop(picture))
+    }
+
+    /// The geometric half: 8-bit, of [`Self::output_size`].
+    pub fn resize_and_crop(&self, picture: &RgbImage) -> RgbImage {
+        let (height, width) = self.resized_size(picture);
+        let resized = resize(picture, width, height, self.filter);
+        let (crop_height, crop_width) = self.output;
+        let (top, left) = ((height - crop_height) / 2, (width - crop_width) / 2);
+        if (height, width) == self.output {
+            return resized;
+        }
+        image::imageops::crop_imm(&resized, left, top, crop_width, crop_height).to_image()
+    }
+
+    /// The numeric half: rescaled and normalised, channels first.
+    pub fn normalise(&self, picture: &RgbImage) -> Vec<f32> {
+        let bytes = picture.as_raw();
+        let channel = |(index, table): (usize, &Vec<f32>)| {
+            let table = table.clone();
+            bytes
+                .iter()
+                .skip(index)
+                .step_by(3)
+                .map(move |&byte| table.get(usize::from(byte)).copied().unwrap_or(0.0))
+        };
+        self.tables.iter().enumerate().flat_map(channel).collect()
+    }
+
+    /// Stacks pixel values into `[N, 3, height, width]` on the CPU.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`] where an item does not have [`Self::output_size`].
+    pub fn batch(&self, items: &[Vec<f32>]) -> Result<Tensor> {
+        let (height, width) = (self.output.0 as usize, self.output.1 as usize);
+        let wanted = 3 * height * width;
+        if let Some(item) = items.iter().find(|item| item.len() != wanted) {
+            return Err(ModelError::Input(format!(
+                "{} pixel values; {wanted} expected",
+                item.len()
+            )));
+        }
+        let shape = [items.len() as i64, 3, height as i64, width as i64];
+        Ok(Tensor::f_from_slice(&items.concat())?.f_reshape(shape)?)
+    }
+
+    fn resized_size(&self, picture: &RgbImage) -> (u32, u32) {
+        match shortest_edge(&self.config) {
+            Some(side) => keep_aspect(picture, side),
+            None => self.output,
+        }
+    }
+}
+
+/// The side that the shortest edge is resized to, where the aspect is kept.
+fn shortest_edge(config: &Config) -> Option<u32> {
+    match config.size {
+        Size::ShortestEdge { shortest_edge } => Some(shortest_edge),
+        Size::Side(side) if config.do_center_crop => Some(side),
+        Size::Side(_) | Size::Exact { .. } => None,
+    }
+}
+
+/// transformers truncates the long side; it is never shorter than the short one.
+fn keep_aspect(picture: &RgbImage, side: u32) -> (u32, u32) {
+    let (width, height) = picture.dimensions();
+    let long = |long: u32, short: u32| {
+        (u64::from(side) * u64::from(long) / u64::from(short.max(1))) as u32
+    };
+    if width <= height {
+        (long(height, width).max(side), side)
+    } else {
+        (side, long(width, height))
+    }
+}
+
+fn output_size(config: &Config) -> Result<(u32, u32)> {
+    let refuse = |key, why: &str| {
+        Err(ModelError::Config {
+            key,
+            why: why.into(),
+        })
+    };
+    let exact = |size| match size {
+        Size::Exact { height, width } => (height, width),
+        Size::ShortestEdge {
+            shortest_edge: side,
+        }
+        | Size::Side(side) => (side, side),
+    };
+    let resized = exact(config.size);
+    let output = if config.do_center_crop {
+        exact(config.crop_size.unwrap_or(config.size))
+    } else {
+        resized
+    };
+    if !config.do_resize {
+        return refuse("do_resize", "must be true: the model takes one size");
+    }
+    if shortest_edge(config).is_some() && !config.do_center_crop {
+        return refuse(
+            "do_center_crop",
+            "must be true with a shortest_edge: the model takes one size",
+        );
+    }
+    if output.0 == 0 || output.1 == 0 || output.0 > resized.0 || output.1 > resized.1 {
+        return refuse(
+            "crop_size",
+            "must be positive and within the resized picture",
+        );
+    }
+    if output.0.max(output.1) > MAX_SIDE {
+        return refuse("size", "must be at most 4096");
+    }
+    Ok(output)
+}
+
+const MAX_SIDE: u32 = 4096;
+
+fn filter(resample: u8) -> Result<Filter> {
+    match resample {
+        1 => Ok(Filter::Lanczos3),
+        2 => Ok(Filter::Bilinear),
+        3 => Ok(Filter::Bicubic),
+        other => Err(ModelError::Config {
+            key: "resample",
+            why: format!("{other} is not supported; use 1 (Lanczos), 2 (bilinear) or 3 (bicubic)"),
+        }),
+    }
+}
+
+/// transformers rescales in f64, rounds to f32, and normalises in f32.
+fn table(config: &Config, channel: usize) -> Result<Vec<f32>> {
+    let scale = if config.do_rescale {
+        config.rescale_factor
+    } else {
+        1.0
+    };
+    let (mean, deviation) = match (
+        config.image_mean.get(channel),
+        config.image_std.get(channel),
+    ) {
+        _ if !config.do_normalize => (0.0, 1.0),
+        (Some(&mean), Some(&deviation)) if deviation != 0.0 => (mean, deviation),
+        _ => {
+            let why =
+                "image_mean and image_std need three numbers each, deviations not zero".into();
+            return Err(ModelError::Config {
+                key: "image_std",
+                why,
+            });
+        }
+    };
+    Ok((0..=255)
+        .map(|byte: u8| ((f64::from(byte) * scale) as f32 - mean) / deviation)
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_checkpoints_give_one_number() {
+        let vit: Config = serde_json::from_str(r#"{"size": 64}"#).unwrap();
+        assert_eq!(Preprocessor::new(vit).unwrap().output_size(), (64, 64));
+        let clip = r#"{"size": 32, "crop_size": 24, "do_center_crop": true, "resample": 3,
+            "feature_extractor_type": "CLIPFeatureExtractor"}"#;
+        let clip = Preprocessor::new(serde_json::from_str(clip).unwrap()).unwrap();
+        assert_eq!(clip.output_size(), (24, 24));
+        assert_eq!(
+            clip.resize_and_crop(&RgbImage::new(40, 90)).dimensions(),
+            (24, 24)
+        );
+    }
+
+    #[test]
+    fn a_long_thin_picture_keeps_its_aspect() {
+        assert_eq!(keep_aspect(&RgbImage::new(333, 100), 224), (224, 745));
+        assert_eq!(keep_aspect(&RgbImage::new(100, 333), 224), (745, 224));
+        assert_eq!(keep_aspect(&RgbImage::new(50, 50), 224), (224, 224));
+    }
+
+    #[test]
+    fn what_cannot_be_followed_is_refused() {
+        let refused = [
+            Config {
+                resample: 0,
+                ..Config::default()
+            },
+            Config {
+                do_resize: false,
+                ..Config::default()
+            },
+            Config {
+                image_std: vec![0.5, 0.5],
+                ..Config::default()
+            },
+            Config {
+                do_center_crop: false,
+                ..Config::clip(224)
+            },
+            Config {
+                crop_size: Some(Size::Side(225)),
+                ..Config::clip(224)
+            },
+        ];
+        for config in refused {
+            assert!(
+                matches!(
+                    Preprocessor::new(config.clone()),
+                    Err(ModelError::Config { .. })
+                ),
+                "{config:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn batches_refuse_an_item_of_another_size() {
+        let preprocessor = Preprocessor::new(Config::vit(8)).unwrap();
+        let item = preprocessor.pixel_values(&RgbImage::new(5, 9));
+        assert_eq!(
+            preprocessor.batch(&[item.clone(), item]).unwrap().size(),
+            [2, 3, 8, 8]
+        );
+        assert!(matches!(
+            preprocessor.batch(&[vec![0.0; 3]]),
+            Err(ModelError::Input(_))
+        ));
+    }
+}

@@ -1,0 +1,220 @@
+//! Where a model runs and in which precision: device and precision are chosen once, at start.
+
+use crate::error::{ModelError, Result};
+use tch::{Device, Kind, Tensor};
+
+/// Element type of the arithmetic. Master weights are always f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    F32,
+    Bf16,
+}
+
+impl Precision {
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::F32 => Kind::Float,
+            Self::Bf16 => Kind::BFloat16,
+        }
+    }
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+/// A device and a precision to run a model with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Runtime {
+    pub device: Device,
+    pub precision: Precision,
+    /// True where nobody asked for this precision by name: a model whose bf16 output drifts from f32 then falls
+    /// back to f32 instead of refusing to start.
+    pub may_fall_back: bool,
+}
+
+impl Runtime {
+    /// The CPU in f32: the reference that everything else is compared with.
+    pub const REFERENCE: Self = Self {
+        device: Device::Cpu,
+        precision: Precision::F32,
+        may_fall_back: false,
+    };
+
+    /// Chooses from `device` ("auto", "cpu", "cuda", "cuda:N") and `precision` ("auto", "f32", "bf16").
+    ///
+    /// "auto" takes the first GPU where there is one, and bf16 where the CPU has AMX or the GPU computes in it.
+    ///
+    /// # Errors
+    /// [`ModelError::Device`] and [`ModelError::Precision`] for an unknown name or one this machine cannot serve.
+    pub fn select(device: &str, precision: &str) -> Result<Self> {
+        let device = select_device(device)?;
+        let (precision, may_fall_back) = match precision {
+            "auto" if computes_bf16_fast(device) => (Precision::Bf16, true),
+            "auto" | "f32" => (Precision::F32, false),
+            "bf16" => (Precision::Bf16, false),
+            other => return Err(unknown_precision(other)),
+        };
+        Ok(Self {
+            device,
+            precision,
+            may_fall_back,
+        })
+    }
+}
+
+/// Limits libtorch to `threads` CPU threads within an operation; zero keeps its default (one a core).
+pub fn set_threads(threads: usize) {
+    if let Ok(threads @ 1..) = i32::try_from(threads) {
+        tch::set_num_threads(threads);
+    }
+}
+
+fn unknown_precision(name: &str) -> ModelError {
+    ModelError::Precision {
+        precision: name.into(),
+        why: "unknown; use auto, f32 or bf16".into(),
+    }
+}
+
+fn select_device(name: &str) -> Result<Device> {
+    if name == "cpu" {
+        return Ok(Device::Cpu);
+    }
+    let index = cuda_index(name)?;
+    let count = usize::try_from(cuda_devices()).unwrap_or(0);
+    match index {
+        None if count > 0 => Ok(Device::Cuda(0)),
+        None => Ok(Device::Cpu),
+        Some(index) if index < count => Ok(Device::Cuda(index)),
+        Some(_) => Err(ModelError::Device {
+            device: name.into(),
+            why: format!(
+                "{count} CUDA device(s) usable; use auto or cpu, or make libtorch_cuda.so and a driver available"
+            ),
+        }),
+    }
+}
+
+/// None for "auto".
+fn cuda_index(name: &str) -> Result<Option<usize>> {
+    let index = match name {
+        "auto" => return Ok(None),
+        "cuda" => Some(0),
+        other => other
+            .strip_prefix("cuda:")
+            .and_then(|index| index.parse().ok()),
+    };
+    index.map(Some).ok_or_else(|| ModelError::Device {
+        device: name.into(),
+        why: "unknown; use auto, cpu or cuda:N".into(),
+    })
+}
+
+fn cuda_devices() -> i64 {
+    open_libtorch_cuda();
+    if tch::Cuda::is_available() {
+        tch::Cuda::device_count()
+    } else {
+        0
+    }
+}
+
+/// Opens libtorch_cuda.so, once, where the loader finds it. The binary links CPU libtorch only; opened with
+/// RTLD_GLOBAL before the first CUDA query, the library registers its kernels with the dispatcher.
+#[cfg(unix)]
+fn open_libtorch_cuda() {
+    static OPENED: std::sync::Once = std::sync::Once::new();
+    OPENED.call_once(|| {
+        let beside_libtorch = std::env::var_os("LIBTORCH")
+            .map(|root| std::path::Path::new(&root).join("lib/libtorch_cuda.so"));
+        let candidates = [Some("libtorch_cuda.so".into()), beside_libtorch];
+        let opened = candidates
+            .into_iter()
+            .flatten()
+            .any(|path| open_global(&path));
+        tracing::debug!(opened, "looked for libtorch_cuda.so");
+    });
+}
+
+#[cfg(not(unix))]
+fn open_libtorch_cuda() {}
+
+#[cfg(unix)]
+#[allow(unsafe_code)]
+fn open_global(path: &std::path::Path) -> bool {
+    use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LAZY};
+    // SAFETY: libtorch_cuda.so is libtorch's own library; its initialisers only register kernels, and the handle
+    // is never closed.
+    let library = unsafe { Library::open(Some(path), RTLD_LAZY | RTLD_GLOBAL) };
+    library.map(std::mem::forget).is_ok()
+}
+
+fn computes_bf16_fast(device: Device) -> bool {
+    match device {
+        Device::Cpu => cpu_has_amx_bf16(),
+        device => multiplies_bf16(device),
+    }
+}
+
+/// Reads the processor's flags as the kernel reports them; std's feature detection of AMX is not stable.
+fn cpu_has_amx_bf16() -> bool {
+    let Ok(info) = std::fs::read_to_string("/proc/cpuinfo") else {
+        return false;
+    };
+    info.lines()
+        .find(|line| line.starts_with("flags"))
+        .is_some_and(|line| line.split(' ').any(|flag| flag == "amx_bf16"))
+}
+
+fn multiplies_bf16(device: Device) -> bool {
+    Tensor::f_ones([2, 2], (Kind::BFloat16, device))
+        .and_then(|ones| ones.f_matmul(&ones))
+        .is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_select_device_and_precision() {
+        assert_eq!(Runtime::select("cpu", "f32").unwrap(), Runtime::REFERENCE);
+        assert_eq!(
+            Runtime::select("cpu", "bf16").unwrap().precision,
+            Precision::Bf16
+        );
+        let auto = Runtime::select("cpu", "auto").unwrap();
+        assert_eq!(auto.may_fall_back, auto.precision == Precision::Bf16);
+    }
+
+    #[test]
+    fn unknown_names_are_refused() {
+        for device in ["gpu", "cuda:", "cuda:x", ""] {
+            assert!(
+                matches!(
+                    Runtime::select(device, "f32"),
+                    Err(ModelError::Device { .. })
+                ),
+                "{device}"
+            );
+        }
+        assert!(matches!(
+            Runtime::select("cpu", "f16"),
+            Err(ModelError::Precision { .. })
+        ));
+    }
+
+    #[test]
+    fn an_absent_gpu_is_a_typed_error() {
+        assert!(matches!(
+            Runtime::select("cuda:99", "f32"),
+            Err(ModelError::Device { .. })
+        ));
+    }
+}

@@ -1,0 +1,276 @@
+//! Parameters by their Hugging Face names: made with a seed, read and written as safetensors, strictly.
+
+use crate::error::{ModelError, Result, WeightMismatch};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, Normal};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use tch::{Device, Kind, Tensor, nn};
+
+/// Optimizer groups of [`Weights::var_store`], so that learning rate and weight decay can differ.
+/// Matrices and kernels ("weight" of two dimensions or more) decay; biases, norms and tokens do not.
+pub mod group {
+    pub const BODY: usize = 0;
+    pub const BODY_NO_DECAY: usize = 1;
+    pub const HEAD: usize = 2;
+    pub const HEAD_NO_DECAY: usize = 3;
+}
+
+/// How a new parameter starts.
+#[derive(Debug, Clone, Copy)]
+pub enum Init {
+    Const(f64),
+    /// Normal around zero with this standard deviation. transformers' `trunc_normal_(std=0.02)` cuts at an
+    /// absolute +-2, a hundred deviations out, and is the same distribution.
+    Normal(f64),
+}
+
+/// All parameters and buffers of a model: f32 on one device, trainable unless frozen.
+pub struct Weights {
+    store: nn::VarStore,
+    random: RefCell<Option<ChaCha8Rng>>,
+}
+
+impl Weights {
+    /// Starts parameters from `seed`; the same seed gives the same weights on every machine.
+    pub fn random(device: Device, seed: u64) -> Self {
+        Self {
+            store: nn::VarStore::new(device),
+            random: RefCell::new(Some(ChaCha8Rng::seed_from_u64(seed))),
+        }
+    }
+
+    /// Starts parameters as constants, to be overwritten by [`Weights::load`].
+    pub fn blank(device: Device) -> Self {
+        Self {
+            store: nn::VarStore::new(device),
+            random: RefCell::new(None),
+        }
+    }
+
+    /// The scope of names without a prefix.
+    pub fn root(&self) -> Scope<'_> {
+        Scope {
+            path: self.store.root(),
+            group: group::BODY,
+            random: &self.random,
+        }
+    }
+
+    /// What tch's optimizers are built on; groups as in [`group`].
+    pub fn var_store(&self) -> &nn::VarStore {
+        &self.store
+    }
+
+    /// Every tensor by name, in order of names. The tensors share their storage with the model.
+    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+        self.store.variables().into_iter().collect()
+    }
+
+    /// Number of trainable scalars.
+    pub fn parameter_count(&self) -> usize {
+        self.store
+            .trainable_variables()
+            .iter()
+            .map(Tensor::numel)
+            .sum()
+    }
+
+    /// Stops tracking gradients: for serving.
+    pub fn freeze(&mut self) {
+        self.store.freeze();
+    }
+
+    /// Converts floating-point tensors in place, except those whose name starts with `keep`: for serving.
+    pub fn cast(&mut self, kind: Kind, keep: &str) -> Result<()> {
+        for (name, mut tensor) in self.tensors() {
+            if tensor.is_floating_point() && !name.starts_with(keep) {
+                let converted = tensor.f_to_kind(kind)?;
+                tensor.f_set_data(&converted)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills every tensor from a safetensors file. f16, bf16 and f64 are converted to f32.
+    ///
+    /// # Errors
+    /// [`ModelError::Weights`] lists tensors that are missing, surplus or misshapen; nothing is then changed.
+    /// The `position_ids` buffers that old transformers wrote are ignored.
+    pub fn load(&mut self, file: &Path) -> Result<()> {
+        let bytes = std::fs::read(file).map_err(ModelError::io(file))?;
+        let invalid = |source| ModelError::Safetensors {
+            path: file.to_path_buf(),
+            source,
+        };
+        let found = SafeTensors::deserialize(&bytes).map_err(invalid)?;
+        let wanted = self.tensors();
+        let mismatch = compare(&wanted, &found);
+        if !mismatch.is_empty() {
+            return Err(mismatch.into());
+        }
+        let _guard = tch::no_grad_guard();
+        for (name, mut tensor) in wanted {
+            let view = found.tensor(&name).map_err(invalid)?;
+            tensor.f_copy_(&Tensor::try_from(view)?)?;
+        }
+        Ok(())
+    }
+
+    /// Writes every tensor with metadata `{"format": "pt"}`, floating-point ones as f32.
+    pub fn save(&self, file: &Path) -> Result<()> {
+        let _guard = tch::no_grad_guard();
+        let data = self
+            .tensors()
+            .into_iter()
+            .map(|(name, tensor)| Ok((name, raw(&tensor)?)));
+        let data = data.collect::<Result<Vec<_>>>()?;
+        let invalid = |source| ModelError::Safetensors {
+            path: file.to_path_buf(),
+            source,
+        };
+        let views = data.iter().map(|(name, (dtype, shape, bytes))| {
+            Ok((
+                name.as_str(),
+                TensorView::new(*dtype, shape.clone(), bytes).map_err(invalid)?,
+            ))
+        });
+        let views = views.collect::<Result<Vec<_>>>()?;
+        let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+        safetensors::serialize_to_file(views, Some(metadata), file).map_err(invalid)
+    }
+}
+
+/// A prefix of parameter names within [`Weights`].
+#[derive(Clone)]
+pub struct Scope<'a> {
+    path: nn::Path<'a>,
+    group: usize,
+    random: &'a RefCell<Option<ChaCha8Rng>>,
+}
+
+impl<'a> Scope<'a> {
+    /// The scope below this one; `name` may hold several parts separated by dots.
+    pub fn at(&self, name: impl ToString) -> Scope<'a> {
+        let path = name
+            .to_string()
+            .split('.')
+            .fold(self.path.clone(), |path, part| path.sub(part));
+        Scope {
+            path,
+            ..self.clone()
+        }
+    }
+
+    /// The same names, in optimizer group `first` (parameters that decay) or `first + 1` (others).
+    pub fn in_group(&self, first: usize) -> Scope<'a> {
+        Scope {
+            group: first,
+            ..self.clone()
+        }
+    }
+
+    /// A new trainable f32 parameter.
+    pub fn parameter(&self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
+        let tensor = self.initial(shape, init)?;
+        let decays = name == "weight" && shape.len() >= 2;
+        let group = if decays { self.group } else { self.group + 1 };
+        Ok(self.path.set_group(group).add(name, tensor, true))
+    }
+
+    /// A new tensor that is saved but not trained.
+    pub fn buffer(&self, name: &str, tensor: Tensor) -> Result<Tensor> {
+        Ok(self
+            .path
+            .add(name, tensor.f_to_device(self.path.device())?, false))
+    }
+
+    fn initial(&self, shape: &[i64], init: Init) -> Result<Tensor> {
+        let device = self.path.device();
+        match (init, self.random.borrow_mut().as_mut()) {
+            (Init::Const(value), _) => Ok(Tensor::f_full(shape, value, (Kind::Float, device))?),
+            (Init::Normal(_), None) => Ok(Tensor::f_zeros(shape, (Kind::Float, device))?),
+            (Init::Normal(deviation), Some(random)) => normal(shape, deviation, random, device),
+        }
+    }
+}
+
+fn normal(
+    shape: &[i64],
+    deviation: f64,
+    random: &mut ChaCha8Rng,
+    device: Device,
+) -> Result<Tensor> {
+    let distribution = Normal::new(0.0_f32, deviation as f32)
+        .map_err(|error| ModelError::Input(format!("standard deviation {deviation}: {error}")))?;
+    let count = usize::try_from(shape.iter().product::<i64>()).unwrap_or(0);
+    let values: Vec<f32> = distribution.sample_iter(random).take(count).collect();
+    Ok(Tensor::f_from_slice(&values)?
+        .f_reshape(shape)?
+        .f_to_device(device)?)
+}
+
+fn compare(wanted: &BTreeMap<String, Tensor>, found: &SafeTensors) -> WeightMismatch {
+    let mut mismatch = WeightMismatch::default();
+    for (name, tensor) in wanted {
+        match found.tensor(name) {
+            Err(_) => mismatch.missing.push(name.clone()),
+            Ok(view) => mismatch.misshapen.extend(difference(name, tensor, &view)),
+        }
+    }
+    let known = |name: &&str| wanted.contains_key(*name) || name.ends_with(".position_ids");
+    mismatch.surplus = found
+        .names()
+        .into_iter()
+        .filter(|name| !known(name))
+        .map(String::from)
+        .collect();
+    mismatch.surplus.sort();
+    mismatch
+}
+
+fn difference(name: &str, tensor: &Tensor, view: &TensorView) -> Option<String> {
+    let expected = tensor.size();
+    let shape: Vec<i64> = view.shape().iter().map(|&side| side as i64).collect();
+    let floats = matches!(
+        view.dtype(),
+        Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64
+    );
+    let same_type = if tensor.is_floating_point() {
+        floats
+    } else {
+        view.dtype() == Dtype::I64
+    };
+    (expected != shape || !same_type).then(|| {
+        format!(
+            "{name}: expected {expected:?} {:?}, found {shape:?} {:?}",
+            tensor.kind(),
+            view.dtype()
+        )
+    })
+}
+
+/// Element type, shape and little-endian bytes of a tensor, floating-point ones as f32.
+type Raw = (Dtype, Vec<usize>, Vec<u8>);
+
+fn raw(tensor: &Tensor) -> Result<Raw> {
+    let (dtype, kind) = if tensor.is_floating_point() {
+        (Dtype::F32, Kind::Float)
+    } else {
+        (Dtype::I64, Kind::Int64)
+    };
+    let tensor = tensor
+        .f_to_device(Device::Cpu)?
+        .f_to_kind(kind)?
+        .f_contiguous()?;
+    let mut bytes = vec![0; tensor.numel() * kind.elt_size_in_bytes()];
+    tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
+    Ok((
+        dtype,
+        tensor.size().iter().map(|&side| side as usize).collect(),
+        bytes,
+    ))
+}
