@@ -1,1 +1,91 @@
-//! placeholder
+//! A vision transformer in three roles: `ClassifierService`, gate 3 of the cascade (the probability of the target label),
+//! and `ModelService`, which loads, swaps and unloads its models.
+//!
+//! Images are decoded and resized on a pool of CPU threads and then join the batches of a model, which lives on a
+//! thread of its own. Without a model the service answers FAILED_PRECONDITION and is NOT_SERVING.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod config;
+mod gate;
+mod grpc;
+mod model;
+mod predictions;
+mod service;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use saga_chassis::{Running, Server, limited};
+use saga_gate::{GateLimits, GateServer};
+use saga_models::Runtime;
+use saga_proto::{
+    classifier::v1::classifier_service_server::ClassifierServiceServer,
+    gate::v1::gate_service_server::GateServiceServer,
+    model::v1::model_service_server::ModelServiceServer,
+};
+use saga_serving::{Decoding, ModelServer, Registry};
+use tokio_util::sync::CancellationToken;
+
+pub use config::{Config, Threshold};
+
+/// Starts the service; ready once a model is loaded.
+///
+/// # Errors
+/// A device or precision that is not to be had, an address that cannot be bound, a model of the configuration that does
+/// not load.
+pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Running> {
+    let runtime = Runtime::select(&config.model.device, &config.model.precision)?;
+    let server = Server::bind("vit-classifier", &config.server).await?;
+    let loader = model::VitLoader {
+        runtime,
+        batch: config.work.batch(),
+    };
+    let models = Arc::new(Registry::new(loader, server.readiness()));
+    let decoding = Decoding::start(&config.limits, &config.work)
+        .await
+        .context("no threads for decoding")?;
+    if !config.model.directory.as_os_str().is_empty() {
+        let loaded = models
+            .load(&config.model.name, &config.model.directory, true)
+            .await;
+        loaded.map_err(|status| {
+            anyhow::anyhow!(
+                "the model of `model.directory` does not load: {}",
+                status.message()
+            )
+        })?;
+    }
+    let inference = Arc::new(service::Inference {
+        models: Arc::clone(&models),
+        decoding,
+    });
+    let (max_image_bytes, max_in_flight) =
+        (config.limits.max_image_bytes, config.work.max_in_flight);
+    let classify = grpc::Classify {
+        inference: Arc::clone(&inference),
+        max_image_bytes,
+        max_in_flight,
+    };
+    let gate = GateServer::new(
+        Arc::new(gate::VitGate {
+            inference,
+            min: config.gate.min,
+        }),
+        GateLimits {
+            max_image_bytes,
+            max_in_flight,
+        },
+    );
+    let server = server
+        .add_service(limited!(
+            ClassifierServiceServer::new(classify),
+            config.server
+        ))
+        .add_service(limited!(GateServiceServer::new(gate), config.server))
+        .add_control_service(limited!(
+            ModelServiceServer::new(ModelServer::new(models)),
+            config.server
+        ));
+    Ok(server.start(shutdown)?)
+}

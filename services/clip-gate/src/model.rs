@@ -1,0 +1,203 @@
+//! One loaded CLIP: its worker thread, its preprocessing, its tokenizer and the prompts it has seen.
+
+use std::{path::Path, sync::Arc};
+
+use saga_batching::{BatchConfig, Batcher};
+use saga_chassis::status::internal;
+use saga_models::{
+    ModelError, Runtime,
+    clip::Clip,
+    directory,
+    preprocess::Preprocessor,
+    tch,
+    tokenizer::{Tokenizer, Tokens},
+};
+use saga_proto::{model::v1::LoadedModel, r#type::v1::ModelVersion};
+use saga_serving::{LoadError, Loader, Preprocess};
+use tonic::Status;
+
+use crate::prompts::PromptCache;
+
+/// What the worker embeds; both kinds share its batches.
+pub(crate) enum Input {
+    /// Pixel values, channels first.
+    Image(Vec<f32>),
+    /// A tokenised sentence.
+    Text(Tokens),
+}
+
+/// A unit vector of the space that images and texts share.
+pub(crate) type Embedding = Vec<f32>;
+
+/// A handle to a CLIP in service.
+pub(crate) struct ClipModel {
+    pub(crate) worker: Batcher<Input, Embedding, Status>,
+    pub(crate) preprocess: Preprocess,
+    pub(crate) tokenizer: Tokenizer,
+    /// What cosines are multiplied by before a softmax over prompts.
+    pub(crate) logit_scale: f64,
+    pub(crate) prompts: PromptCache,
+}
+
+/// Loads CLIP models.
+pub(crate) struct ClipLoader {
+    pub(crate) runtime: Runtime,
+    pub(crate) batch: BatchConfig,
+    pub(crate) cached_prompts: usize,
+}
+
+/// What only the loaded model knows.
+struct Facts {
+    id: String,
+    precision: String,
+    max_tokens: usize,
+    logit_scale: f64,
+}
+
+impl Loader for ClipLoader {
+    type Model = ClipModel;
+
+    fn revision(path: &Path) -> Result<String, LoadError> {
+        directory::revision(path).map_err(describe)
+    }
+
+    async fn load(&self, path: &Path) -> Result<(ClipModel, LoadedModel), LoadError> {
+        let preprocessor = Arc::new(Preprocessor::from_dir(path).map_err(describe)?);
+        let (worker_path, runtime, batching) =
+            (path.to_owned(), self.runtime, Arc::clone(&preprocessor));
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let worker = Batcher::spawn("clip", self.batch, move || {
+            let model = Clip::load(&worker_path, runtime)?;
+            warm_up(&model, &batching)?;
+            // The receiver waits for the outcome of this closure; it is gone only where nobody wants the model any more.
+            let _ = tell.send(facts(&model)?);
+            Ok::<_, ModelError>(move |inputs: Vec<Input>| answer(&model, &batching, inputs))
+        })
+        .await
+        .map_err(|error| LoadError(error.to_string()))?;
+        let facts = told
+            .await
+            .map_err(|_| LoadError("its thread ended".to_owned()))?;
+        let tokenizer = Tokenizer::from_dir(path, facts.max_tokens).map_err(describe)?;
+        let info = LoadedModel {
+            version: Some(ModelVersion {
+                id: facts.id,
+                ..ModelVersion::default()
+            }),
+            precision: facts.precision,
+            device: device_name(self.runtime.device),
+            ..LoadedModel::default()
+        };
+        let preprocess: Preprocess = Arc::new(move |picture| preprocessor.pixel_values(picture));
+        let prompts = PromptCache::new(self.cached_prompts);
+        Ok((
+            ClipModel {
+                worker,
+                preprocess,
+                tokenizer,
+                logit_scale: facts.logit_scale,
+                prompts,
+            },
+            info,
+        ))
+    }
+}
+
+fn describe(error: ModelError) -> LoadError {
+    LoadError(error.to_string())
+}
+
+fn facts(model: &Clip) -> Result<Facts, ModelError> {
+    let config = model.config();
+    let vision = &config.vision_config;
+    Ok(Facts {
+        id: format!("clip-vit-patch{}-{}", vision.patch_size, vision.image_size),
+        precision: model.precision().to_string(),
+        max_tokens: usize::try_from(config.text_config.max_position_embeddings).unwrap_or_default(),
+        logit_scale: model.logit_scale()?,
+    })
+}
+
+/// The first forward pass allocates and plans; no request should pay for it.
+fn warm_up(model: &Clip, preprocessor: &Preprocessor) -> Result<(), ModelError> {
+    let (height, width) = preprocessor.output_size();
+    let blank = vec![0.0; 3 * height as usize * width as usize];
+    image_rows(model, preprocessor, &[blank]).map(drop)
+}
+
+/// Embeds images and texts of one batch, each kind at once, and puts the answers back in order.
+fn answer(
+    model: &Clip,
+    preprocessor: &Preprocessor,
+    inputs: Vec<Input>,
+) -> Vec<Result<Embedding, Status>> {
+    let is_image: Vec<bool> = inputs
+        .iter()
+        .map(|input| matches!(input, Input::Image(_)))
+        .collect();
+    let (mut images, mut texts) = (Vec::new(), Vec::new());
+    for input in inputs {
+        match input {
+            Input::Image(pixels) => images.push(pixels),
+            Input::Text(tokens) => texts.push(tokens),
+        }
+    }
+    let mut images = each(images.len(), image_rows(model, preprocessor, &images)).into_iter();
+    let mut texts = each(texts.len(), text_rows(model, &texts)).into_iter();
+    let lost = || Err(internal("MODEL_FAILED", "the model answered too few rows"));
+    let next = |is_image| {
+        if is_image {
+            images.next()
+        } else {
+            texts.next()
+        }
+    };
+    is_image
+        .into_iter()
+        .map(next)
+        .map(|row| row.unwrap_or_else(lost))
+        .collect()
+}
+
+/// One answer for each item: its row, or the error of all.
+fn each(items: usize, rows: Result<Vec<Embedding>, ModelError>) -> Vec<Result<Embedding, Status>> {
+    match rows {
+        Ok(rows) => rows.into_iter().map(Ok).collect(),
+        Err(error) => {
+            let failed = internal("MODEL_FAILED", error.to_string());
+            (0..items).map(|_| Err(failed.clone())).collect()
+        }
+    }
+}
+
+fn image_rows(
+    model: &Clip,
+    preprocessor: &Preprocessor,
+    images: &[Vec<f32>],
+) -> Result<Vec<Embedding>, ModelError> {
+    if images.is_empty() {
+        return Ok(Vec::new());
+    }
+    rows(&model.image_embeds(&preprocessor.batch(images)?)?)
+}
+
+fn text_rows(model: &Clip, texts: &[Tokens]) -> Result<Vec<Embedding>, ModelError> {
+    if texts.is_empty() {
+        return Ok(Vec::new());
+    }
+    rows(&model.text_embeds(texts)?)
+}
+
+fn rows(embeddings: &tch::Tensor) -> Result<Vec<Embedding>, ModelError> {
+    Ok(Vec::<Embedding>::try_from(
+        &embeddings.f_to_device(tch::Device::Cpu)?.f_contiguous()?,
+    )?)
+}
+
+/// As the contract writes devices: "cpu" or "cuda:0".
+fn device_name(device: tch::Device) -> String {
+    match device {
+        tch::Device::Cuda(index) => format!("cuda:{index}"),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}

@@ -1,0 +1,114 @@
+//! From encoded images and texts to embeddings: decode or tokenise, batch, compute.
+
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use saga_chassis::status::internal;
+use saga_gate::{Call, EncodedImage, submit};
+use saga_proto::r#type::v1::Timing;
+use saga_serving::{Decoded, Decoding, Held, Registry, timing};
+use tonic::Status;
+
+use crate::{
+    model::{ClipLoader, ClipModel, Embedding, Input},
+    prompts::Prompt,
+};
+
+/// What the gate and the CLIP service share.
+pub(crate) struct Inference {
+    pub(crate) models: Arc<Registry<ClipLoader>>,
+    pub(crate) decoding: Decoding,
+}
+
+impl Inference {
+    /// The embedding of the image that came in the message field `field`.
+    pub(crate) async fn image(
+        &self,
+        held: &Held<ClipModel>,
+        field: &'static str,
+        image: EncodedImage,
+        call: Call,
+    ) -> Result<(Embedding, Timing), Status> {
+        let preprocess = Arc::clone(&held.model.preprocess);
+        let Decoded {
+            pixels,
+            queue,
+            decode,
+        } = self.decoding.pixels(field, image, preprocess, call).await?;
+        let batched = submit(&held.model.worker, Input::Image(pixels), call).await?;
+        let timing = timing(queue, decode, &batched);
+        Ok((batched.output, timing))
+    }
+
+    /// The embeddings of texts, in order. They wait for room even in a unary call: its number of texts is bounded.
+    pub(crate) async fn texts(
+        &self,
+        held: &Held<ClipModel>,
+        texts: &[String],
+        call: Call,
+    ) -> Result<Vec<Arc<Prompt>>, Status> {
+        let call = Call {
+            waits_for_room: true,
+            ..call
+        };
+        try_join_all(texts.iter().map(|text| embedded(&held.model, text, call))).await
+    }
+}
+
+async fn embedded(model: &ClipModel, text: &str, call: Call) -> Result<Arc<Prompt>, Status> {
+    if let Some(prompt) = model.prompts.get(text) {
+        return Ok(prompt);
+    }
+    let tokens = model
+        .tokenizer
+        .encode(text)
+        .map_err(|error| internal("TOKENIZER_FAILED", error.to_string()))?;
+    let truncated = tokens.truncated;
+    let embedding = submit(&model.worker, Input::Text(tokens), call)
+        .await?
+        .output;
+    let prompt = Arc::new(Prompt {
+        embedding,
+        truncated,
+    });
+    model.prompts.put(text, &prompt);
+    Ok(prompt)
+}
+
+/// Cosine of two unit vectors, -1 to 1.
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    a.iter()
+        .zip(b)
+        .map(|(&a, &b)| f64::from(a) * f64::from(b))
+        .sum()
+}
+
+/// Softmax of `scale` times each cosine.
+pub(crate) fn softmax(cosines: &[f64], scale: f64) -> Vec<f64> {
+    let most = cosines.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let powers: Vec<f64> = cosines
+        .iter()
+        .map(|cosine| (scale * (cosine - most)).exp())
+        .collect();
+    let sum: f64 = powers.iter().sum();
+    powers.into_iter().map(|power| power / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn softmax_sums_to_one_and_does_not_overflow() {
+        let probabilities = softmax(&[1.0, 0.5, -1.0], 1e6);
+        assert_eq!(probabilities, [1.0, 0.0, 0.0]);
+        let probabilities = softmax(&[0.1, 0.1 + 2.0_f64.ln()], 1.0);
+        assert!((probabilities[1] - 2.0 / 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn cosine_is_the_dot_product() {
+        assert!(cosine(&[0.6, 0.8], &[0.8, -0.6]).abs() < 1e-7);
+        assert_eq!(cosine(&[1.0, 0.0], &[1.0, 0.0]), 1.0);
+    }
+}

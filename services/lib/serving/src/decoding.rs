@@ -1,0 +1,122 @@
+//! Encoded images to pixel values, on a bounded pool of CPU threads beside the models.
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    thread::available_parallelism,
+    time::{Duration, Instant},
+};
+
+use image::RgbImage;
+use saga_batching::{BatchConfig, Batched, Batcher, SpawnError};
+use saga_gate::{Call, EncodedImage, decode_error, submit};
+use saga_imaging::DecodeLimits;
+use saga_proto::r#type::v1::Timing;
+use tonic::Status;
+
+use crate::config::{Limits, Work};
+
+/// A model's own resizing and normalising: picture to pixel values, channels first.
+pub type Preprocess = Arc<dyn Fn(&RgbImage) -> Vec<f32> + Send + Sync>;
+
+struct Job {
+    field: &'static str,
+    image: EncodedImage,
+    preprocess: Preprocess,
+}
+
+/// Pixel values and what they took.
+#[derive(Debug)]
+pub struct Decoded {
+    /// Channels first, as the model takes them.
+    pub pixels: Vec<f32>,
+    /// Waiting for a decoder.
+    pub queue: Duration,
+    /// Decoding and resizing.
+    pub decode: Duration,
+}
+
+/// The pool.
+#[derive(Clone)]
+pub struct Decoding {
+    pool: Batcher<Job, (Vec<f32>, Duration), Status>,
+}
+
+impl Decoding {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// Where the operating system gives no threads.
+    pub async fn start(limits: &Limits, work: &Work) -> Result<Self, SpawnError<Infallible>> {
+        let limits = limits.decode();
+        let threads = match work.decoders {
+            0 => available_parallelism().map_or(1, usize::from),
+            chosen => chosen,
+        };
+        // Images do not gain from company: a batch of one spreads them over the threads.
+        let config = BatchConfig {
+            max_batch: 1,
+            queue_capacity: work.queue_capacity,
+        };
+        let make = move || {
+            Ok::<_, Infallible>(move |jobs: Vec<Job>| {
+                jobs.iter().map(|job| run(job, &limits)).collect::<Vec<_>>()
+            })
+        };
+        Ok(Self {
+            pool: Batcher::spawn_pool("decode", threads, config, make).await?,
+        })
+    }
+
+    /// Pixel values of the image that came in the message field `field`.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT on `field`; RESOURCE_EXHAUSTED where a unary call finds no room; DEADLINE_EXCEEDED.
+    pub async fn pixels(
+        &self,
+        field: &'static str,
+        image: EncodedImage,
+        preprocess: Preprocess,
+        call: Call,
+    ) -> Result<Decoded, Status> {
+        let Batched {
+            output: (pixels, decode),
+            queue,
+            ..
+        } = submit(
+            &self.pool,
+            Job {
+                field,
+                image,
+                preprocess,
+            },
+            call,
+        )
+        .await?;
+        Ok(Decoded {
+            pixels,
+            queue,
+            decode,
+        })
+    }
+}
+
+fn run(job: &Job, limits: &DecodeLimits) -> Result<(Vec<f32>, Duration), Status> {
+    let started = Instant::now();
+    let picture = saga_imaging::decode(&job.image.data, limits)
+        .map_err(|error| decode_error(job.field, &error))?;
+    Ok(((job.preprocess)(&picture), started.elapsed()))
+}
+
+/// Where the time of one answer went: both queues together, the decoding, and the model's batch.
+#[must_use]
+pub fn timing<Output>(queue: Duration, decode: Duration, batched: &Batched<Output>) -> Timing {
+    // Durations here are far below the 292 years at which the conversion would fail.
+    let proto = |duration: Duration| prost_types::Duration::try_from(duration).ok();
+    Timing {
+        queue: proto(queue + batched.queue),
+        decode: proto(decode),
+        compute: proto(batched.compute),
+        batch_size: u32::try_from(batched.batch_size).unwrap_or(u32::MAX),
+    }
+}

@@ -1,0 +1,19 @@
+//! What services with weights share.
+//!
+//! - [`Registry`]: models by name, swapped without losing a request; [`ModelServer`] is its `saga.model.v1.ModelService`
+//! - [`Decoding`]: a bounded pool that turns encoded images into pixel values, so that queues hold compressed bytes
+//! - [`Limits`] and [`Work`]: their configuration sections
+//!
+//! This crate knows the transport and no tensors: a service brings a [`Loader`].
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod config;
+mod decoding;
+mod model_service;
+mod registry;
+
+pub use config::{Limits, Work};
+pub use decoding::{Decoded, Decoding, Preprocess, timing};
+pub use model_service::ModelServer;
+pub use registry::{Held, LoadError, Loader, Registry};

@@ -1,0 +1,244 @@
+//! Models by name: loaded and warm before they are put in service, swapped without losing a request.
+//!
+//! A request holds the model it was given until it is answered; a model that was replaced or unloaded ends with the last
+//! of them. Readiness follows: ready while there is a default model.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use saga_chassis::{
+    Readiness,
+    status::{failed_precondition, internal, invalid_argument, not_found},
+};
+use saga_proto::{model::v1::LoadedModel, r#type::v1::ModelVersion};
+use tokio::sync::Mutex;
+use tonic::Status;
+
+/// Longest name of a model, in bytes.
+const MAX_NAME: usize = 64;
+
+/// How a service makes a model from a directory.
+pub trait Loader: Send + Sync + 'static {
+    /// A handle that any request may use at the same time.
+    type Model: Send + Sync + 'static;
+
+    /// Identifies the weights in a directory; may block.
+    ///
+    /// # Errors
+    /// Where there are no weights.
+    fn revision(directory: &Path) -> Result<String, LoadError>;
+
+    /// Loads and warms up. The answer's `name`, `revision`, `directory` and `is_default` are filled in by the registry.
+    fn load(
+        &self,
+        directory: &Path,
+    ) -> impl Future<Output = Result<(Self::Model, LoadedModel), LoadError>> + Send;
+}
+
+/// Why a directory gave no model.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct LoadError(pub String);
+
+/// A model in service.
+#[derive(Debug)]
+pub struct Held<M> {
+    /// The model itself.
+    pub model: M,
+    /// What ListModels tells of it; `is_default` is not kept here.
+    pub info: LoadedModel,
+}
+
+impl<M> Held<M> {
+    /// Which weights answer.
+    pub fn version(&self) -> ModelVersion {
+        self.info.version.clone().unwrap_or_default()
+    }
+}
+
+struct State<M> {
+    models: BTreeMap<String, Arc<Held<M>>>,
+    default: Option<String>,
+}
+
+/// The models of one service.
+pub struct Registry<L: Loader> {
+    loader: L,
+    readiness: Readiness,
+    /// Models are loaded one after another: two at a time would need twice the memory.
+    loading: Mutex<()>,
+    state: RwLock<State<L::Model>>,
+}
+
+impl<L: Loader> Registry<L> {
+    /// Without models, and not ready.
+    pub fn new(loader: L, readiness: Readiness) -> Self {
+        let state = State {
+            models: BTreeMap::new(),
+            default: None,
+        };
+        Self {
+            loader,
+            readiness,
+            loading: Mutex::new(()),
+            state: RwLock::new(state),
+        }
+    }
+
+    /// The model called `name`, or the default one where it is empty.
+    ///
+    /// # Errors
+    /// FAILED_PRECONDITION with MODEL_NOT_LOADED where there is none; NOT_FOUND with MODEL_UNKNOWN for another name.
+    pub fn get(&self, name: &str) -> Result<Arc<Held<L::Model>>, Status> {
+        let state = self.read();
+        let wanted = if name.is_empty() {
+            state.default.as_deref()
+        } else {
+            Some(name)
+        };
+        if let Some(held) = wanted.and_then(|name| state.models.get(name)) {
+            return Ok(Arc::clone(held));
+        }
+        if state.models.is_empty() {
+            let message = "no model is loaded; call saga.model.v1.ModelService/LoadModel or start with --model DIR";
+            return Err(failed_precondition("MODEL_NOT_LOADED", message));
+        }
+        let loaded: Vec<_> = state.models.keys().map(String::as_str).collect();
+        Err(not_found(
+            "MODEL_UNKNOWN",
+            format!(
+                "no model is called {name:?}; loaded are: {}",
+                loaded.join(", ")
+            ),
+        ))
+    }
+
+    /// Puts the model of `directory` in service under `name`.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT on `name` or `directory`.
+    pub async fn load(
+        &self,
+        name: &str,
+        directory: &Path,
+        make_default: bool,
+    ) -> Result<LoadedModel, Status> {
+        check_name(name)?;
+        let refused = |error: LoadError| {
+            invalid_argument(
+                "directory",
+                format!("{} is not usable: {error}", directory.display()),
+            )
+        };
+        let _one_at_a_time = self.loading.lock().await;
+        let revision = revision::<L>(directory.to_owned())
+            .await?
+            .map_err(refused)?;
+        if !self.has(name, directory, &revision) {
+            let (model, mut info) = self.loader.load(directory).await.map_err(refused)?;
+            info.directory = directory.display().to_string();
+            info.version = Some(ModelVersion {
+                name: name.to_owned(),
+                revision,
+                ..info.version.unwrap_or_default()
+            });
+            tracing::info!(
+                name,
+                directory = info.directory,
+                precision = info.precision,
+                device = info.device,
+                "model in service"
+            );
+            self.write()
+                .models
+                .insert(name.to_owned(), Arc::new(Held { model, info }));
+        }
+        let mut state = self.write();
+        if make_default || state.default.is_none() {
+            state.default = Some(name.to_owned());
+        }
+        drop(state);
+        self.readiness.set_ready(true);
+        self.list()
+            .into_iter()
+            .find(|info| {
+                info.version
+                    .as_ref()
+                    .is_some_and(|version| version.name == name)
+            })
+            .ok_or_else(|| internal("MODEL_LOST", "the model was unloaded while it was loaded"))
+    }
+
+    /// The models in service, by name.
+    pub fn list(&self) -> Vec<LoadedModel> {
+        let state = self.read();
+        let entry = |(name, held): (&String, &Arc<Held<L::Model>>)| LoadedModel {
+            is_default: state.default.as_ref() == Some(name),
+            ..held.info.clone()
+        };
+        state.models.iter().map(entry).collect()
+    }
+
+    /// Takes a model out of service.
+    ///
+    /// # Errors
+    /// As [`Registry::get`]; FAILED_PRECONDITION for the default model while there are others.
+    pub fn unload(&self, name: &str) -> Result<(), Status> {
+        if name.is_empty() {
+            return Err(invalid_argument(
+                "name",
+                "is empty; ListModels tells the names",
+            ));
+        }
+        self.get(name)?;
+        let mut state = self.write();
+        if state.default.as_deref() == Some(name) {
+            if state.models.len() > 1 {
+                let message = format!(
+                    "{name} is the default model; load another one with make_default first"
+                );
+                return Err(failed_precondition("MODEL_IS_DEFAULT", message));
+            }
+            state.default = None;
+            self.readiness.set_ready(false);
+        }
+        state.models.remove(name);
+        Ok(())
+    }
+
+    fn has(&self, name: &str, directory: &Path, revision: &str) -> bool {
+        self.read().models.get(name).is_some_and(|held| {
+            Path::new(&held.info.directory) == directory && held.version().revision == revision
+        })
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State<L::Model>> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State<L::Model>> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn revision<L: Loader>(directory: PathBuf) -> Result<Result<String, LoadError>, Status> {
+    tokio::task::spawn_blocking(move || L::revision(&directory))
+        .await
+        .map_err(|error| internal("WORKER_PANICKED", error.to_string()))
+}
+
+fn check_name(name: &str) -> Result<(), Status> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(allowed) {
+        let why =
+            format!("is {name:?}; 1 to {MAX_NAME} letters, digits, '-', '_' and '.' are allowed");
+        return Err(invalid_argument("name", why));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! One loaded classifier: its worker thread, its preprocessing and its labels.
+
+use std::{path::Path, sync::Arc};
+
+use saga_batching::{BatchConfig, Batcher};
+use saga_chassis::status::internal;
+use saga_models::{
+    ModelError, Runtime, directory, preprocess::Preprocessor, tch, vit::VitClassifier,
+};
+use saga_proto::{model::v1::LoadedModel, r#type::v1::ModelVersion};
+use saga_serving::{LoadError, Loader, Preprocess};
+use tonic::Status;
+
+/// A handle to a classifier in service.
+pub(crate) struct Classifier {
+    /// Pixel values in, softmax probabilities in label order out.
+    pub(crate) worker: Batcher<Vec<f32>, Vec<f32>, Status>,
+    pub(crate) preprocess: Preprocess,
+    pub(crate) labels: Vec<String>,
+}
+
+/// Loads ViT classifiers.
+pub(crate) struct VitLoader {
+    pub(crate) runtime: Runtime,
+    pub(crate) batch: BatchConfig,
+}
+
+/// What only the loaded model knows.
+struct Facts {
+    labels: Vec<String>,
+    id: String,
+    precision: String,
+}
+
+impl Loader for VitLoader {
+    type Model = Classifier;
+
+    fn revision(path: &Path) -> Result<String, LoadError> {
+        directory::revision(path).map_err(|error| LoadError(error.to_string()))
+    }
+
+    async fn load(&self, path: &Path) -> Result<(Classifier, LoadedModel), LoadError> {
+        let (path, runtime) = (path.to_owned(), self.runtime);
+        let preprocessor =
+            Arc::new(Preprocessor::from_dir(&path).map_err(|error| LoadError(error.to_string()))?);
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let batching = Arc::clone(&preprocessor);
+        let worker = Batcher::spawn("vit", self.batch, move || {
+            let model = VitClassifier::load(&path, runtime)?;
+            warm_up(&model, &batching)?;
+            // The receiver waits for the outcome of this closure; it is gone only where nobody wants the model any more.
+            let _ = tell.send(facts(&model));
+            Ok::<_, ModelError>(move |images: Vec<Vec<f32>>| answer(&model, &batching, &images))
+        })
+        .await
+        .map_err(|error| LoadError(error.to_string()))?;
+        let Facts {
+            labels,
+            id,
+            precision,
+        } = told
+            .await
+            .map_err(|_| LoadError("its thread ended".to_owned()))?;
+        let info = LoadedModel {
+            version: Some(ModelVersion {
+                id,
+                ..ModelVersion::default()
+            }),
+            precision,
+            device: device_name(self.runtime.device),
+            labels: labels.clone(),
+            ..LoadedModel::default()
+        };
+        let preprocess: Preprocess = Arc::new(move |picture| preprocessor.pixel_values(picture));
+        Ok((
+            Classifier {
+                worker,
+                preprocess,
+                labels,
+            },
+            info,
+        ))
+    }
+}
+
+fn facts(model: &VitClassifier) -> Facts {
+    let config = model.config();
+    Facts {
+        labels: config.labels(),
+        id: format!("vit-patch{}-{}", config.patch_size, config.image_size),
+        precision: model.precision().to_string(),
+    }
+}
+
+/// The first forward pass allocates and plans; no request should pay for it.
+fn warm_up(model: &VitClassifier, preprocessor: &Preprocessor) -> Result<(), ModelError> {
+    let (height, width) = preprocessor.output_size();
+    let blank = vec![0.0; 3 * height as usize * width as usize];
+    probabilities(model, preprocessor, &[blank]).map(drop)
+}
+
+fn answer(
+    model: &VitClassifier,
+    preprocessor: &Preprocessor,
+    images: &[Vec<f32>],
+) -> Vec<Result<Vec<f32>, Status>> {
+    match probabilities(model, preprocessor, images) {
+        Ok(rows) => rows.into_iter().map(Ok).collect(),
+        Err(error) => {
+            let failed = internal("MODEL_FAILED", error.to_string());
+            images.iter().map(|_| Err(failed.clone())).collect()
+        }
+    }
+}
+
+/// One row of softmax probabilities for each image.
+fn probabilities(
+    model: &VitClassifier,
+    preprocessor: &Preprocessor,
+    images: &[Vec<f32>],
+) -> Result<Vec<Vec<f32>>, ModelError> {
+    let logits = model.forward(&preprocessor.batch(images)?)?;
+    let probabilities = logits
+        .f_softmax(-1, tch::Kind::Float)?
+        .f_to_device(tch::Device::Cpu)?
+        .f_contiguous()?;
+    Ok(Vec::<Vec<f32>>::try_from(&probabilities)?)
+}
+
+/// As the contract writes devices: "cpu" or "cuda:0".
+fn device_name(device: tch::Device) -> String {
+    match device {
+        tch::Device::Cuda(index) => format!("cuda:{index}"),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}

@@ -1,0 +1,237 @@
+//! The service over loopback, with a tiny model of random weights.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{io::Cursor, path::Path, time::Duration};
+
+use image::{ImageFormat, RgbImage};
+use saga_chassis::{Running, status::reason};
+use saga_client::{Transport, connect, limited, wait_until_ready};
+use saga_models::{Runtime, directory, preprocess, vit};
+use saga_proto::{
+    classifier::v1::{
+        ClassifyRequest, ClassifyResponse, ClassifyStreamRequest,
+        classifier_service_client::ClassifierServiceClient, classify_stream_response::Outcome,
+    },
+    gate::v1::{EvaluateRequest, Item, gate_service_client::GateServiceClient},
+    model::v1::{LoadModelRequest, model_service_client::ModelServiceClient},
+    r#type::v1::Image,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::Code;
+use vit_classifier::{Config, start};
+
+const LABELS: [&str; 3] = ["happy", "sad", "fear"];
+
+fn write_model(path: &Path, seed: u64) {
+    let config = vit::Config {
+        hidden_size: 32,
+        num_hidden_layers: 2,
+        num_attention_heads: 4,
+        intermediate_size: 64,
+        image_size: 16,
+        patch_size: 8,
+        ..vit::Config::default()
+    };
+    let model =
+        vit::VitClassifier::new(config.with_labels(LABELS), Runtime::REFERENCE, seed).unwrap();
+    directory::write_json(&path.join(directory::CONFIG), model.config()).unwrap();
+    preprocess::Config::vit(16).write(path).unwrap();
+    model
+        .weights()
+        .save(&path.join(directory::WEIGHTS))
+        .unwrap();
+}
+
+fn png(seed: u8) -> Image {
+    let picture = RgbImage::from_fn(20, 24, |x, y| {
+        image::Rgb([x as u8 * 12, y as u8 * 10, seed.wrapping_mul(37)])
+    });
+    let mut file = Cursor::new(Vec::new());
+    picture.write_to(&mut file, ImageFormat::Png).unwrap();
+    raw(file.into_inner())
+}
+
+fn raw(data: Vec<u8>) -> Image {
+    Image {
+        data: data.into(),
+        blake3: String::new(),
+    }
+}
+
+/// The service without a model, and a channel to it.
+async fn empty() -> (Running, Transport) {
+    let mut config = Config::default();
+    config.server.listen = "127.0.0.1:0".parse().unwrap();
+    config.model.device = "cpu".to_owned();
+    config.model.precision = "f32".to_owned();
+    let running = start(config, CancellationToken::new()).await.unwrap();
+    let transport = connect(&running.addr.to_string()).await.unwrap();
+    (running, transport)
+}
+
+async fn load(transport: &Transport, name: &str, seed: u64) {
+    let model = tempfile::tempdir().unwrap();
+    write_model(model.path(), seed);
+    let request = LoadModelRequest {
+        name: name.to_owned(),
+        directory: model.path().display().to_string(),
+        make_default: false,
+    };
+    ModelServiceClient::new(transport.clone())
+        .load_model(request)
+        .await
+        .unwrap();
+}
+
+async fn classify(
+    transport: &Transport,
+    image: Option<Image>,
+    model: &str,
+) -> Result<ClassifyResponse, tonic::Status> {
+    let request = ClassifyRequest {
+        image,
+        model: model.to_owned(),
+        ..ClassifyRequest::default()
+    };
+    limited!(ClassifierServiceClient::new(transport.clone()))
+        .classify(request)
+        .await
+        .map(tonic::Response::into_inner)
+}
+
+#[tokio::test]
+async fn not_ready_until_a_model_is_loaded() {
+    let (running, transport) = empty().await;
+    assert!(!running.readiness.is_ready());
+    let status = classify(&transport, Some(png(0)), "").await.unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).as_deref()),
+        (Code::FailedPrecondition, Some("MODEL_NOT_LOADED"))
+    );
+    load(&transport, "baseline", 1).await;
+    let service = "saga.classifier.v1.ClassifierService";
+    wait_until_ready(&running.addr.to_string(), service, Duration::from_secs(5))
+        .await
+        .unwrap();
+    let answer = classify(&transport, Some(png(0)), "").await.unwrap();
+    assert_eq!(answer.predictions.len(), LABELS.len());
+    let sum: f64 = answer
+        .predictions
+        .iter()
+        .map(|prediction| prediction.probability)
+        .sum();
+    assert!((sum - 1.0).abs() < 1e-5);
+    assert_eq!(answer.model.unwrap().id, "vit-patch8-16");
+}
+
+#[tokio::test]
+async fn bad_input_is_refused_by_name_and_spoils_nothing_else() {
+    let (_running, transport) = empty().await;
+    load(&transport, "baseline", 1).await;
+    let bomb = [
+        &b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xea\x60\0\0\xea\x60\x08\x02\0\0\0"[..],
+        &[0; 4],
+    ]
+    .concat();
+    let cases = [
+        None,
+        Some(raw(vec![])),
+        Some(raw(b"plain text".to_vec())),
+        Some(raw(bomb)),
+    ];
+    for image in cases {
+        let status = classify(&transport, image, "").await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().starts_with("image"), "{status}");
+    }
+    let status = classify(&transport, Some(png(0)), "other")
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).as_deref()),
+        (Code::NotFound, Some("MODEL_UNKNOWN"))
+    );
+    let status = classify(&transport, Some(raw(vec![0; 40 << 20])), "")
+        .await
+        .unwrap_err();
+    assert!(status.message().contains("33554432"), "{status}");
+    let item = Item {
+        candidate: Some(png(0)),
+        target_label: "joy".to_owned(),
+        ..Item::default()
+    };
+    let request = EvaluateRequest { item: Some(item) };
+    let status = GateServiceClient::new(transport.clone())
+        .evaluate(request)
+        .await
+        .unwrap_err();
+    assert!(
+        status.message().contains("item.target_label")
+            && status.message().contains("happy, sad, fear"),
+        "{status}"
+    );
+    classify(&transport, Some(png(0)), "").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_batch_answers_as_its_items_alone_and_the_gate_as_the_classifier() {
+    let (_running, transport) = empty().await;
+    load(&transport, "baseline", 1).await;
+    let items = (0..40_u8).map(|seed| ClassifyStreamRequest {
+        sequence: seed.into(),
+        request: Some(ClassifyRequest {
+            image: Some(if seed == 7 { raw(vec![1]) } else { png(seed) }),
+            ..ClassifyRequest::default()
+        }),
+    });
+    let mut client = ClassifierServiceClient::new(transport.clone());
+    let mut answers = client
+        .classify_stream(tokio_stream::iter(items))
+        .await
+        .unwrap()
+        .into_inner();
+    let mut seen = 0;
+    while let Some(answer) = answers.message().await.unwrap() {
+        seen += 1;
+        match answer.outcome.unwrap() {
+            Outcome::Error(error) => assert_eq!(
+                (answer.sequence, error.code),
+                (7, Code::InvalidArgument as i32)
+            ),
+            Outcome::Response(together) => {
+                let alone = classify(&transport, Some(png(answer.sequence as u8)), "")
+                    .await
+                    .unwrap();
+                for (a, b) in together.predictions.iter().zip(&alone.predictions) {
+                    assert_eq!(a.label, b.label);
+                    assert!((a.probability - b.probability).abs() < 1e-5);
+                }
+            }
+        }
+    }
+    assert_eq!(seen, 40);
+    let top = classify(&transport, Some(png(3)), "")
+        .await
+        .unwrap()
+        .predictions
+        .remove(0);
+    let item = Item {
+        candidate: Some(png(3)),
+        target_label: top.label,
+        ..Item::default()
+    };
+    let request = EvaluateRequest { item: Some(item) };
+    let verdict = GateServiceClient::new(transport)
+        .evaluate(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .verdict
+        .unwrap();
+    assert!((verdict.score - top.probability).abs() < 1e-5);
+    assert_eq!(
+        (verdict.gate.as_str(), verdict.accepted),
+        ("vit", verdict.score >= 0.65)
+    );
+}
