@@ -1,5 +1,64 @@
-//! Generation of candidates, whatever the backend, and the studio's data set.
+//! Generation of candidates behind one service: an image of a source and a target class in, an edited image out.
+//!
+//! | module | idea |
+//! |---|---|
+//! | [`backend`] | what makes candidates, and the registry of those there are; remote generators join here |
+//! | [`studio`], [`studio_backend`] | a renderer of faces that edits its own pictures and plants known faults |
+//! | [`exemplar`], [`exemplar_backend`] | edits real photographs with parts of real photographs |
+//! | [`parameters`] | settings of a backend given by name in a request |
+//! | [`pool`] | the threads that do the work, with bounded room |
+//! | [`grpc`] | the contract `saga.generator.v1` |
+
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod backend;
+pub mod config;
+pub mod error;
 pub mod exemplar;
+pub mod exemplar_backend;
+pub mod grpc;
+pub mod parameters;
+pub mod pool;
 pub mod studio;
+pub mod studio_backend;
+
+use std::sync::Arc;
+
+use saga_chassis::{Running, Server, limited};
+use saga_proto::generator::v1::generator_service_server::GeneratorServiceServer;
+use saga_proto::generator::v1::studio_service_server::StudioServiceServer;
+use tokio_util::sync::CancellationToken;
+
+use backend::Registry;
+use exemplar_backend::ExemplarBackend;
+use pool::Pool;
+use studio_backend::StudioBackend;
+
+pub use config::Config;
+
+/// Serves the backends until `shutdown`.
+///
+/// # Errors
+/// A port that is taken; threads that cannot be had.
+pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Running> {
+    let server = Server::bind("generator", &config.server).await?;
+    let pool = Pool::new(config.work.workers)?;
+    let backends = Registry::new(vec![
+        Arc::new(StudioBackend::new(config.studio.clone(), pool.clone())),
+        Arc::new(ExemplarBackend::new(
+            config.exemplar.clone(),
+            config.limits.decode_limits(),
+            pool.clone(),
+        )),
+    ]);
+    let generator = grpc::Generator::new(backends, &config);
+    let studio = grpc::Studio::new(pool);
+    let server = server
+        .add_service(limited!(
+            GeneratorServiceServer::new(generator),
+            config.server
+        ))
+        .add_service(limited!(StudioServiceServer::new(studio), config.server));
+    server.readiness().set_ready(true);
+    Ok(server.start(shutdown)?)
+}

@@ -13,7 +13,7 @@ const REWEIGHTINGS: usize = 4;
 
 /// Brings `donor` to the light of `base`: a gain and a sloping offset fitted where `ring` is positive, which should be
 /// the skin around the region that will be replaced. Planes are of one size, in grey levels.
-pub fn match_light(base: &Plane, donor: &Plane, ring: &Plane) -> Plane {
+pub(super) fn match_light(base: &Plane, donor: &Plane, ring: &Plane) -> Plane {
     let gain = gain(base, donor, ring);
     let slope = offset(&base.zip(donor, |b, d| b - gain * d), ring);
     Plane::from_fn(donor.width, donor.height, |x, y| {
@@ -102,7 +102,13 @@ fn offset(difference: &Plane, ring: &Plane) -> Slope {
 /// `donor` where `mask` is 1, `base` where it is 0, each band of frequencies blended over a width of its own scale.
 /// `envelope`, in [0, 1], bounds the reach of the coarse bands: where it is 0, `base` comes back bit by bit.
 /// The planes have one size.
-pub fn blend(base: &Plane, donor: &Plane, mask: &Plane, envelope: &Plane, levels: usize) -> Plane {
+pub(super) fn blend(
+    base: &Plane,
+    donor: &Plane,
+    mask: &Plane,
+    envelope: &Plane,
+    levels: usize,
+) -> Plane {
     let masks = gaussian(mask, levels);
     let bands = laplacian(base, levels)
         .into_iter()

@@ -27,7 +27,7 @@ const BLOBS: [Blob; 9] = [
 ];
 
 /// The template in unit coordinates, brightness without a unit.
-pub static TEMPLATE: LazyLock<Plane> = LazyLock::new(|| {
+pub(super) static TEMPLATE: LazyLock<Plane> = LazyLock::new(|| {
     let middle = (TEMPLATE_SIDE - 1) as f32 / 2.0;
     let unit = |i: usize| (i as f32 - middle) / TEMPLATE_SIDE as f32;
     Plane::from_fn(TEMPLATE_SIDE, TEMPLATE_SIDE, |column, row| {
@@ -52,7 +52,7 @@ impl Blob {
 
 /// How much a point of the canonical face counts when two faces are compared: 1 inside, falling to 0 at its outline.
 /// The mouth counts less, because it is what differs between expressions.
-pub fn weight((x, y): (f32, f32)) -> f32 {
+pub(super) fn weight((x, y): (f32, f32)) -> f32 {
     let outline = (x / 0.36).powi(2) + ((y - 0.02) / 0.46).powi(2);
     let mouth = (x / 0.18).powi(2) + ((y - 0.29) / 0.10).powi(2);
     let inside = ((1.0 - outline) * 3.0).clamp(0.0, 1.0);

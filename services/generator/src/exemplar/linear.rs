@@ -1,7 +1,10 @@
 //! Small dense linear systems, for least squares with a handful of unknowns.
 
 /// Solves `matrix * x = rhs` by Gaussian elimination with partial pivoting. `None` where the matrix is singular.
-pub fn solve<const N: usize>(mut matrix: [[f64; N]; N], mut rhs: [f64; N]) -> Option<[f64; N]> {
+pub(super) fn solve<const N: usize>(
+    mut matrix: [[f64; N]; N],
+    mut rhs: [f64; N],
+) -> Option<[f64; N]> {
     for column in 0..N {
         let pivot = (column..N).max_by(|i, j| {
             matrix[*i][column]

@@ -2,7 +2,7 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | find the face in source and exemplar, align them | [`register`], against the picture in [`face`] |
+//! | find the face in source and exemplar, align them | [`register`] with [`ecc`], against the picture in [`face`] |
 //! | choose exemplar, regions and strength by the seed | here |
 //! | place soft masks on the regions | [`regions`] |
 //! | match the light and blend | [`blend`], on the pyramids of [`pyramid`] |
@@ -11,6 +11,7 @@
 //! faces. What it cannot do: turn a head, or open a mouth wider than the aligned chin leaves room for.
 
 mod blend;
+mod ecc;
 mod face;
 mod linear;
 mod photograph;
@@ -27,9 +28,10 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use ecc::Fit;
 use photograph::Photograph;
 use plane::Plane;
-use register::{Features, Fit, align, locate};
+use register::{Features, align, locate};
 use similarity::{Frame, Similarity};
 
 pub use photograph::Raster;

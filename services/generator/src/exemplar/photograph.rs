@@ -6,11 +6,11 @@ use super::plane::Plane;
 
 /// A decoded photograph in YCbCr (JFIF, ITU-R BT.601 full range), all planes of one size.
 #[derive(Clone)]
-pub struct Photograph {
+pub(super) struct Photograph {
     /// Luminance, 0 to 255.
-    pub luma: Plane,
+    pub(super) luma: Plane,
     /// Cb and Cr around 0; `None` for an image whose channels are all equal.
-    pub chroma: Option<[Plane; 2]>,
+    pub(super) chroma: Option<[Plane; 2]>,
 }
 
 /// An edited photograph: grey stays one channel, colour three.
@@ -24,7 +24,7 @@ pub enum Raster {
 
 impl Photograph {
     /// Splits an image into its planes.
-    pub fn of(image: &RgbImage) -> Self {
+    pub(super) fn of(image: &RgbImage) -> Self {
         let (width, height) = (image.width() as usize, image.height() as usize);
         let plane = |weights: [f32; 3]| {
             let value = |pixel: &Rgb<u8>| {
@@ -53,7 +53,7 @@ impl Photograph {
     }
 
     /// The image mirrored left to right.
-    pub fn mirrored(&self) -> Self {
+    pub(super) fn mirrored(&self) -> Self {
         Self {
             luma: self.luma.mirrored(),
             chroma: self
@@ -64,7 +64,7 @@ impl Photograph {
     }
 
     /// Rounds to 8 bits.
-    pub fn to_raster(&self) -> Raster {
+    pub(super) fn to_raster(&self) -> Raster {
         let (width, height) = (self.luma.width as u32, self.luma.height as u32);
         match &self.chroma {
             None => Raster::Grey(GrayImage::from_fn(width, height, |x, y| {

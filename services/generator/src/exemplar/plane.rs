@@ -4,18 +4,18 @@
 
 /// A row-major plane of `width * height` samples, in grey levels (0 to 255) unless a function says otherwise.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plane {
+pub(super) struct Plane {
     /// Columns, at least 1.
-    pub width: usize,
+    pub(super) width: usize,
     /// Rows, at least 1.
-    pub height: usize,
+    pub(super) height: usize,
     /// The samples.
-    pub data: Vec<f32>,
+    pub(super) data: Vec<f32>,
 }
 
 impl Plane {
     /// A plane whose sample at column x and row y is `value(x, y)`.
-    pub fn from_fn(
+    pub(super) fn from_fn(
         width: usize,
         height: usize,
         mut value: impl FnMut(usize, usize) -> f32,
@@ -34,7 +34,7 @@ impl Plane {
     }
 
     /// Applies `f` to pairs of samples of two planes of one size.
-    pub fn zip(&self, other: &Self, f: impl Fn(f32, f32) -> f32) -> Self {
+    pub(super) fn zip(&self, other: &Self, f: impl Fn(f32, f32) -> f32) -> Self {
         let data = self
             .data
             .iter()
@@ -49,14 +49,14 @@ impl Plane {
     }
 
     /// The sample at a column and row, clamped into the plane.
-    pub fn at(&self, x: isize, y: isize) -> f32 {
+    pub(super) fn at(&self, x: isize, y: isize) -> f32 {
         let column = x.clamp(0, self.width as isize - 1) as usize;
         let row = y.clamp(0, self.height as isize - 1) as usize;
         self.data[row * self.width + column]
     }
 
     /// Bilinear interpolation.
-    pub fn bilinear(&self, x: f32, y: f32) -> f32 {
+    pub(super) fn bilinear(&self, x: f32, y: f32) -> f32 {
         let x = x.clamp(0.0, (self.width - 1) as f32);
         let y = y.clamp(0.0, (self.height - 1) as f32);
         let (x0, y0) = (x as usize, y as usize);
@@ -69,7 +69,7 @@ impl Plane {
     }
 
     /// Cubic convolution with a = -0.5 (Keys 1981), which keeps the sharpness that bilinear interpolation loses.
-    pub fn bicubic(&self, x: f32, y: f32) -> f32 {
+    pub(super) fn bicubic(&self, x: f32, y: f32) -> f32 {
         let (x0, y0) = (x.floor(), y.floor());
         let (wx, wy) = (keys_weights(x - x0), keys_weights(y - y0));
         let (x0, y0) = (x0 as isize, y0 as isize);
@@ -83,14 +83,14 @@ impl Plane {
     }
 
     /// The plane mirrored left to right.
-    pub fn mirrored(&self) -> Self {
+    pub(super) fn mirrored(&self) -> Self {
         Self::from_fn(self.width, self.height, |x, y| {
             self.data[y * self.width + self.width - 1 - x]
         })
     }
 
     /// Gaussian blur with the standard deviation `sigma` in samples, separable, cut at three sigma.
-    pub fn blurred(&self, sigma: f32) -> Self {
+    pub(super) fn blurred(&self, sigma: f32) -> Self {
         let radius = (3.0 * sigma).ceil().max(1.0) as isize;
         let mut kernel: Vec<f32> = (-radius..=radius)
             .map(|i| (-0.5 * (i as f32 / sigma).powi(2)).exp())

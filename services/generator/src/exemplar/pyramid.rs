@@ -5,7 +5,7 @@ use super::plane::Plane;
 const KERNEL: [f32; 5] = [1.0 / 16.0, 4.0 / 16.0, 6.0 / 16.0, 4.0 / 16.0, 1.0 / 16.0];
 
 /// Half the size, rounded up: smoothed with the 5-tap binomial, every second sample kept.
-pub fn reduce(plane: &Plane) -> Plane {
+pub(super) fn reduce(plane: &Plane) -> Plane {
     halved_rows(&halved_rows(plane).transposed()).transposed()
 }
 
@@ -17,7 +17,7 @@ fn halved_rows(plane: &Plane) -> Plane {
 }
 
 /// Back to `width` by `height`, the size that [`reduce`] came from.
-pub fn expand(plane: &Plane, width: usize, height: usize) -> Plane {
+pub(super) fn expand(plane: &Plane, width: usize, height: usize) -> Plane {
     doubled_rows(&doubled_rows(plane, width).transposed(), height).transposed()
 }
 
@@ -35,7 +35,7 @@ fn doubled_rows(plane: &Plane, width: usize) -> Plane {
 }
 
 /// The plane and its reductions, finest first; `levels` planes in all, fewer where a side gets down to one sample.
-pub fn gaussian(plane: &Plane, levels: usize) -> Vec<Plane> {
+pub(super) fn gaussian(plane: &Plane, levels: usize) -> Vec<Plane> {
     let mut pyramid = vec![plane.clone()];
     while pyramid.len() < levels {
         match pyramid.last() {
@@ -47,7 +47,7 @@ pub fn gaussian(plane: &Plane, levels: usize) -> Vec<Plane> {
 }
 
 /// What each level adds to the next coarser one, finest first; the last entry is the coarsest Gaussian level itself.
-pub fn laplacian(plane: &Plane, levels: usize) -> Vec<Plane> {
+pub(super) fn laplacian(plane: &Plane, levels: usize) -> Vec<Plane> {
     let mut pyramid = gaussian(plane, levels);
     for level in 1..pyramid.len() {
         let finer = &pyramid[level - 1];
@@ -58,7 +58,7 @@ pub fn laplacian(plane: &Plane, levels: usize) -> Vec<Plane> {
 }
 
 /// Undoes [`laplacian`]. `None` for a pyramid without levels.
-pub fn collapse(mut pyramid: Vec<Plane>) -> Option<Plane> {
+pub(super) fn collapse(mut pyramid: Vec<Plane>) -> Option<Plane> {
     let mut plane = pyramid.pop()?;
     while let Some(detail) = pyramid.pop() {
         plane = expand(&plane, detail.width, detail.height).zip(&detail, |a, b| a + b);

@@ -77,12 +77,18 @@ impl Regions {
 
     /// How much of each pixel of an image belongs to the regions of a face with this pose: 1 in their cores, 0 off
     /// them, smooth between.
-    pub fn mask(self, width: usize, height: usize, pose: &Similarity) -> Plane {
+    pub(super) fn mask(self, width: usize, height: usize, pose: &Similarity) -> Plane {
         self.grown(width, height, pose, 1.0)
     }
 
     /// [`Self::mask`] of regions whose axes are `growth` times as long.
-    pub fn grown(self, width: usize, height: usize, pose: &Similarity, growth: f32) -> Plane {
+    pub(super) fn grown(
+        self,
+        width: usize,
+        height: usize,
+        pose: &Similarity,
+        growth: f32,
+    ) -> Plane {
         let (frame, back) = (Frame::new(width, height), pose.inverse());
         Plane::from_fn(width, height, |x, y| {
             let point = back.apply(frame.to_unit((x as f32, y as f32)));

@@ -5,20 +5,20 @@
 
 /// `(x, y) -> (a x - b y + tx, b x + a y + ty)`: rotation, uniform scale and translation.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Similarity {
+pub(super) struct Similarity {
     /// Scale times the cosine of the angle.
-    pub a: f32,
+    pub(super) a: f32,
     /// Scale times the sine of the angle.
-    pub b: f32,
+    pub(super) b: f32,
     /// Shift to the right, in units.
-    pub tx: f32,
+    pub(super) tx: f32,
     /// Shift downwards, in units.
-    pub ty: f32,
+    pub(super) ty: f32,
 }
 
 impl Similarity {
     /// Leaves every point where it is.
-    pub const IDENTITY: Self = Self {
+    pub(super) const IDENTITY: Self = Self {
         a: 1.0,
         b: 0.0,
         tx: 0.0,
@@ -26,7 +26,7 @@ impl Similarity {
     };
 
     /// A positive scale, an angle in radians (clockwise on the screen) and a shift in units.
-    pub fn new(scale: f32, angle: f32, tx: f32, ty: f32) -> Self {
+    pub(super) fn new(scale: f32, angle: f32, tx: f32, ty: f32) -> Self {
         Self {
             a: scale * angle.cos(),
             b: scale * angle.sin(),
@@ -36,7 +36,7 @@ impl Similarity {
     }
 
     /// The image of a point.
-    pub fn apply(&self, (x, y): (f32, f32)) -> (f32, f32) {
+    pub(super) fn apply(&self, (x, y): (f32, f32)) -> (f32, f32) {
         (
             self.a * x - self.b * y + self.tx,
             self.b * x + self.a * y + self.ty,
@@ -44,7 +44,7 @@ impl Similarity {
     }
 
     /// First `inner`, then `self`.
-    pub fn after(&self, inner: &Self) -> Self {
+    pub(super) fn after(&self, inner: &Self) -> Self {
         let (tx, ty) = self.apply((inner.tx, inner.ty));
         Self {
             a: self.a * inner.a - self.b * inner.b,
@@ -55,7 +55,7 @@ impl Similarity {
     }
 
     /// The way back. Meaningless for a scale of zero.
-    pub fn inverse(&self) -> Self {
+    pub(super) fn inverse(&self) -> Self {
         let squared = self.a * self.a + self.b * self.b;
         let (a, b) = (self.a / squared, -self.b / squared);
         Self {
@@ -67,7 +67,7 @@ impl Similarity {
     }
 
     /// The same pose of the face seen in a mirror.
-    pub fn mirrored(&self) -> Self {
+    pub(super) fn mirrored(&self) -> Self {
         Self {
             b: -self.b,
             tx: -self.tx,
@@ -76,27 +76,27 @@ impl Similarity {
     }
 
     /// Magnification.
-    pub fn scale(&self) -> f32 {
+    pub(super) fn scale(&self) -> f32 {
         self.a.hypot(self.b)
     }
 
     /// Rotation in radians.
-    pub fn angle(&self) -> f32 {
+    pub(super) fn angle(&self) -> f32 {
         self.b.atan2(self.a)
     }
 }
 
 /// The unit coordinates of one image.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Frame {
+pub(super) struct Frame {
     centre: (f32, f32),
     /// Pixels in a unit.
-    pub unit: f32,
+    pub(super) unit: f32,
 }
 
 impl Frame {
     /// The frame of an image of this size in pixels.
-    pub fn new(width: usize, height: usize) -> Self {
+    pub(super) fn new(width: usize, height: usize) -> Self {
         let (width, height) = (width as f32, height as f32);
         Self {
             centre: ((width - 1.0) / 2.0, (height - 1.0) / 2.0),
@@ -105,12 +105,12 @@ impl Frame {
     }
 
     /// From units to pixels.
-    pub fn to_pixel(self, (x, y): (f32, f32)) -> (f32, f32) {
+    pub(super) fn to_pixel(self, (x, y): (f32, f32)) -> (f32, f32) {
         (x * self.unit + self.centre.0, y * self.unit + self.centre.1)
     }
 
     /// From pixels to units.
-    pub fn to_unit(self, (x, y): (f32, f32)) -> (f32, f32) {
+    pub(super) fn to_unit(self, (x, y): (f32, f32)) -> (f32, f32) {
         (
             (x - self.centre.0) / self.unit,
             (y - self.centre.1) / self.unit,

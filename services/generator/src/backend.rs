@@ -1,0 +1,117 @@
+//! What makes candidates. A backend is described once, gets a [`Spec`] in domain terms and answers with an image or
+//! with why there is none; transport, limits and provenance are the service's.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use prost::bytes::Bytes;
+
+use crate::error::GenerateError;
+use crate::studio::Fault;
+
+/// What a backend is and needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Description {
+    /// The name requests use.
+    pub name: &'static str,
+    /// One sentence for people.
+    pub description: &'static str,
+    /// Of the backend or its model.
+    pub version: String,
+    /// Whether a request must carry a source image.
+    pub needs_source: bool,
+    /// Real images of the target class that a request should carry; 0: none.
+    pub exemplars: u32,
+    /// Whether the same request gives the same bytes.
+    pub deterministic: bool,
+    /// Expected price of one request in US dollars.
+    pub cost_usd: f64,
+}
+
+/// One candidate to make. Images are encoded and not yet decoded by anybody.
+#[derive(Clone, Debug, Default)]
+pub struct Spec {
+    pub source: Option<Bytes>,
+    pub source_label: String,
+    pub target_label: String,
+    pub prompt: String,
+    pub seed: u64,
+    pub exemplars: Vec<Bytes>,
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// What a backend answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Made {
+    pub outcome: Outcome,
+    /// Every setting that was in force, by name.
+    pub parameters: BTreeMap<String, String>,
+    /// Price of this request in US dollars.
+    pub cost_usd: f64,
+    /// What the backend knows of its own faults, where it knows.
+    pub fault: Option<Fault>,
+}
+
+/// How an answer ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// An encoded image.
+    Image(Bytes),
+    /// No image could be made of this request; the reason, for people.
+    NoImage(String),
+}
+
+/// Something that makes candidates: on the processor's pool, or by asking somebody else.
+pub trait Backend: Send + Sync {
+    /// What it is and needs.
+    fn describe(&self) -> Description;
+
+    /// Makes one candidate. Dropping the future gives up the work that has not begun.
+    fn generate(&self, spec: Spec) -> BoxFuture<'_, Result<Made, GenerateError>>;
+}
+
+/// The backends there are, by name.
+#[derive(Clone)]
+pub struct Registry {
+    backends: Arc<[Arc<dyn Backend>]>,
+}
+
+impl Registry {
+    /// Keeps the order, which is that of listings.
+    pub fn new(backends: Vec<Arc<dyn Backend>>) -> Self {
+        Self {
+            backends: backends.into(),
+        }
+    }
+
+    /// Every backend's description.
+    pub fn describe(&self) -> Vec<Description> {
+        self.backends
+            .iter()
+            .map(|backend| backend.describe())
+            .collect()
+    }
+
+    /// The backend of that name.
+    ///
+    /// # Errors
+    /// [`GenerateError::Invalid`] naming those there are.
+    pub fn find(&self, name: &str) -> Result<Arc<dyn Backend>, GenerateError> {
+        let found = self
+            .backends
+            .iter()
+            .find(|backend| backend.describe().name == name);
+        found.cloned().ok_or_else(|| {
+            let known: Vec<_> = self
+                .backends
+                .iter()
+                .map(|backend| backend.describe().name)
+                .collect();
+            GenerateError::invalid(
+                "spec.backend",
+                format!("'{name}' is not a backend; there are {}", known.join(", ")),
+            )
+        })
+    }
+}
