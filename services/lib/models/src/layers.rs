@@ -151,6 +151,12 @@ pub(crate) fn attention(
             .f_transpose(1, 2)
     };
     let [query, key, value] = qkv;
+    if query.requires_grad() && !causal && dropout == 0.0 {
+        let scale = ((width / heads) as f64).powf(-0.5);
+        let scores = split(query)?.f_matmul(&split(key)?.f_transpose(-2, -1)?)?.f_mul_scalar(scale)?;
+        let mixed = scores.f_softmax(-1, query.f_kind()?)?.f_matmul(&split(value)?)?;
+        return Ok(mixed.f_transpose(1, 2)?.f_reshape([batch, tokens, width])?);
+    }
     let mixed = Tensor::f_scaled_dot_product_attention::<Tensor>(
         &split(query)?,
         &split(key)?,
@@ -190,7 +196,7 @@ pub(crate) fn drop_path(branch: Tensor, rate: f64, train: bool) -> Result<Tensor
 /// Checks `[N, channels, side, side]` before libtorch sees it, so that the message names what was expected.
 pub(crate) fn check_pixels(pixels: &Tensor, channels: i64, side: i64) -> Result<()> {
     match pixels.size().as_slice() {
-        [1.., c, h, w] if (*c, *h, *w) == (channels, side, side) => Ok(()),
+        [n, c, h, w] if *n >= 1 && (*c, *h, *w) == (channels, side, side) => Ok(()),
         found => Err(ModelError::Input(format!(
             "pixel_values has shape {found:?}; the model takes [N, {channels}, {side}, {side}]"
         ))),

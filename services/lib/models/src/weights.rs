@@ -115,7 +115,8 @@ impl Weights {
         let _guard = tch::no_grad_guard();
         for (name, mut tensor) in wanted {
             let view = found.tensor(&name).map_err(invalid)?;
-            tensor.f_copy_(&Tensor::try_from(view)?)?;
+            let kind = kind(view.dtype()).unwrap_or(Kind::Float);
+            tensor.f_copy_(&Tensor::f_from_data_size(view.data(), &tensor.size(), kind)?)?;
         }
         Ok(())
     }
@@ -235,14 +236,10 @@ fn compare(wanted: &BTreeMap<String, Tensor>, found: &SafeTensors) -> WeightMism
 fn difference(name: &str, tensor: &Tensor, view: &TensorView) -> Option<String> {
     let expected = tensor.size();
     let shape: Vec<i64> = view.shape().iter().map(|&side| side as i64).collect();
-    let floats = matches!(
-        view.dtype(),
-        Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64
-    );
-    let same_type = if tensor.is_floating_point() {
-        floats
-    } else {
-        view.dtype() == Dtype::I64
+    let same_type = match kind(view.dtype()) {
+        Some(Kind::Int64) => !tensor.is_floating_point(),
+        Some(_) => tensor.is_floating_point(),
+        None => false,
     };
     (expected != shape || !same_type).then(|| {
         format!(
@@ -251,6 +248,18 @@ fn difference(name: &str, tensor: &Tensor, view: &TensorView) -> Option<String> 
             view.dtype()
         )
     })
+}
+
+/// The element types that checkpoints hold.
+fn kind(dtype: Dtype) -> Option<Kind> {
+    match dtype {
+        Dtype::F32 => Some(Kind::Float),
+        Dtype::F16 => Some(Kind::Half),
+        Dtype::BF16 => Some(Kind::BFloat16),
+        Dtype::F64 => Some(Kind::Double),
+        Dtype::I64 => Some(Kind::Int64),
+        _ => None,
+    }
 }
 
 /// Element type, shape and little-endian bytes of a tensor, floating-point ones as f32.
