@@ -10,7 +10,7 @@ pub fn table<H: Into<String>>(header: impl IntoIterator<Item = H>) -> Table {
     let columns = header.len();
     let mut table = Table::new();
     table
-        .load_preset(UTF8_HORIZONTAL_ONLY)
+        .load_style(UTF8_HORIZONTAL_ONLY)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(header);
     for index in 1..columns {

@@ -85,7 +85,7 @@ impl Loader for ClipLoader {
                 ..ModelVersion::default()
             }),
             precision: facts.precision,
-            device: device_name(self.runtime.device),
+            device: self.runtime.device_name(),
             ..LoadedModel::default()
         };
         let preprocess: Preprocess = Arc::new(move |picture| preprocessor.pixel_values(picture));
@@ -192,12 +192,4 @@ fn rows(embeddings: &tch::Tensor) -> Result<Vec<Embedding>, ModelError> {
     Ok(Vec::<Embedding>::try_from(
         &embeddings.f_to_device(tch::Device::Cpu)?.f_contiguous()?,
     )?)
-}
-
-/// As the contract writes devices: "cpu" or "cuda:0".
-fn device_name(device: tch::Device) -> String {
-    match device {
-        tch::Device::Cuda(index) => format!("cuda:{index}"),
-        other => format!("{other:?}").to_lowercase(),
-    }
 }

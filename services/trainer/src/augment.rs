@@ -1,22 +1,23 @@
 //! Random views of training images: mirror, rotation, scale and shift in one bilinear resampling, then brightness and
-//! contrast, then erasing of a rectangle.
+//! contrast.
+//!
+//! Mild on purpose: small models from scratch on aligned faces learn nothing for hundreds of steps where views differ by
+//! more than the features that tell classes apart.
 
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 use tch::{Kind, Tensor};
 
-use crate::{error::TrainError, master::copy_of};
+use crate::error::TrainError;
 
-/// Largest rotation, in radians (12 degrees).
-const ROTATION: f32 = 0.21;
+/// Largest rotation, in radians (3.5 degrees).
+const ROTATION: f32 = 0.06;
 /// Largest relative change of size.
-const SCALE: f32 = 0.12;
+const SCALE: f32 = 0.06;
 /// Largest shift, as a share of the image's side.
-const SHIFT: f32 = 0.06;
+const SHIFT: f32 = 0.03;
 /// Largest relative change of brightness, and of contrast.
 const LIGHT: f32 = 0.25;
-/// Share of images with a rectangle erased, and the rectangle's largest side as a share of the image's.
-const ERASE: (f64, f32) = (0.25, 0.35);
 
 /// `grid_sample` codes: bilinear, and the border repeated outside.
 const BILINEAR: i64 = 0;
@@ -24,8 +25,7 @@ const BORDER: i64 = 1;
 
 /// A random view of each image of `[N, 3, H, W]` with values 0 to 1, of the same shape and range.
 pub fn views(images: &Tensor, random: &mut ChaCha8Rng) -> Result<Tensor, TrainError> {
-    let lit = light(&resample(images, random)?, random)?;
-    erase(&lit, random)
+    light(&resample(images, random)?, random)
 }
 
 /// Mirror, rotation, scale and shift.
@@ -72,31 +72,6 @@ fn light(images: &Tensor, random: &mut ChaCha8Rng) -> Result<Tensor, TrainError>
         .f_lerp_tensor(images, &contrast)?
         .f_mul(&brightness)?
         .f_clamp(0.0, 1.0)?)
-}
-
-/// Fills a rectangle of some images with one random grey.
-fn erase(images: &Tensor, random: &mut ChaCha8Rng) -> Result<Tensor, TrainError> {
-    let size = images.size();
-    let erased = copy_of(images)?;
-    for index in 0..size[0] {
-        if !random.random_bool(ERASE.0) {
-            continue;
-        }
-        let grey: f64 = random.random();
-        let mut span = |side: i64| {
-            let length = (side as f32 * random.random_range(0.1..=ERASE.1))
-                .ceil()
-                .max(1.0) as i64;
-            (random.random_range(0..=side - length), length)
-        };
-        let ((top, height), (left, width)) = (span(size[2]), span(size[3]));
-        let _ = erased
-            .f_get(index)?
-            .f_narrow(1, top, height)?
-            .f_narrow(2, left, width)?
-            .f_fill_(grey)?;
-    }
-    Ok(erased)
 }
 
 #[cfg(test)]

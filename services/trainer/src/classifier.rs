@@ -11,7 +11,7 @@ use crate::{
     error::TrainError,
     fit::Learner,
     loss,
-    pixels::{self, Normaliser},
+    pixels::Normaliser,
     request::{Architecture, Head, Job, Settings},
     start,
 };
@@ -37,13 +37,7 @@ impl Classifier {
         };
         let normaliser = Normaliser::new(&preprocessing(&job.architecture), runtime.device)?;
         if job.init_from.is_none() {
-            let images =
-                pixels::sample(&dataset.train, dataset.side, start::IMAGES, runtime.device)?;
-            start::from_scratch(
-                &model.weights().tensors(),
-                &normaliser.normalise(&images)?,
-                job.seed,
-            )?;
+            start::from_scratch(&model.weights().tensors(), job.seed)?;
         }
         let class_weights = job.settings.class_weights.then(|| {
             let weights = loss::inverse_frequency(&dataset.train.labels, dataset.classes.len());

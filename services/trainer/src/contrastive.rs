@@ -18,7 +18,7 @@ use crate::{
     error::TrainError,
     fit::Learner,
     loss,
-    pixels::{self, Normaliser},
+    pixels::Normaliser,
     request::{Architecture, Job},
     start,
 };
@@ -72,13 +72,7 @@ impl Contrastive {
             .collect::<Result<_, ModelError>>()?;
         let normaliser = Normaliser::new(&preprocessing(&job.architecture), runtime.device)?;
         if job.init_from.is_none() {
-            let images =
-                pixels::sample(&dataset.train, dataset.side, start::IMAGES, runtime.device)?;
-            start::from_scratch(
-                &model.weights().tensors(),
-                &normaliser.normalise(&images)?,
-                job.seed,
-            )?;
+            start::from_scratch(&model.weights().tensors(), job.seed)?;
         }
         Ok(Self {
             model,

@@ -49,18 +49,6 @@ pub fn batch(
     Ok((images, Tensor::f_from_slice(&labels)?.f_to_device(device)?))
 }
 
-/// At most `count` images from all over a split, as [`batch`].
-pub fn sample(
-    split: &Split,
-    side: u32,
-    count: usize,
-    device: Device,
-) -> Result<Tensor, TrainError> {
-    let stride = split.labels.len().div_ceil(count).max(1);
-    let chosen: Vec<usize> = (0..split.labels.len()).step_by(stride).collect();
-    Ok(batch(split, side, &chosen, device)?.0)
-}
-
 /// The numeric half: values of 0 to 1 less the mean, over the standard deviation.
 pub struct Normaliser {
     mean: Tensor,

@@ -3,33 +3,25 @@
 //!
 //! - matrices: normal with deviation sqrt(2 / (inputs + outputs)) (Glorot and Bengio 2010),
 //! - positions: sines and cosines of row and column, so that attention can tell places apart from the first step
-//!   (Beyer et al. 2022, <https://arxiv.org/abs/2205.01580>),
-//! - patch projection: the principal components of the data's own patches, whitened, and their negatives, so that tokens
-//!   carry shapes at equal strength instead of mean brightness and noise.
+//!   (Beyer et al. 2022, <https://arxiv.org/abs/2205.01580>).
 
 use std::collections::BTreeMap;
 
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, StandardNormal};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use crate::error::TrainError;
 
-/// Images that the patches' components are taken from.
-pub const IMAGES: usize = 500;
 /// Amplitude of the waves that stand for positions.
 const POSITION_SCALE: f64 = 0.5;
 /// Ratio of the longest to the shortest wave; positions are patches, of which there are few.
 const WAVE_RATIO: f64 = 20.0;
-/// Deviation of a whitened component, and the variance below which a component counts as noise (pixel values squared).
-const WHITE_SCALE: f64 = 0.5;
-const NOISE: f64 = 0.01;
 
-/// Overwrites the weights of a new model; `pixels` `[N, 3, side, side]` are pixel values of some training images.
+/// Overwrites the weights of a new model.
 pub fn from_scratch(
     variables: &BTreeMap<String, Tensor>,
-    pixels: &Tensor,
     seed: u64,
 ) -> Result<(), TrainError> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -40,7 +32,7 @@ pub fn from_scratch(
             let start = if is_image_position(name) {
                 positions(&tensor)?
             } else if name.contains("patch_embedding") && size.len() == 4 {
-                whitening(&tensor, pixels)?
+                glorot(&[size[0], size[1] * size[2] * size[3]], &mut random)?
             } else if name.ends_with("weight") && size.len() == 2 && !name.contains("embedding") {
                 glorot(&size, &mut random)?
             } else {
@@ -97,52 +89,9 @@ fn positions(current: &Tensor) -> Result<Tensor, TrainError> {
     Ok(all)
 }
 
-/// `[width, 3 * patch * patch]`: whitened principal components, strongest first, then their negatives.
-fn whitening(current: &Tensor, pixels: &Tensor) -> Result<Tensor, TrainError> {
-    let size = current.size();
-    let (width, patch) = (size[0], size[3]);
-    let features = size[1] * patch * patch;
-    let [images, channels, height, side] = pixels.size()[..] else {
-        return Err(TrainError::Thread(
-            "pixel values are not [N, 3, side, side]".into(),
-        ));
-    };
-    let patches = pixels
-        .f_view([images, channels, height / patch, patch, side / patch, patch])?
-        .f_permute([0, 2, 4, 1, 3, 5])?
-        .f_reshape([-1, features])?;
-    let (variances, components) = patches
-        .f_tr()?
-        .f_cov(1, None::<Tensor>, None::<Tensor>)?
-        .f_linalg_eigh("L")?;
-    let count = (width / 2).min(features);
-    let strongest = components.f_flip([1])?.f_narrow(1, 0, count)?;
-    let deviations = variances
-        .f_flip([0])?
-        .f_narrow(0, 0, count)?
-        .f_clamp_min(0.0)?
-        .f_add_scalar(NOISE)?
-        .f_sqrt()?;
-    let white = strongest
-        .f_div(&deviations)?
-        .f_tr()?
-        .f_mul_scalar(WHITE_SCALE)?;
-    let all = current
-        .f_reshape([width, features])?
-        .f_to_kind(Kind::Float)?;
-    Ok(Tensor::f_cat(
-        &[
-            &white,
-            &white.f_neg()?,
-            &all.f_narrow(0, 2 * count, width - 2 * count)?,
-        ],
-        0,
-    )?)
-}
-
 #[cfg(test)]
 mod tests {
-    use tch::Device;
+    use tch::{Device, Kind};
 
     use super::*;
 
@@ -157,25 +106,6 @@ mod tests {
     }
 
     #[test]
-    fn whitened_patches_have_equal_deviations() {
-        tch::manual_seed(3);
-        let noise = Tensor::randn([64, 3, 8, 8], (Kind::Float, Device::Cpu));
-        let strengths = Tensor::from_slice(&[2.0f32, 0.5, 1.0]).view([1, 3, 1, 1]);
-        let pixels = noise * strengths;
-        let start = whitening(
-            &Tensor::zeros([20, 3, 4, 4], (Kind::Float, Device::Cpu)),
-            &pixels,
-        )
-        .unwrap();
-        let patches = pixels
-            .view([64, 3, 2, 4, 2, 4])
-            .permute([0, 2, 4, 1, 3, 5])
-            .reshape([-1, 48]);
-        let deviations = patches.matmul(&start.tr()).std_dim(0, true, false);
-        assert!((deviations - WHITE_SCALE).abs().max().double_value(&[]) < 0.02);
-    }
-
-    #[test]
     fn the_seed_decides_and_norms_stay() {
         let model = |seed| {
             let zeros = |size: &[i64]| Tensor::zeros(size, (Kind::Float, Device::Cpu));
@@ -184,7 +114,7 @@ mod tests {
                 ("norm.weight".to_string(), zeros(&[8])),
             ]
             .into();
-            from_scratch(&variables, &zeros(&[1, 3, 8, 8]), seed).unwrap();
+            from_scratch(&variables, seed).unwrap();
             variables
         };
         assert_eq!(model(1)["a.weight"], model(1)["a.weight"]);

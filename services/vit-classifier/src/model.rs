@@ -67,7 +67,7 @@ impl Loader for VitLoader {
                 ..ModelVersion::default()
             }),
             precision,
-            device: device_name(self.runtime.device),
+            device: self.runtime.device_name(),
             labels: labels.clone(),
             ..LoadedModel::default()
         };
@@ -125,12 +125,4 @@ fn probabilities(
         .f_to_device(tch::Device::Cpu)?
         .f_contiguous()?;
     Ok(Vec::<Vec<f32>>::try_from(&probabilities)?)
-}
-
-/// As the contract writes devices: "cpu" or "cuda:0".
-fn device_name(device: tch::Device) -> String {
-    match device {
-        tch::Device::Cuda(index) => format!("cuda:{index}"),
-        other => format!("{other:?}").to_lowercase(),
-    }
 }

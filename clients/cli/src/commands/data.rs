@@ -108,7 +108,7 @@ fn show_stats(global: &Global, report: &ImportReport, dataset: &GetDatasetRespon
         let mut json = progress::import_json(report);
         json["subjects"] = dataset.subjects.into();
         json["imbalance"] = imbalance.into();
-        json["classes"] = dataset.classes.iter().map(|class| (class.label.clone(), class.total.into())).collect();
+        json["classes"] = dataset.classes.iter().map(|class| (class.label.clone(), json!(class.total))).collect();
         return output::print_json(&json);
     }
     let total: u32 = dataset.classes.iter().map(|class| class.total).sum();

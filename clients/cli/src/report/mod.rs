@@ -6,7 +6,7 @@ mod samples;
 mod view;
 
 use anyhow::{Context as _, Result};
-use minijinja::{AutoEscape, Environment, context};
+use minijinja::{AutoEscape, Environment, Value, context, value::Serde};
 use saga_proto::labelstore::v1::ListCandidatesResponse;
 
 pub use comparison::parse;
@@ -25,14 +25,14 @@ pub fn html(results: &Results, candidates: &[ListCandidatesResponse]) -> Result<
     environment.add_filter("points", crate::output::points);
     environment.add_template("report.html", TEMPLATE).context("the report's template does not parse")?;
     let page = environment.get_template("report.html")?.render(context! {
-        results => results,
+        results => Value::from(Serde(results)),
         sentence => comparison::sentence(results),
-        classes => view::classes(results),
-        funnel => view::funnel(results),
-        faults => view::faults(results),
-        stages => view::stages(results),
-        confusions => view::confusions(results),
-        samples => samples::grid(candidates),
+        classes => Value::from(Serde(view::classes(results))),
+        funnel => Value::from(Serde(view::funnel(results))),
+        faults => Value::from(Serde(view::faults(results))),
+        stages => Value::from(Serde(view::stages(results))),
+        confusions => Value::from(Serde(view::confusions(results))),
+        samples => Value::from(Serde(samples::grid(candidates))),
     })?;
     Ok(page)
 }

@@ -66,6 +66,21 @@ impl Runtime {
             may_fall_back,
         })
     }
+
+    /// "cpu" or "cuda:0", as [`Runtime::select`] takes it.
+    #[must_use]
+    pub fn device_name(&self) -> String {
+        match self.device {
+            Device::Cuda(index) => format!("cuda:{index}"),
+            other => format!("{other:?}").to_lowercase(),
+        }
+    }
+}
+
+impl std::fmt::Display for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} in {}", self.device_name(), self.precision)
+    }
 }
 
 /// Limits libtorch to `threads` CPU threads within an operation; zero keeps its default (one a core).

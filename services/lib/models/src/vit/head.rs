@@ -52,7 +52,7 @@ impl Head {
 }
 
 /// `torch.nn.BatchNorm1d` with its defaults (eps 1e-5, momentum 0.1).
-struct BatchNorm {
+pub(in crate::vit) struct BatchNorm {
     weight: Tensor,
     bias: Tensor,
     running_mean: Tensor,
