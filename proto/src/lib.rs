@@ -32,4 +32,5 @@ areas! {
 }
 
 /// Encoded `google.protobuf.FileDescriptorSet` of every contract.
-pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/saga_descriptor.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/saga_descriptor.bin"));

@@ -188,8 +188,12 @@ pub struct StatsArgs {
 }
 
 fn parse_count(text: &str) -> Result<(String, u32), String> {
-    let (label, count) = text.split_once('=').ok_or("write LABEL=N, for example fear=50")?;
-    let count = count.parse().map_err(|_| format!("`{count}` is not a count"))?;
+    let (label, count) = text
+        .split_once('=')
+        .ok_or("write LABEL=N, for example fear=50")?;
+    let count = count
+        .parse()
+        .map_err(|_| format!("`{count}` is not a count"))?;
     Ok((label.to_owned(), count))
 }
 

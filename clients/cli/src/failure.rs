@@ -29,7 +29,10 @@ pub fn describe_status(status: &tonic::Status) -> String {
     if let Some(bad_request) = status.get_details_bad_request() {
         for violation in bad_request.field_violations {
             if !text.contains(&violation.field) {
-                text.push_str(&format!("\n  {}: {}", violation.field, violation.description));
+                text.push_str(&format!(
+                    "\n  {}: {}",
+                    violation.field, violation.description
+                ));
             }
         }
     }
@@ -45,13 +48,21 @@ mod tests {
         let error = anyhow::Error::from(tonic::Status::not_found("run `x` is not known"))
             .context("cannot read the results");
         let text = describe(&error);
-        assert_eq!(text, "cannot read the results\n  because: run `x` is not known");
+        assert_eq!(
+            text,
+            "cannot read the results\n  because: run `x` is not known"
+        );
     }
 
     #[test]
     fn violated_fields_are_named() {
-        let details = tonic_types::ErrorDetails::with_bad_request_violation("item.source", "is missing");
-        let status = tonic::Status::with_error_details(tonic::Code::InvalidArgument, "bad item", details);
-        assert_eq!(describe_status(&status), "bad item\n  item.source: is missing");
+        let details =
+            tonic_types::ErrorDetails::with_bad_request_violation("item.source", "is missing");
+        let status =
+            tonic::Status::with_error_details(tonic::Code::InvalidArgument, "bad item", details);
+        assert_eq!(
+            describe_status(&status),
+            "bad item\n  item.source: is missing"
+        );
     }
 }

@@ -31,7 +31,9 @@ impl Progress {
 
     /// Shows one event.
     pub fn show(&mut self, event: &WatchRunResponse) -> Result<()> {
-        let Some(event) = &event.event else { return Ok(()) };
+        let Some(event) = &event.event else {
+            return Ok(());
+        };
         match self {
             Self::Terminal(terminal) => terminal.show(event),
             Self::JsonLines => {
@@ -76,15 +78,25 @@ impl Terminal {
                     bar.finish_and_clear();
                 }
                 let took = finished.duration.as_ref().map(duration).unwrap_or_default();
-                let note = if finished.resumed { " (done earlier)" } else { "" };
-                self.line(format!("  {:<10} {:>7.1} s{note}", finished.stage, took.as_secs_f64()));
+                let note = if finished.resumed {
+                    " (done earlier)"
+                } else {
+                    ""
+                };
+                self.line(format!(
+                    "  {:<10} {:>7.1} s{note}",
+                    finished.stage,
+                    took.as_secs_f64()
+                ));
             }
             Event::Funnel(funnel) => {
                 self.bar("generate").set_prefix(funnel_text(funnel));
             }
             Event::Plan(plan) => self.line(plan_table(plan)),
             Event::ImportReport(report) => self.line(import_text(report)),
-            Event::Failed(failed) => self.line(format!("  {} failed: {}", failed.stage, failed.message)),
+            Event::Failed(failed) => {
+                self.line(format!("  {} failed: {}", failed.stage, failed.message))
+            }
             Event::Finished(_) => {}
         }
     }
@@ -94,8 +106,10 @@ impl Terminal {
         self.stages
             .entry(stage.to_owned())
             .or_insert_with(|| {
-                let template = format!("  {stage:<10} [{{bar:24}}] {{pos}}/{{len}}  {{msg}}  {{prefix}}");
-                let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+                let template =
+                    format!("  {stage:<10} [{{bar:24}}] {{pos}}/{{len}}  {{msg}}  {{prefix}}");
+                let style = ProgressStyle::with_template(&template)
+                    .unwrap_or_else(|_| ProgressStyle::default_bar());
                 let bar = bars.add(ProgressBar::new(0).with_style(style));
                 bar.enable_steady_tick(Duration::from_millis(200));
                 bar
@@ -123,15 +137,26 @@ fn epoch_text(epoch: &Epoch) -> String {
         output::percent(epoch.val_accuracy),
         epoch.val_macro_f1,
         epoch.images_per_second,
-        epoch.eta.as_ref().map(|eta| format!(", {} left", HumanDuration(duration(eta)))).unwrap_or_default(),
+        epoch
+            .eta
+            .as_ref()
+            .map(|eta| format!(", {} left", HumanDuration(duration(eta))))
+            .unwrap_or_default(),
     )
 }
 
 fn funnel_text(funnel: &GetFunnelResponse) -> String {
-    let mut parts = vec![format!("generated {}", funnel.generated), format!("accepted {}", funnel.accepted)];
+    let mut parts = vec![
+        format!("generated {}", funnel.generated),
+        format!("accepted {}", funnel.accepted),
+    ];
     let mut rejected: Vec<_> = funnel.rejected_by.iter().collect();
     rejected.sort();
-    parts.extend(rejected.into_iter().map(|(gate, count)| format!("{gate} -{count}")));
+    parts.extend(
+        rejected
+            .into_iter()
+            .map(|(gate, count)| format!("{gate} -{count}")),
+    );
     parts.join("  ")
 }
 
@@ -155,7 +180,10 @@ fn import_text(report: &ImportReport) -> String {
         report.layout, report.imported, report.unchanged, report.rejected
     );
     for row in report.bad_rows.iter().take(10) {
-        text.push_str(&format!("\n    line {} {}: {} ({})", row.line, row.path, row.message, row.reason));
+        text.push_str(&format!(
+            "\n    line {} {}: {} ({})",
+            row.line, row.path, row.message, row.reason
+        ));
     }
     text
 }
@@ -194,7 +222,9 @@ fn json_line(event: &Event) -> Option<Value> {
             })).collect::<Vec<_>>(),
         }),
         Event::ImportReport(report) => import_json(report),
-        Event::Failed(failed) => json!({"event": "failed", "stage": failed.stage, "message": failed.message}),
+        Event::Failed(failed) => {
+            json!({"event": "failed", "stage": failed.stage, "message": failed.message})
+        }
         Event::Finished(_) => return None,
     })
 }

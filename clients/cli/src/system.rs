@@ -26,7 +26,10 @@ pub struct Folders {
 impl Folders {
     /// `state` and `models` below the folder of a run's results.
     pub fn below(out: &Path) -> Self {
-        Self { state: out.join("state"), models: out.join("models") }
+        Self {
+            state: out.join("state"),
+            models: out.join("models"),
+        }
     }
 }
 
@@ -34,14 +37,21 @@ impl System {
     /// Connects to the addresses given, or starts every service in this process where none is.
     pub async fn open(global: &Global, folders: Folders) -> Result<Self> {
         let given = &global.addresses;
-        match (&given.orchestrator, &given.label_store, &given.generator, &given.classifier) {
-            (Some(orchestrator), Some(label_store), Some(generator), Some(classifier)) => Ok(Self {
-                orchestrator: saga_client::connect(orchestrator).await?,
-                label_store: saga_client::connect(label_store).await?,
-                generator: saga_client::connect(generator).await?,
-                classifier: saga_client::connect(classifier).await?,
-                local: None,
-            }),
+        match (
+            &given.orchestrator,
+            &given.label_store,
+            &given.generator,
+            &given.classifier,
+        ) {
+            (Some(orchestrator), Some(label_store), Some(generator), Some(classifier)) => {
+                Ok(Self {
+                    orchestrator: saga_client::connect(orchestrator).await?,
+                    label_store: saga_client::connect(label_store).await?,
+                    generator: saga_client::connect(generator).await?,
+                    classifier: saga_client::connect(classifier).await?,
+                    local: None,
+                })
+            }
             (None, None, None, None) => Self::start(global, folders, None).await,
             _ => bail!(
                 "give the addresses of all running services (--orchestrator, --label-store, --generator, --classifier), or of none"

@@ -21,11 +21,22 @@ const KILLS: usize = 20;
 fn a_run_killed_twenty_times_loses_and_doubles_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let rendered = saga(&["data", "studio", "--size", "64", "--count", "neutral=40", "--count", "happy=30", "--count", "fear=14"])
-        .arg("--out")
-        .arg(&data)
-        .status()
-        .unwrap();
+    let rendered = saga(&[
+        "data",
+        "studio",
+        "--size",
+        "64",
+        "--count",
+        "neutral=40",
+        "--count",
+        "happy=30",
+        "--count",
+        "fear=14",
+    ])
+    .arg("--out")
+    .arg(&data)
+    .status()
+    .unwrap();
     assert!(rendered.success());
 
     let (calm, wild) = (folder.path().join("calm"), folder.path().join("wild"));
@@ -35,7 +46,9 @@ fn a_run_killed_twenty_times_loses_and_doubles_nothing() {
     let mut random = 0x5a6a_u64;
     let mut kills = 0;
     while kills < KILLS {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         let delay = Duration::from_millis((random >> 33) % 1_000);
         let mut child = run(&data, &wild, wild.join("run.json").exists());
         if let Some(status) = wait_for_start_then(&mut child, delay) {
@@ -49,24 +62,47 @@ fn a_run_killed_twenty_times_loses_and_doubles_nothing() {
     assert!(run(&data, &wild, true).wait().unwrap().success());
 
     let (calm_results, wild_results) = (results(&calm), results(&wild));
-    for pointer in ["/candidates/planned", "/candidates/accepted", "/candidates/accepted_by_class", "/dataset", "/golden"] {
-        assert_eq!(calm_results.pointer(pointer), wild_results.pointer(pointer), "{pointer} after {kills} kills");
+    for pointer in [
+        "/candidates/planned",
+        "/candidates/accepted",
+        "/candidates/accepted_by_class",
+        "/dataset",
+        "/golden",
+    ] {
+        assert_eq!(
+            calm_results.pointer(pointer),
+            wild_results.pointer(pointer),
+            "{pointer} after {kills} kills"
+        );
     }
-    assert_eq!(images(&calm), images(&wild), "the admitted images differ after {kills} kills");
+    assert_eq!(
+        images(&calm),
+        images(&wild),
+        "the admitted images differ after {kills} kills"
+    );
     no_orphans(&wild);
     println!("{kills} kills");
 }
 
 fn saga(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_saga"));
-    command.args(arguments).args(["--device", "cpu", "--precision", "f32", "--json"]).stdout(Stdio::null());
+    command
+        .args(arguments)
+        .args(["--device", "cpu", "--precision", "f32", "--json"])
+        .stdout(Stdio::null());
     command
 }
 
 fn run(data: &Path, out: &Path, resume: bool) -> Child {
-    let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../services/all-in-one/tests/tiny.toml");
+    let recipe =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../services/all-in-one/tests/tiny.toml");
     let mut command = saga(&["run", recipe.to_str().unwrap()]);
-    command.arg("--data").arg(data).arg("--out").arg(out).stderr(Stdio::piped());
+    command
+        .arg("--data")
+        .arg(data)
+        .arg("--out")
+        .arg(out)
+        .stderr(Stdio::piped());
     if resume {
         command.arg("--resume");
     }
@@ -78,7 +114,12 @@ fn run(data: &Path, out: &Path, resume: bool) -> Child {
 fn wait_for_start_then(child: &mut Child, delay: Duration) -> Option<std::process::ExitStatus> {
     let stderr = BufReader::new(child.stderr.take().unwrap());
     let (send, lines) = mpsc::channel();
-    std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+    std::thread::spawn(move || {
+        stderr
+            .lines()
+            .map_while(Result::ok)
+            .try_for_each(|line| send.send(line))
+    });
     let _ = lines.recv();
     let deadline = std::time::Instant::now() + delay;
     loop {
@@ -97,7 +138,10 @@ fn results(out: &Path) -> Value {
 /// Names and contents of the admitted images.
 fn images(out: &Path) -> Vec<(String, usize)> {
     let mut images: Vec<(String, usize)> = Vec::new();
-    for folder in fs::read_dir(out.join("dataset")).unwrap().map(Result::unwrap) {
+    for folder in fs::read_dir(out.join("dataset"))
+        .unwrap()
+        .map(Result::unwrap)
+    {
         if folder.file_name().to_string_lossy().starts_with("aug_") {
             let count = fs::read_dir(folder.path()).unwrap().count();
             images.push((folder.file_name().to_string_lossy().into_owned(), count));

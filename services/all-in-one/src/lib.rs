@@ -26,14 +26,36 @@ impl AllInOne {
     /// A service that cannot start, by name: a port that is taken, a folder that cannot be written.
     pub async fn start(options: Options) -> Result<Self> {
         let mut started = Started::default();
-        let label_store =
-            started.add("label-store", |stop| label_store::start(options.label_store(), stop)).await?;
-        let generator = started.add("generator", |stop| generator::start(options.generator(), stop)).await?;
-        let ssim_gate = started.add("ssim-gate", |stop| ssim_gate::start(options.ssim_gate(), stop)).await?;
-        let clip_gate = started.add("clip-gate", |stop| clip_gate::start(options.clip_gate(), stop)).await?;
-        let vit_classifier =
-            started.add("vit-classifier", |stop| vit_classifier::start(options.vit_classifier(), stop)).await?;
-        let trainer = started.add("trainer", |stop| trainer::start(options.trainer(&label_store), stop)).await?;
+        let label_store = started
+            .add("label-store", |stop| {
+                label_store::start(options.label_store(), stop)
+            })
+            .await?;
+        let generator = started
+            .add("generator", |stop| {
+                generator::start(options.generator(), stop)
+            })
+            .await?;
+        let ssim_gate = started
+            .add("ssim-gate", |stop| {
+                ssim_gate::start(options.ssim_gate(), stop)
+            })
+            .await?;
+        let clip_gate = started
+            .add("clip-gate", |stop| {
+                clip_gate::start(options.clip_gate(), stop)
+            })
+            .await?;
+        let vit_classifier = started
+            .add("vit-classifier", |stop| {
+                vit_classifier::start(options.vit_classifier(), stop)
+            })
+            .await?;
+        let trainer = started
+            .add("trainer", |stop| {
+                trainer::start(options.trainer(&label_store), stop)
+            })
+            .await?;
         let mut addresses = Addresses {
             orchestrator: String::new(),
             generator,
@@ -44,8 +66,13 @@ impl AllInOne {
             label_store,
         };
         let config = options.orchestrator(&addresses);
-        addresses.orchestrator = started.add("orchestrator", |stop| orchestrator::start(config, stop)).await?;
-        Ok(Self { addresses, services: started.services })
+        addresses.orchestrator = started
+            .add("orchestrator", |stop| orchestrator::start(config, stop))
+            .await?;
+        Ok(Self {
+            addresses,
+            services: started.services,
+        })
     }
 
     /// Where the services listen.
@@ -61,7 +88,10 @@ impl AllInOne {
         let mut outcome = Ok(());
         for (name, stop, running) in self.services.into_iter().rev() {
             stop.cancel();
-            let ended = running.wait().await.with_context(|| format!("{name} failed"));
+            let ended = running
+                .wait()
+                .await
+                .with_context(|| format!("{name} failed"));
             outcome = outcome.and(ended);
         }
         outcome
@@ -76,12 +106,18 @@ struct Started {
 
 impl Started {
     /// Starts one more service and tells its address.
-    async fn add<F>(&mut self, name: &'static str, start: impl FnOnce(CancellationToken) -> F) -> Result<String>
+    async fn add<F>(
+        &mut self,
+        name: &'static str,
+        start: impl FnOnce(CancellationToken) -> F,
+    ) -> Result<String>
     where
         F: Future<Output = Result<Running>>,
     {
         let stop = CancellationToken::new();
-        let running = start(stop.clone()).await.with_context(|| format!("cannot start {name}"))?;
+        let running = start(stop.clone())
+            .await
+            .with_context(|| format!("cannot start {name}"))?;
         let address = format!("http://{}", running.addr);
         self.services.push((name, stop, running));
         Ok(address)

@@ -54,42 +54,69 @@ impl Options {
     /// The `place`-th port after the orchestrator's, on loopback.
     fn server(&self, place: u16) -> ServerConfig {
         let port = self.port.map_or(0, |first| first.saturating_add(place));
-        ServerConfig { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), ..ServerConfig::default() }
+        ServerConfig {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            ..ServerConfig::default()
+        }
     }
 
     pub(crate) fn orchestrator(&self, addresses: &Addresses) -> orchestrator::Config {
-        let mut config = orchestrator::Config { server: self.server(0), ..Default::default() };
+        let mut config = orchestrator::Config {
+            server: self.server(0),
+            ..Default::default()
+        };
         config.addresses.generator.clone_from(&addresses.generator);
         config.addresses.ssim_gate.clone_from(&addresses.ssim_gate);
         config.addresses.clip_gate.clone_from(&addresses.clip_gate);
-        config.addresses.vit_classifier.clone_from(&addresses.vit_classifier);
+        config
+            .addresses
+            .vit_classifier
+            .clone_from(&addresses.vit_classifier);
         config.addresses.trainer.clone_from(&addresses.trainer);
-        config.addresses.label_store.clone_from(&addresses.label_store);
+        config
+            .addresses
+            .label_store
+            .clone_from(&addresses.label_store);
         config
     }
 
     pub(crate) fn generator(&self) -> generator::Config {
-        generator::Config { server: self.server(1), ..Default::default() }
+        generator::Config {
+            server: self.server(1),
+            ..Default::default()
+        }
     }
 
     pub(crate) fn ssim_gate(&self) -> ssim_gate::Config {
-        ssim_gate::Config { server: self.server(2), ..Default::default() }
+        ssim_gate::Config {
+            server: self.server(2),
+            ..Default::default()
+        }
     }
 
     pub(crate) fn clip_gate(&self) -> clip_gate::Config {
-        let mut config = clip_gate::Config { server: self.server(3), ..Default::default() };
+        let mut config = clip_gate::Config {
+            server: self.server(3),
+            ..Default::default()
+        };
         self.place_model(&mut config.model);
         config
     }
 
     pub(crate) fn vit_classifier(&self) -> vit_classifier::Config {
-        let mut config = vit_classifier::Config { server: self.server(4), ..Default::default() };
+        let mut config = vit_classifier::Config {
+            server: self.server(4),
+            ..Default::default()
+        };
         self.place_model(&mut config.model);
         config
     }
 
     pub(crate) fn trainer(&self, label_store: &str) -> trainer::Config {
-        let mut config = trainer::Config { server: self.server(5), ..Default::default() };
+        let mut config = trainer::Config {
+            server: self.server(5),
+            ..Default::default()
+        };
         config.models.directory.clone_from(&self.models_dir);
         config.label_store.address = label_store.to_owned();
         config.compute.device.clone_from(&self.device);
@@ -98,7 +125,10 @@ impl Options {
     }
 
     pub(crate) fn label_store(&self) -> label_store::Config {
-        let mut config = label_store::Config { server: self.server(6), ..Default::default() };
+        let mut config = label_store::Config {
+            server: self.server(6),
+            ..Default::default()
+        };
         config.store.data_dir.clone_from(&self.state_dir);
         config
     }

@@ -20,10 +20,7 @@ const POSITION_SCALE: f64 = 0.5;
 const WAVE_RATIO: f64 = 20.0;
 
 /// Overwrites the weights of a new model.
-pub fn from_scratch(
-    variables: &BTreeMap<String, Tensor>,
-    seed: u64,
-) -> Result<(), TrainError> {
+pub fn from_scratch(variables: &BTreeMap<String, Tensor>, seed: u64) -> Result<(), TrainError> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     tch::no_grad(|| {
         for (name, tensor) in variables {

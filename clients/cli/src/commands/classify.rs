@@ -2,7 +2,9 @@
 
 use anyhow::{Context as _, Result, bail};
 use saga_proto::{
-    classifier::v1::{ClassifyRequest, ClassifyResponse, classifier_service_client::ClassifierServiceClient},
+    classifier::v1::{
+        ClassifyRequest, ClassifyResponse, classifier_service_client::ClassifierServiceClient,
+    },
     model::v1::{LoadModelRequest, model_service_client::ModelServiceClient},
 };
 use serde_json::{Value, json};
@@ -18,11 +20,20 @@ pub async fn classify(global: &Global, args: ClassifyArgs) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let system = System::open(global, Folders::below(scratch.path())).await?;
     if system.local().is_some() {
-        let request =
-            LoadModelRequest { name: "classify".to_owned(), directory: path_text(&args.model)?, make_default: true };
-        ModelServiceClient::new(system.classifier.clone()).load_model(request).await.with_context(|| {
-            format!("no usable model in `{}`; run `saga demo` first, or give --model", args.model.display())
-        })?;
+        let request = LoadModelRequest {
+            name: "classify".to_owned(),
+            directory: path_text(&args.model)?,
+            make_default: true,
+        };
+        ModelServiceClient::new(system.classifier.clone())
+            .load_model(request)
+            .await
+            .with_context(|| {
+                format!(
+                    "no usable model in `{}`; run `saga demo` first, or give --model",
+                    args.model.display()
+                )
+            })?;
     }
     let mut client = saga_client::limited!(ClassifierServiceClient::new(system.classifier.clone()));
 
@@ -30,7 +41,11 @@ pub async fn classify(global: &Global, args: ClassifyArgs) -> Result<()> {
     for path in &args.images {
         // One unreadable image must not cost the answers for the others.
         let answer: Result<ClassifyResponse> = async {
-            let request = ClassifyRequest { image: Some(read_image(path)?), top_k: args.top_k, ..Default::default() };
+            let request = ClassifyRequest {
+                image: Some(read_image(path)?),
+                top_k: args.top_k,
+                ..Default::default()
+            };
             Ok(client.classify(request).await?.into_inner())
         }
         .await;
@@ -47,7 +62,12 @@ pub async fn classify(global: &Global, args: ClassifyArgs) -> Result<()> {
 
 fn show(global: &Global, rows: &[(String, Result<ClassifyResponse>)]) -> Result<()> {
     if global.json {
-        return output::print_json(&rows.iter().map(|(path, answer)| row_json(path, answer)).collect::<Vec<_>>());
+        return output::print_json(
+            &rows
+                .iter()
+                .map(|(path, answer)| row_json(path, answer))
+                .collect::<Vec<_>>(),
+        );
     }
     let mut table = output::table(["image", "labels"]);
     for (path, answer) in rows {
@@ -55,7 +75,13 @@ fn show(global: &Global, rows: &[(String, Result<ClassifyResponse>)]) -> Result<
             Ok(answer) => answer
                 .predictions
                 .iter()
-                .map(|prediction| format!("{} {}", prediction.label, output::percent(prediction.probability)))
+                .map(|prediction| {
+                    format!(
+                        "{} {}",
+                        prediction.label,
+                        output::percent(prediction.probability)
+                    )
+                })
                 .collect::<Vec<_>>()
                 .join("   "),
             Err(error) => failure::describe(error),

@@ -27,16 +27,29 @@ use crate::{
 /// for a whole.
 pub async fn studio(global: &Global, args: StudioArgs) -> Result<()> {
     if args.out.join("labels.csv").exists() {
-        bail!("`{}` already holds a data set; choose another folder", args.out.display());
+        bail!(
+            "`{}` already holds a data set; choose another folder",
+            args.out.display()
+        );
     }
-    let parent = args.out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(parent).with_context(|| format!("cannot create `{}`", parent.display()))?;
-    let unfinished = tempfile::Builder::new().prefix(".studio-").tempdir_in(parent)?;
+    let parent = args
+        .out
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent)
+        .with_context(|| format!("cannot create `{}`", parent.display()))?;
+    let unfinished = tempfile::Builder::new()
+        .prefix(".studio-")
+        .tempdir_in(parent)?;
 
     let scratch = tempfile::tempdir()?;
     let system = System::open(global, Folders::below(scratch.path())).await?;
-    let request =
-        RenderDatasetRequest { seed: args.seed, counts: args.counts.into_iter().collect(), size: args.size };
+    let request = RenderDatasetRequest {
+        seed: args.seed,
+        counts: args.counts.into_iter().collect(),
+        size: args.size,
+    };
     let mut client = saga_client::limited!(StudioServiceClient::new(system.generator.clone()));
     let mut images = client.render_dataset(request).await?.into_inner();
 
@@ -49,7 +62,8 @@ pub async fn studio(global: &Global, args: StudioArgs) -> Result<()> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        std::fs::write(&path, &image.data).with_context(|| format!("cannot write `{}`", path.display()))?;
+        std::fs::write(&path, &image.data)
+            .with_context(|| format!("cannot write `{}`", path.display()))?;
         labels.push_str(&format!("{},{},{}\n", item.path, item.label, item.subject));
         bar.set_length(u64::from(item.total));
         bar.inc(1);
@@ -58,8 +72,12 @@ pub async fn studio(global: &Global, args: StudioArgs) -> Result<()> {
     bar.finish_and_clear();
     std::fs::write(unfinished.path().join("labels.csv"), labels)?;
     // An empty folder of that name is replaced; one with contents makes the rename fail.
-    std::fs::rename(unfinished.path(), &args.out)
-        .with_context(|| format!("cannot move the data set to `{}`; is the folder empty?", args.out.display()))?;
+    std::fs::rename(unfinished.path(), &args.out).with_context(|| {
+        format!(
+            "cannot move the data set to `{}`; is the folder empty?",
+            args.out.display()
+        )
+    })?;
     system.stop().await?;
 
     if global.json {
@@ -95,27 +113,55 @@ pub async fn stats(global: &Global, args: StatsArgs) -> Result<()> {
     }
     bar.finish_and_clear();
     let report = report.context("the import ended without a report")?;
-    let dataset = client.get_dataset(GetDatasetRequest { dataset_id: "stats".to_owned() }).await?.into_inner();
+    let dataset = client
+        .get_dataset(GetDatasetRequest {
+            dataset_id: "stats".to_owned(),
+        })
+        .await?
+        .into_inner();
     system.stop().await?;
     show_stats(global, &report, &dataset)
 }
 
 fn show_stats(global: &Global, report: &ImportReport, dataset: &GetDatasetResponse) -> Result<()> {
-    let largest = dataset.classes.iter().map(|class| class.total).max().unwrap_or(0);
-    let smallest = dataset.classes.iter().map(|class| class.total).filter(|&total| total > 0).min().unwrap_or(0);
-    let imbalance = if smallest == 0 { 0.0 } else { f64::from(largest) / f64::from(smallest) };
+    let largest = dataset
+        .classes
+        .iter()
+        .map(|class| class.total)
+        .max()
+        .unwrap_or(0);
+    let smallest = dataset
+        .classes
+        .iter()
+        .map(|class| class.total)
+        .filter(|&total| total > 0)
+        .min()
+        .unwrap_or(0);
+    let imbalance = if smallest == 0 {
+        0.0
+    } else {
+        f64::from(largest) / f64::from(smallest)
+    };
     if global.json {
         let mut json = progress::import_json(report);
         json["subjects"] = dataset.subjects.into();
         json["imbalance"] = imbalance.into();
-        json["classes"] = dataset.classes.iter().map(|class| (class.label.clone(), json!(class.total))).collect();
+        json["classes"] = dataset
+            .classes
+            .iter()
+            .map(|class| (class.label.clone(), json!(class.total)))
+            .collect();
         return output::print_json(&json);
     }
     let total: u32 = dataset.classes.iter().map(|class| class.total).sum();
     let mut table = output::table(["class", "images", "share"]);
     for class in &dataset.classes {
         let share = f64::from(class.total) / f64::from(total.max(1));
-        table.add_row([class.label.clone(), class.total.to_string(), output::percent(share)]);
+        table.add_row([
+            class.label.clone(),
+            class.total.to_string(),
+            output::percent(share),
+        ]);
     }
     println!("{table}");
     println!(
@@ -123,7 +169,10 @@ fn show_stats(global: &Global, report: &ImportReport, dataset: &GetDatasetRespon
         report.layout, dataset.subjects, report.rejected
     );
     for row in &report.bad_rows {
-        println!("  line {} {}: {} ({})", row.line, row.path, row.message, row.reason);
+        println!(
+            "  line {} {}: {} ({})",
+            row.line, row.path, row.message, row.reason
+        );
     }
     Ok(())
 }
@@ -131,7 +180,8 @@ fn show_stats(global: &Global, report: &ImportReport, dataset: &GetDatasetRespon
 /// A bar on a terminal, nothing otherwise: these commands are short, and their one line of result suffices there.
 fn bar(global: &Global, what: &str) -> ProgressBar {
     let template = format!("  {what:<10} [{{bar:24}}] {{pos}}/{{len}}  {{per_sec}}, {{eta}} left");
-    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::new(0).with_style(style);
     if global.json || !std::io::stderr().is_terminal() {
         bar.set_draw_target(ProgressDrawTarget::hidden());
@@ -142,8 +192,15 @@ fn bar(global: &Global, what: &str) -> ProgressBar {
 /// A path the service sent, which must stay below the folder it is written into.
 fn relative(path: &str) -> Result<PathBuf> {
     let path = PathBuf::from(path);
-    if path.as_os_str().is_empty() || !path.components().all(|part| matches!(part, Component::Normal(_))) {
-        bail!("the studio sent the path `{}`, which leaves the data set's folder", path.display());
+    if path.as_os_str().is_empty()
+        || !path
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)))
+    {
+        bail!(
+            "the studio sent the path `{}`, which leaves the data set's folder",
+            path.display()
+        );
     }
     Ok(path)
 }

@@ -10,7 +10,12 @@ use crate::{
 pub async fn demo(global: &Global, args: DemoArgs) -> Result<()> {
     let data = args.out.join("data");
     if !data.join("labels.csv").exists() {
-        let studio = StudioArgs { out: data.clone(), seed: args.seed, size: 128, counts: Vec::new() };
+        let studio = StudioArgs {
+            out: data.clone(),
+            seed: args.seed,
+            size: 128,
+            counts: Vec::new(),
+        };
         data::studio(global, studio).await?;
     }
     let run = RunArgs {

@@ -31,17 +31,29 @@ pub async fn guard(global: &Global, args: GuardArgs) -> Result<()> {
         load_models(&system, &args.models).await?;
     }
     let mut client = saga_client::limited!(GuardServiceClient::new(system.orchestrator.clone()));
-    let answer = client.check(CheckRequest { candidate: Some(candidate) }).await?.into_inner();
-    let decision = answer.decision.context("the guard answered without a decision")?;
+    let answer = client
+        .check(CheckRequest {
+            candidate: Some(candidate),
+        })
+        .await?
+        .into_inner();
+    let decision = answer
+        .decision
+        .context("the guard answered without a decision")?;
     show(global, &decision)?;
     system.stop().await
 }
 
 /// Puts a run's models `baseline` and `clip` below `models` into the gates of this process.
 pub async fn load_models(system: &System, models: &Path) -> Result<()> {
-    let Some(local) = system.local() else { return Ok(()) };
+    let Some(local) = system.local() else {
+        return Ok(());
+    };
     let addresses = local.addresses();
-    for (name, address) in [("baseline", &addresses.vit_classifier), ("clip", &addresses.clip_gate)] {
+    for (name, address) in [
+        ("baseline", &addresses.vit_classifier),
+        ("clip", &addresses.clip_gate),
+    ] {
         let directory = models.join(name);
         if !directory.join("config.json").exists() {
             bail!(
@@ -49,17 +61,26 @@ pub async fn load_models(system: &System, models: &Path) -> Result<()> {
                 directory.display()
             );
         }
-        let request =
-            LoadModelRequest { name: name.to_owned(), directory: path_text(&directory)?, make_default: true };
-        ModelServiceClient::new(saga_client::connect(address).await?).load_model(request).await?;
+        let request = LoadModelRequest {
+            name: name.to_owned(),
+            directory: path_text(&directory)?,
+            make_default: true,
+        };
+        ModelServiceClient::new(saga_client::connect(address).await?)
+            .load_model(request)
+            .await?;
     }
     Ok(())
 }
 
 /// The file at `path` as an image message.
 pub fn read_image(path: &Path) -> Result<Image> {
-    let data = std::fs::read(path).with_context(|| format!("cannot read the image `{}`", path.display()))?;
-    Ok(Image { data: data.into(), blake3: String::new() })
+    let data = std::fs::read(path)
+        .with_context(|| format!("cannot read the image `{}`", path.display()))?;
+    Ok(Image {
+        data: data.into(),
+        blake3: String::new(),
+    })
 }
 
 fn show(global: &Global, decision: &Decision) -> Result<()> {
@@ -73,14 +94,19 @@ fn show(global: &Global, decision: &Decision) -> Result<()> {
     }
     let mut table = output::table(["gate", "verdict", "score", "min", "max", "model", "ms"]);
     for verdict in &decision.verdicts {
-        let bound = |bound: Option<f64>| bound.map_or_else(|| "-".to_owned(), |bound| format!("{bound:.3}"));
+        let bound = |bound: Option<f64>| {
+            bound.map_or_else(|| "-".to_owned(), |bound| format!("{bound:.3}"))
+        };
         table.add_row([
             verdict.gate.clone(),
             verdict.reason.clone(),
             format!("{:.4}", verdict.score),
             bound(verdict.threshold_min),
             bound(verdict.threshold_max),
-            verdict.model.as_ref().map_or_else(|| "-".to_owned(), |model| model.revision.clone()),
+            verdict
+                .model
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), |model| model.revision.clone()),
             format!("{:.1}", compute_milliseconds(verdict)),
         ]);
     }
@@ -94,8 +120,13 @@ fn show(global: &Global, decision: &Decision) -> Result<()> {
 }
 
 fn compute_milliseconds(verdict: &Verdict) -> f64 {
-    let compute = verdict.timing.as_ref().and_then(|timing| timing.compute.as_ref());
-    compute.map_or(0.0, |compute| progress::duration(compute).as_secs_f64() * 1e3)
+    let compute = verdict
+        .timing
+        .as_ref()
+        .and_then(|timing| timing.compute.as_ref());
+    compute.map_or(0.0, |compute| {
+        progress::duration(compute).as_secs_f64() * 1e3
+    })
 }
 
 fn verdict_json(verdict: &Verdict) -> Value {

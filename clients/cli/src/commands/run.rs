@@ -10,12 +10,13 @@ use anyhow::{Context as _, Result, bail};
 use futures::StreamExt as _;
 use saga_proto::{
     labelstore::v1::{
-        ExportRunRequest, ListCandidatesRequest, ListCandidatesResponse, dataset_service_client::DatasetServiceClient,
-        run_service_client::RunServiceClient,
+        ExportRunRequest, ListCandidatesRequest, ListCandidatesResponse,
+        dataset_service_client::DatasetServiceClient, run_service_client::RunServiceClient,
     },
     orchestrator::v1::{
-        CancelRunRequest, StartRunRequest, WatchRunRequest, orchestrator_service_client::OrchestratorServiceClient,
-        start_run_request::Recipe, watch_run_response::Event,
+        CancelRunRequest, StartRunRequest, WatchRunRequest,
+        orchestrator_service_client::OrchestratorServiceClient, start_run_request::Recipe,
+        watch_run_response::Event,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -59,7 +60,10 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<()> {
             return Err(error);
         }
     };
-    fs::write(args.out.join("results.json"), serde_json::to_string_pretty(&results)?)?;
+    fs::write(
+        args.out.join("results.json"),
+        serde_json::to_string_pretty(&results)?,
+    )?;
     let candidates = sample_candidates(&system, &run.run_id).await?;
     let figures = report::parse(&results)?;
     let html = report::html(&figures, &candidates)?;
@@ -86,19 +90,33 @@ fn open_run_file(args: &RunArgs) -> Result<RunFile> {
     };
     match fs::read_to_string(&path) {
         Ok(text) => {
-            let known: RunFile = serde_json::from_str(&text)
-                .with_context(|| format!("`{}` is damaged; remove the folder to start anew", path.display()))?;
+            let known: RunFile = serde_json::from_str(&text).with_context(|| {
+                format!(
+                    "`{}` is damaged; remove the folder to start anew",
+                    path.display()
+                )
+            })?;
             if !args.resume {
-                bail!("`{}` holds a run already; add --resume to go on with it, or choose another --out", args.out.display());
+                bail!(
+                    "`{}` holds a run already; add --resume to go on with it, or choose another --out",
+                    args.out.display()
+                );
             }
-            let wanted = RunFile { run_id: known.run_id.clone(), ..wanted };
+            let wanted = RunFile {
+                run_id: known.run_id.clone(),
+                ..wanted
+            };
             if known != wanted {
-                bail!("the run in `{}` was started with other arguments: {text}", args.out.display());
+                bail!(
+                    "the run in `{}` was started with other arguments: {text}",
+                    args.out.display()
+                );
             }
             Ok(known)
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            fs::create_dir_all(&args.out).with_context(|| format!("cannot create `{}`", args.out.display()))?;
+            fs::create_dir_all(&args.out)
+                .with_context(|| format!("cannot create `{}`", args.out.display()))?;
             let unfinished = path.with_extension("json.new");
             fs::write(&unfinished, serde_json::to_string_pretty(&wanted)?)
                 .and_then(|()| fs::rename(&unfinished, &path))
@@ -115,13 +133,20 @@ fn recipe(argument: &str) -> Result<Recipe> {
     if path.extension().is_none_or(|extension| extension != "toml") {
         return Ok(Recipe::RecipeName(argument.to_owned()));
     }
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read the recipe `{argument}`"))?;
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read the recipe `{argument}`"))?;
     Ok(Recipe::RecipeToml(text))
 }
 
 /// Starts the run and shows its events; `None` where the user interrupted it.
-async fn follow(global: &Global, system: &System, run: &RunFile, recipe: Recipe) -> Result<Option<Value>> {
-    let mut client = saga_client::limited!(OrchestratorServiceClient::new(system.orchestrator.clone()));
+async fn follow(
+    global: &Global,
+    system: &System,
+    run: &RunFile,
+    recipe: Recipe,
+) -> Result<Option<Value>> {
+    let mut client =
+        saga_client::limited!(OrchestratorServiceClient::new(system.orchestrator.clone()));
     client
         .start_run(StartRunRequest {
             run_id: run.run_id.clone(),
@@ -134,7 +159,12 @@ async fn follow(global: &Global, system: &System, run: &RunFile, recipe: Recipe)
             models_prefix: system.local().map(|_| String::new()),
         })
         .await?;
-    let mut events = client.watch_run(WatchRunRequest { run_id: run.run_id.clone() }).await?.into_inner();
+    let mut events = client
+        .watch_run(WatchRunRequest {
+            run_id: run.run_id.clone(),
+        })
+        .await?
+        .into_inner();
     let mut progress = Progress::new(global.json);
     let interrupted = CancellationToken::new();
     saga_chassis::signals::cancel_on_stop(interrupted.clone())?;
@@ -146,13 +176,18 @@ async fn follow(global: &Global, system: &System, run: &RunFile, recipe: Recipe)
                 return Ok(None);
             }
         };
-        let Some(event) = event else { bail!("the orchestrator ended the stream before the run; try --resume") };
+        let Some(event) = event else {
+            bail!("the orchestrator ended the stream before the run; try --resume")
+        };
         let event = event?;
         progress.show(&event)?;
         match event.event {
-            Some(Event::Failed(failed)) => bail!("stage `{}` failed: {}", failed.stage, failed.message),
+            Some(Event::Failed(failed)) => {
+                bail!("stage `{}` failed: {}", failed.stage, failed.message)
+            }
             Some(Event::Finished(finished)) => {
-                let results = serde_json::from_str(&finished.results_json).context("the results are not JSON")?;
+                let results = serde_json::from_str(&finished.results_json)
+                    .context("the results are not JSON")?;
                 return Ok(Some(results));
             }
             _ => {}
@@ -163,8 +198,11 @@ async fn follow(global: &Global, system: &System, run: &RunFile, recipe: Recipe)
 /// Candidates with their images, for the report's grid.
 async fn sample_candidates(system: &System, run_id: &str) -> Result<Vec<ListCandidatesResponse>> {
     let mut client = saga_client::limited!(RunServiceClient::new(system.label_store.clone()));
-    let request =
-        ListCandidatesRequest { run_id: run_id.to_owned(), limit: report::SAMPLES, include_images: true };
+    let request = ListCandidatesRequest {
+        run_id: run_id.to_owned(),
+        limit: report::SAMPLES,
+        include_images: true,
+    };
     let mut stream = client.list_candidates(request).await?.into_inner();
     let mut candidates = Vec::new();
     while let Some(candidate) = stream.next().await {
@@ -174,8 +212,14 @@ async fn sample_candidates(system: &System, run_id: &str) -> Result<Vec<ListCand
 }
 
 async fn export(system: &System, run_id: &str, directory: &Path) -> Result<()> {
-    let request = ExportRunRequest { run_id: run_id.to_owned(), directory: path_text(directory)? };
-    let mut stream = DatasetServiceClient::new(system.label_store.clone()).export_run(request).await?.into_inner();
+    let request = ExportRunRequest {
+        run_id: run_id.to_owned(),
+        directory: path_text(directory)?,
+    };
+    let mut stream = DatasetServiceClient::new(system.label_store.clone())
+        .export_run(request)
+        .await?
+        .into_inner();
     while let Some(progress) = stream.next().await {
         progress?;
     }
@@ -185,12 +229,25 @@ async fn export(system: &System, run_id: &str, directory: &Path) -> Result<()> {
 fn show(out: &Path, results: &Results, took: Duration) {
     println!("{}", comparison::table(results));
     println!("{}", comparison::sentence(results));
-    println!("{:.0} s in all. Written below {}:", took.as_secs_f64(), out.display());
+    println!(
+        "{:.0} s in all. Written below {}:",
+        took.as_secs_f64(),
+        out.display()
+    );
     let written: [(PathBuf, &str); 4] = [
-        (out.join("report.html"), "the report, one page that works offline"),
+        (
+            out.join("report.html"),
+            "the report, one page that works offline",
+        ),
         (out.join("results.json"), "every figure"),
-        (out.join("dataset"), "the augmented data set: images, CSV files, status.json"),
-        (out.join("models"), "the models baseline, augmented and clip"),
+        (
+            out.join("dataset"),
+            "the augmented data set: images, CSV files, status.json",
+        ),
+        (
+            out.join("models"),
+            "the models baseline, augmented and clip",
+        ),
     ];
     for (path, what) in written {
         println!("  {:<32} {what}", path.display());
@@ -226,7 +283,10 @@ mod tests {
 
     #[test]
     fn a_recipe_is_a_name_or_a_file() {
-        assert_eq!(recipe("emotion").unwrap(), Recipe::RecipeName("emotion".to_owned()));
+        assert_eq!(
+            recipe("emotion").unwrap(),
+            Recipe::RecipeName("emotion".to_owned())
+        );
         let missing = recipe("nowhere.toml").unwrap_err();
         assert!(missing.to_string().contains("nowhere.toml"), "{missing}");
     }

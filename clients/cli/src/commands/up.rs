@@ -17,10 +17,16 @@ pub async fn up(global: &Global, args: UpArgs) -> Result<()> {
     if let Some(models) = &args.models {
         guard::load_models(&system, models).await?;
     }
-    let Some(local) = system.local() else { return Ok(()) };
+    let Some(local) = system.local() else {
+        return Ok(());
+    };
     let addresses = local.addresses();
     if global.json {
-        output::print_json(&json!(addresses.named().collect::<std::collections::BTreeMap<_, _>>()))?;
+        output::print_json(&json!(
+            addresses
+                .named()
+                .collect::<std::collections::BTreeMap<_, _>>()
+        ))?;
     } else {
         let mut table = output::table(["service", "address"]);
         for (service, address) in addresses.named() {

@@ -12,20 +12,34 @@ pub fn table(results: &Results) -> String {
     let (baseline, augmented, delta) = (&results.baseline, &results.augmented, &results.delta);
     let total: u64 = results.golden.counts.values().sum();
     let overall = [
-        ("accuracy", [baseline.accuracy, augmented.accuracy, delta.accuracy]),
+        (
+            "accuracy",
+            [baseline.accuracy, augmented.accuracy, delta.accuracy],
+        ),
         (
             "balanced accuracy",
-            [baseline.balanced_accuracy, augmented.balanced_accuracy, delta.balanced_accuracy],
+            [
+                baseline.balanced_accuracy,
+                augmented.balanced_accuracy,
+                delta.balanced_accuracy,
+            ],
         ),
-        ("macro F1", [baseline.macro_f1, augmented.macro_f1, delta.macro_f1]),
+        (
+            "macro F1",
+            [baseline.macro_f1, augmented.macro_f1, delta.macro_f1],
+        ),
     ];
     for (name, figures) in overall {
         table.add_row(row(name.to_owned(), total, figures));
     }
     for label in &results.classes {
         let images = results.golden.counts.get(label).copied().unwrap_or(0);
-        let recalls = [&baseline.per_class_recall, &augmented.per_class_recall, &delta.per_class_recall]
-            .map(|recall| recall.get(label).copied().flatten());
+        let recalls = [
+            &baseline.per_class_recall,
+            &augmented.per_class_recall,
+            &delta.per_class_recall,
+        ]
+        .map(|recall| recall.get(label).copied().flatten());
         table.add_row(row(format!("  {label}"), images, recalls));
     }
     table.to_string()
@@ -33,8 +47,15 @@ pub fn table(results: &Results) -> String {
 
 /// Name, images, baseline, augmented, delta; a dash for what is unknown.
 fn row(name: String, images: u64, [baseline, augmented, delta]: [Option<f64>; 3]) -> [String; 5] {
-    let cell = |figure: Option<f64>, form: fn(f64) -> String| figure.map_or_else(|| "-".to_owned(), form);
-    [name, images.to_string(), cell(baseline, percent), cell(augmented, percent), cell(delta, points)]
+    let cell =
+        |figure: Option<f64>, form: fn(f64) -> String| figure.map_or_else(|| "-".to_owned(), form);
+    [
+        name,
+        images.to_string(),
+        cell(baseline, percent),
+        cell(augmented, percent),
+        cell(delta, points),
+    ]
 }
 
 /// What the comparison says, in words; an interval that includes zero says so.
@@ -46,7 +67,8 @@ pub fn sentence(results: &Results) -> String {
         results.delta.balanced_accuracy_interval,
     );
     let (Some(baseline), Some(augmented), Some(delta), Some([low, high])) = figures else {
-        return "The golden set holds no images, so nothing can be said about the models.".to_owned();
+        return "The golden set holds no images, so nothing can be said about the models."
+            .to_owned();
     };
     let verdict = if low > 0.0 {
         "The augmented model is better."

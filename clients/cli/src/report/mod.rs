@@ -23,7 +23,9 @@ pub fn html(results: &Results, candidates: &[ListCandidatesResponse]) -> Result<
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.add_filter("percent", crate::output::percent);
     environment.add_filter("points", crate::output::points);
-    environment.add_template("report.html", TEMPLATE).context("the report's template does not parse")?;
+    environment
+        .add_template("report.html", TEMPLATE)
+        .context("the report's template does not parse")?;
     let page = environment.get_template("report.html")?.render(context! {
         results => Value::from(Serde(results)),
         sentence => comparison::sentence(results),
@@ -47,6 +49,9 @@ mod tests {
         assert!(page.contains("contempt"));
         assert!(page.contains("+4.50"));
         // Offline: nothing is loaded from anywhere.
-        assert!(!page.contains("http://") && !page.contains("https://"), "the page links out");
+        assert!(
+            !page.contains("http://") && !page.contains("https://"),
+            "the page links out"
+        );
     }
 }

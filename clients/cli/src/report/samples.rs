@@ -42,7 +42,12 @@ pub fn grid(candidates: &[ListCandidatesResponse]) -> Vec<Sample> {
     let mut shown: HashMap<String, usize> = HashMap::new();
     let mut samples: Vec<Sample> = candidates
         .iter()
-        .filter(|candidate| candidate.image.as_ref().is_some_and(|image| !image.data.is_empty()))
+        .filter(|candidate| {
+            candidate
+                .image
+                .as_ref()
+                .is_some_and(|image| !image.data.is_empty())
+        })
         .filter(|candidate| {
             let count = shown.entry(outcome(candidate)).or_default();
             *count += 1;
@@ -50,7 +55,11 @@ pub fn grid(candidates: &[ListCandidatesResponse]) -> Vec<Sample> {
         })
         .map(sample)
         .collect();
-    samples.sort_by(|a, b| b.accepted.cmp(&a.accepted).then_with(|| a.outcome.cmp(&b.outcome)));
+    samples.sort_by(|a, b| {
+        b.accepted
+            .cmp(&a.accepted)
+            .then_with(|| a.outcome.cmp(&b.outcome))
+    });
     samples
 }
 
@@ -62,7 +71,11 @@ fn sample(candidate: &ListCandidatesResponse) -> Sample {
         target_label: candidate.target_label.clone(),
         accepted: candidate.settlement() == Settlement::Admitted,
         outcome: outcome(candidate),
-        truth: candidate.truth.as_ref().map(|truth| fault_name(truth.fault())).unwrap_or_default(),
+        truth: candidate
+            .truth
+            .as_ref()
+            .map(|truth| fault_name(truth.fault()))
+            .unwrap_or_default(),
         verdicts: candidate.verdicts.iter().map(score).collect(),
     }
 }
@@ -91,7 +104,11 @@ fn fault_name(fault: Fault) -> String {
     match fault {
         Fault::Unspecified => String::new(),
         Fault::None => "good edit".to_owned(),
-        fault => fault.as_str_name().trim_start_matches("FAULT_").to_lowercase().replace('_', " "),
+        fault => fault
+            .as_str_name()
+            .trim_start_matches("FAULT_")
+            .to_lowercase()
+            .replace('_', " "),
     }
 }
 
@@ -113,7 +130,10 @@ mod tests {
         ListCandidatesResponse {
             settlement: settlement.into(),
             rejected_by: rejected_by.to_owned(),
-            image: Some(Image { data: vec![0x89, b'P', b'N', b'G'].into(), blake3: String::new() }),
+            image: Some(Image {
+                data: vec![0x89, b'P', b'N', b'G'].into(),
+                blake3: String::new(),
+            }),
             ..Default::default()
         }
     }
@@ -126,6 +146,10 @@ mod tests {
         assert_eq!(grid.len(), PER_OUTCOME + 1);
         assert!(grid[0].accepted);
         assert_eq!(grid[1].outcome, "rejected by ssim");
-        assert!(grid[0].candidate.starts_with("data:image/png;base64,iVBORw=="));
+        assert!(
+            grid[0]
+                .candidate
+                .starts_with("data:image/png;base64,iVBORw==")
+        );
     }
 }

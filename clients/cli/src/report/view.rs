@@ -59,11 +59,30 @@ struct ConfusionCell {
 
 /// Classes in model order.
 pub fn classes(results: &Results) -> Vec<ClassRow> {
-    let real = |label: &String| results.dataset.splits.get(label).copied().unwrap_or_default();
-    let synthetic = |label: &String| results.candidates.accepted_by_class.get(label).copied().unwrap_or(0);
-    let largest = results.classes.iter().map(|label| real(label).train + synthetic(label)).max();
+    let real = |label: &String| {
+        results
+            .dataset
+            .splits
+            .get(label)
+            .copied()
+            .unwrap_or_default()
+    };
+    let synthetic = |label: &String| {
+        results
+            .candidates
+            .accepted_by_class
+            .get(label)
+            .copied()
+            .unwrap_or(0)
+    };
+    let largest = results
+        .classes
+        .iter()
+        .map(|label| real(label).train + synthetic(label))
+        .max();
     let largest = f64::from(largest.unwrap_or(0).max(1));
-    let recall = |model: &Model, label: &String| model.per_class_recall.get(label).copied().flatten();
+    let recall =
+        |model: &Model, label: &String| model.per_class_recall.get(label).copied().flatten();
     results
         .classes
         .iter()
@@ -88,14 +107,23 @@ pub fn classes(results: &Results) -> Vec<ClassRow> {
 pub fn funnel(results: &Results) -> Vec<Bar> {
     let candidates = &results.candidates;
     let mut bars = vec![("generated".to_owned(), candidates.generated)];
-    bars.extend(candidates.rejected_by.iter().map(|(gate, &count)| (format!("rejected by {gate}"), count)));
+    bars.extend(
+        candidates
+            .rejected_by
+            .iter()
+            .map(|(gate, &count)| (format!("rejected by {gate}"), count)),
+    );
     if candidates.errors > 0 {
         bars.push(("errors".to_owned(), candidates.errors));
     }
     bars.push(("accepted".to_owned(), candidates.accepted));
     let whole = candidates.generated.max(1) as f64;
     bars.into_iter()
-        .map(|(name, count)| Bar { name, value: count as f64, share: count as f64 / whole })
+        .map(|(name, count)| Bar {
+            name,
+            value: count as f64,
+            share: count as f64 / whole,
+        })
         .collect()
 }
 
@@ -117,7 +145,11 @@ pub fn stages(results: &Results) -> Vec<Bar> {
     let mut bars: Vec<Bar> = results
         .seconds
         .iter()
-        .map(|(name, &seconds)| Bar { name: name.clone(), value: seconds, share: seconds / whole.max(1e-9) })
+        .map(|(name, &seconds)| Bar {
+            name: name.clone(),
+            value: seconds,
+            share: seconds / whole.max(1e-9),
+        })
         .collect();
     bars.sort_by(|a, b| b.value.total_cmp(&a.value));
     bars
@@ -125,7 +157,11 @@ pub fn stages(results: &Results) -> Vec<Bar> {
 
 /// Both models' confusion matrices.
 pub fn confusions(results: &Results) -> [Confusion; 2] {
-    [("baseline", &results.baseline), ("augmented", &results.augmented)].map(|(name, model)| Confusion {
+    [
+        ("baseline", &results.baseline),
+        ("augmented", &results.augmented),
+    ]
+    .map(|(name, model)| Confusion {
         name,
         rows: results
             .classes
@@ -139,7 +175,10 @@ pub fn confusions(results: &Results) -> [Confusion; 2] {
                     share: count as f64 / whole,
                     correct: row == column,
                 };
-                ConfusionRow { label: label.clone(), cells: counts.iter().enumerate().map(cell).collect() }
+                ConfusionRow {
+                    label: label.clone(),
+                    cells: counts.iter().enumerate().map(cell).collect(),
+                }
             })
             .collect(),
     })

@@ -34,14 +34,22 @@ pub async fn start(folder: &Path) -> AllInOne {
 
 /// Renders the data set into `folder` in AffectNet layout.
 pub async fn render(services: &AllInOne, folder: &Path) {
-    let transport = saga_client::connect(&services.addresses().generator).await.unwrap();
+    let transport = saga_client::connect(&services.addresses().generator)
+        .await
+        .unwrap();
     let request = RenderDatasetRequest {
         seed: 3,
-        counts: COUNTS.iter().map(|&(label, count)| (label.to_owned(), count)).collect(),
+        counts: COUNTS
+            .iter()
+            .map(|&(label, count)| (label.to_owned(), count))
+            .collect(),
         size: 64,
     };
-    let mut images =
-        saga_client::limited!(StudioServiceClient::new(transport)).render_dataset(request).await.unwrap().into_inner();
+    let mut images = saga_client::limited!(StudioServiceClient::new(transport))
+        .render_dataset(request)
+        .await
+        .unwrap()
+        .into_inner();
     let mut labels = String::from("pth,label,subject\n");
     while let Some(item) = images.next().await {
         let item = item.unwrap();
@@ -55,7 +63,9 @@ pub async fn render(services: &AllInOne, folder: &Path) {
 
 /// Runs the tiny recipe to its end and returns `results.json`.
 pub async fn run(services: &AllInOne, run_id: &str, dataset: &Path) -> Value {
-    let transport = saga_client::connect(&services.addresses().orchestrator).await.unwrap();
+    let transport = saga_client::connect(&services.addresses().orchestrator)
+        .await
+        .unwrap();
     let mut orchestrator = saga_client::limited!(OrchestratorServiceClient::new(transport));
     orchestrator
         .start_run(StartRunRequest {
@@ -67,12 +77,18 @@ pub async fn run(services: &AllInOne, run_id: &str, dataset: &Path) -> Value {
         })
         .await
         .unwrap();
-    let watch = WatchRunRequest { run_id: run_id.to_owned() };
+    let watch = WatchRunRequest {
+        run_id: run_id.to_owned(),
+    };
     let mut events = orchestrator.watch_run(watch).await.unwrap().into_inner();
     while let Some(event) = events.next().await {
         match event.unwrap().event {
-            Some(Event::Finished(finished)) => return serde_json::from_str(&finished.results_json).unwrap(),
-            Some(Event::Failed(failed)) => panic!("stage {} failed: {}", failed.stage, failed.message),
+            Some(Event::Finished(finished)) => {
+                return serde_json::from_str(&finished.results_json).unwrap();
+            }
+            Some(Event::Failed(failed)) => {
+                panic!("stage {} failed: {}", failed.stage, failed.message)
+            }
             _ => {}
         }
     }

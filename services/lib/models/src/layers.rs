@@ -153,8 +153,12 @@ pub(crate) fn attention(
     let [query, key, value] = qkv;
     if query.requires_grad() && !causal && dropout == 0.0 {
         let scale = ((width / heads) as f64).powf(-0.5);
-        let scores = split(query)?.f_matmul(&split(key)?.f_transpose(-2, -1)?)?.f_mul_scalar(scale)?;
-        let mixed = scores.f_softmax(-1, query.f_kind()?)?.f_matmul(&split(value)?)?;
+        let scores = split(query)?
+            .f_matmul(&split(key)?.f_transpose(-2, -1)?)?
+            .f_mul_scalar(scale)?;
+        let mixed = scores
+            .f_softmax(-1, query.f_kind()?)?
+            .f_matmul(&split(value)?)?;
         return Ok(mixed.f_transpose(1, 2)?.f_reshape([batch, tokens, width])?);
     }
     let mixed = Tensor::f_scaled_dot_product_attention::<Tensor>(

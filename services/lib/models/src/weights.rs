@@ -116,7 +116,11 @@ impl Weights {
         for (name, mut tensor) in wanted {
             let view = found.tensor(&name).map_err(invalid)?;
             let kind = kind(view.dtype()).unwrap_or(Kind::Float);
-            tensor.f_copy_(&Tensor::f_from_data_size(view.data(), &tensor.size(), kind)?)?;
+            tensor.f_copy_(&Tensor::f_from_data_size(
+                view.data(),
+                &tensor.size(),
+                kind,
+            )?)?;
         }
         Ok(())
     }
