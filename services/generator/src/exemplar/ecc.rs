@@ -36,7 +36,7 @@ impl Target {
         let total: f32 = raw.iter().sum();
         let weights: Vec<f32> = raw.iter().map(|weight| weight / total).collect();
         let frame = Frame::new(plane.width, plane.height);
-        let mut values = points
+        let mut values: Vec<f32> = points
             .iter()
             .map(|point| read(plane, frame, pose, *point))
             .collect();
@@ -50,7 +50,7 @@ impl Target {
 
     fn samples(&self, plane: &Plane, pose: &Similarity) -> Vec<f32> {
         let frame = Frame::new(plane.width, plane.height);
-        let mut values = self
+        let mut values: Vec<f32> = self
             .points
             .iter()
             .map(|point| read(plane, frame, pose, *point))
@@ -78,7 +78,7 @@ fn read(plane: &Plane, frame: Frame, pose: &Similarity, point: (f32, f32)) -> f3
 }
 
 /// Weighted mean 0 and weighted norm 1; all zeros where nothing varies.
-fn standardise(values: &mut Vec<f32>, weights: &[f32]) {
+fn standardise(values: &mut [f32], weights: &[f32]) {
     let mean: f32 = values
         .iter()
         .zip(weights)

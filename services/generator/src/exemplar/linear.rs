@@ -16,10 +16,11 @@ pub(super) fn solve<const N: usize>(
         }
         matrix.swap(column, pivot);
         rhs.swap(column, pivot);
+        let above = matrix[column];
         for row in column + 1..N {
-            let factor = matrix[row][column] / matrix[column][column];
-            for k in column..N {
-                matrix[row][k] -= factor * matrix[column][k];
+            let factor = matrix[row][column] / above[column];
+            for (value, above) in matrix[row].iter_mut().zip(above).skip(column) {
+                *value -= factor * above;
             }
             rhs[row] -= factor * rhs[column];
         }

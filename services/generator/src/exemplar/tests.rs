@@ -134,7 +134,7 @@ fn odd_sizes_and_pictures_without_a_face_are_refused_not_panicked_over() {
     for (width, height) in [(1, 1), (1, 40), (33, 2), (9, 11)] {
         let odd = drawn(width, height, 0.0, 120.0);
         for outcome in [
-            edit(&odd, &[face.clone()], 0, &anything),
+            edit(&odd, std::slice::from_ref(&face), 0, &anything),
             edit(&face, &[odd], 0, &anything),
         ] {
             assert!(

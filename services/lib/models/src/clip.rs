@@ -2,11 +2,9 @@
 //! end in one space, where the cosine of a picture and a sentence says how well they match.
 
 mod config;
-mod loss;
 mod towers;
 
 pub use config::{Config, TextConfig, VisionConfig};
-pub use loss::contrastive_loss;
 
 use crate::canary::{canary, max_difference};
 use crate::directory;
@@ -113,7 +111,7 @@ impl Clip {
         Ok(self.logit_scale.f_exp()?.f_double_value(&[])?)
     }
 
-    /// The trainable logarithm of the scale, for [`contrastive_loss`].
+    /// The trainable logarithm of the scale, for a contrastive loss.
     pub fn log_scale(&self) -> &Tensor {
         &self.logit_scale
     }
