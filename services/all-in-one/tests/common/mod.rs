@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod spy;
+
 use std::path::Path;
 
 use all_in_one::{AllInOne, Options};
@@ -61,22 +63,20 @@ pub async fn render(services: &AllInOne, folder: &Path) {
     std::fs::write(folder.join("labels.csv"), labels).unwrap();
 }
 
-/// Runs the tiny recipe to its end and returns `results.json`.
-pub async fn run(services: &AllInOne, run_id: &str, dataset: &Path) -> Value {
+/// Runs a recipe to its end and returns `results.json`.
+pub async fn run(services: &AllInOne, run_id: &str, recipe: &str, dataset: &Path) -> Value {
     let transport = saga_client::connect(&services.addresses().orchestrator)
         .await
         .unwrap();
     let mut orchestrator = saga_client::limited!(OrchestratorServiceClient::new(transport));
-    orchestrator
-        .start_run(StartRunRequest {
-            run_id: run_id.to_owned(),
-            recipe: Some(Recipe::RecipeToml(RECIPE.to_owned())),
-            dataset_path: dataset.to_str().unwrap().to_owned(),
-            models_prefix: Some(String::new()),
-            ..Default::default()
-        })
-        .await
-        .unwrap();
+    let request = StartRunRequest {
+        run_id: run_id.to_owned(),
+        recipe: Some(Recipe::RecipeToml(recipe.to_owned())),
+        dataset_path: dataset.to_str().unwrap().to_owned(),
+        models_prefix: Some(String::new()),
+        ..Default::default()
+    };
+    orchestrator.start_run(request).await.unwrap();
     let watch = WatchRunRequest {
         run_id: run_id.to_owned(),
     };
