@@ -103,7 +103,7 @@ impl Pose {
             yaw: rng.normal(0.0, 0.10).clamp(-0.24, 0.24),
             pitch: rng.normal(0.0, 0.05).clamp(-0.12, 0.12),
             roll: rng.normal(0.0, 0.045).clamp(-0.11, 0.11),
-            scale: rng.range(0.47, 0.53),
+            scale: rng.range(0.455, 0.51),
             shift: (rng.normal(0.0, 0.016), rng.normal(0.012, 0.014)),
             gaze: (
                 rng.normal(0.0, 0.016).clamp(-0.04, 0.04),
