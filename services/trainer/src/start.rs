@@ -3,7 +3,8 @@
 //!
 //! - matrices: normal with deviation sqrt(2 / (inputs + outputs)) (Glorot and Bengio 2010),
 //! - positions: sines and cosines of row and column, so that attention can tell places apart from the first step
-//!   (Beyer et al. 2022, <https://arxiv.org/abs/2205.01580>).
+//!   (Beyer et al. 2022, <https://arxiv.org/abs/2205.01580>),
+//! - words of a text tower: normal, loud enough that two prompts do not start as one point.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,8 @@ use crate::error::TrainError;
 
 /// Amplitude of the waves that stand for positions.
 const POSITION_SCALE: f64 = 0.5;
+/// Deviation of the vectors that stand for words: as loud as positions, so that texts differ from the first step.
+const WORD_SCALE: f32 = 0.5;
 /// Ratio of the longest to the shortest wave; positions are patches, of which there are few.
 const WAVE_RATIO: f64 = 20.0;
 
@@ -30,6 +33,8 @@ pub fn from_scratch(variables: &BTreeMap<String, Tensor>, seed: u64) -> Result<(
                 positions(&tensor)?
             } else if name.contains("patch_embedding") && size.len() == 4 {
                 glorot(&[size[0], size[1] * size[2] * size[3]], &mut random)?
+            } else if name.ends_with("token_embedding.weight") {
+                normal(&size, WORD_SCALE, &mut random)?
             } else if name.ends_with("weight") && size.len() == 2 && !name.contains("embedding") {
                 glorot(&size, &mut random)?
             } else {
@@ -47,7 +52,11 @@ fn is_image_position(name: &str) -> bool {
 
 fn glorot(size: &[i64], random: &mut ChaCha8Rng) -> Result<Tensor, TrainError> {
     let deviation = (2.0 / (size[0] + size[1]) as f32).sqrt();
-    let count = usize::try_from(size[0] * size[1]).unwrap_or(0);
+    normal(size, deviation, random)
+}
+
+fn normal(size: &[i64], deviation: f32, random: &mut ChaCha8Rng) -> Result<Tensor, TrainError> {
+    let count = usize::try_from(size.iter().product::<i64>()).unwrap_or(0);
     let values: Vec<f32> = (0..count)
         .map(|_| {
             let value: f32 = StandardNormal.sample(random);
