@@ -37,8 +37,8 @@ pub struct Results {
     pub delta: Delta,
     /// What became of the candidates.
     pub candidates: Candidates,
-    /// The guard against the truth; `None` where no generator told the truth.
-    pub guard: Option<GuardTruth>,
+    /// The guard against the truth.
+    pub guard: GuardTruth,
     /// Real, cap and planned images of each class.
     pub plan: Vec<PlannedClass>,
     /// SHA-256 of the prompt table.
@@ -211,17 +211,17 @@ impl Candidates {
     }
 }
 
-/// The gates' verdicts against the generator's knowledge of its own faults.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The gates' verdicts against the generator's knowledge of its own faults; `None` where no generator told the truth.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuardTruth {
     /// Candidates with a fault of expression, identity, structure or sharpness.
-    pub bad_planted: u64,
+    pub bad_planted: Option<u64>,
     /// Those of them that passed all gates.
-    pub bad_accepted: u64,
+    pub bad_accepted: Option<u64>,
     /// Good edits.
-    pub good: u64,
+    pub good: Option<u64>,
     /// Those of them that passed all gates.
-    pub good_accepted: u64,
+    pub good_accepted: Option<u64>,
     /// Counts of each kind of fault, near-duplicates included: those are the store's to find, not the gates'.
     pub by_fault: BTreeMap<String, FaultResult>,
 }
@@ -238,23 +238,22 @@ pub struct FaultResult {
 }
 
 impl GuardTruth {
-    /// From the funnel's counts; `None` where the truth is unknown.
-    pub fn new(faults: &[FaultCounts]) -> Option<Self> {
+    /// From the funnel's counts.
+    pub fn new(faults: &[FaultCounts]) -> Self {
         let known: Vec<&FaultCounts> = faults
             .iter()
             .filter(|counts| counts.fault() != Fault::Unspecified)
             .collect();
         if known.is_empty() {
-            return None;
+            return Self::default();
         }
         let total = |bad: bool, count: fn(&FaultCounts) -> u64| {
-            known
+            let of_kind = known
                 .iter()
-                .filter(|counts| is_bad(counts.fault()) == Some(bad))
-                .map(|counts| count(counts))
-                .sum()
+                .filter(|counts| is_bad(counts.fault()) == Some(bad));
+            Some(of_kind.map(|counts| count(counts)).sum())
         };
-        Some(Self {
+        Self {
             bad_planted: total(true, |counts| counts.generated),
             bad_accepted: total(true, |counts| counts.passed_gates),
             good: total(false, |counts| counts.generated),
@@ -263,7 +262,7 @@ impl GuardTruth {
                 .iter()
                 .map(|counts| (fault_name(counts.fault()), FaultResult::new(counts)))
                 .collect(),
-        })
+        }
     }
 }
 
@@ -319,7 +318,7 @@ mod tests {
             counts(Fault::TwoFaces, 5, 0),
             counts(Fault::NearDuplicate, 4, 4),
         ];
-        let guard = GuardTruth::new(&faults).unwrap();
+        let guard = GuardTruth::new(&faults);
         assert_eq!(
             (
                 guard.bad_planted,
@@ -327,15 +326,17 @@ mod tests {
                 guard.good,
                 guard.good_accepted
             ),
-            (15, 1, 80, 70)
+            (Some(15), Some(1), Some(80), Some(70))
         );
         assert_eq!(guard.by_fault["near_duplicate"].passed_gates, 4);
     }
 
     #[test]
     fn without_the_truth_there_is_no_verdict_on_the_guard() {
-        assert_eq!(GuardTruth::new(&[]), None);
-        assert_eq!(GuardTruth::new(&[counts(Fault::Unspecified, 3, 1)]), None);
+        let unknown = GuardTruth::default();
+        assert_eq!(unknown.bad_planted, None);
+        assert_eq!(GuardTruth::new(&[]), unknown);
+        assert_eq!(GuardTruth::new(&[counts(Fault::Unspecified, 3, 1)]), unknown);
     }
 
     #[test]

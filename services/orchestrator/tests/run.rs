@@ -41,7 +41,7 @@ async fn a_run_fills_the_classes_retrains_and_compares() {
         (Some(2.0 / 3.0), Some(1.0))
     );
     assert_eq!(found.delta.per_class_recall["c"], Some(1.0));
-    assert_eq!(found.guard.unwrap().good_accepted, 10);
+    assert_eq!(found.guard.good_accepted, Some(10));
     assert_eq!(found.model_revisions["augmented"], "rev-r/augmented");
     let stages: Vec<_> = finished_stages(&events)
         .into_iter()
