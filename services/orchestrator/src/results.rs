@@ -336,7 +336,10 @@ mod tests {
         let unknown = GuardTruth::default();
         assert_eq!(unknown.bad_planted, None);
         assert_eq!(GuardTruth::new(&[]), unknown);
-        assert_eq!(GuardTruth::new(&[counts(Fault::Unspecified, 3, 1)]), unknown);
+        assert_eq!(
+            GuardTruth::new(&[counts(Fault::Unspecified, 3, 1)]),
+            unknown
+        );
     }
 
     #[test]
