@@ -31,6 +31,8 @@ pub struct Bar {
 #[derive(Debug, Serialize)]
 pub struct FaultRow {
     name: String,
+    /// A good edit, which the guard should let through.
+    should_pass: bool,
     generated: u64,
     passed_gates: u64,
     admitted: u64,
@@ -130,7 +132,12 @@ pub fn funnel(results: &Results) -> Vec<Bar> {
 /// Planted faults by kind; empty where the generator does not know.
 pub fn faults(results: &Results) -> Vec<FaultRow> {
     let row = |(name, counts): (&String, &super::results::FaultCounts)| FaultRow {
-        name: name.replace('_', " "),
+        name: if name == "none" {
+            "good edit".to_owned()
+        } else {
+            name.replace('_', " ")
+        },
+        should_pass: name == "none",
         generated: counts.generated,
         passed_gates: counts.passed_gates,
         admitted: counts.admitted,

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Stage under which a run's [`Options`] are recorded; no work belongs to it.
-const OPTIONS_STAGE: &str = "start";
+pub(super) const OPTIONS_STAGE: &str = "start";
 
 /// The runs of this orchestrator.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use futures::TryStreamExt as _;
 use saga_proto::labelstore::v1::{GetRunRequest, ReadGoldenRequest};
 
 use super::{
-    RESULTS_STAGE, RunContext, RunError, dataset, generate, judge, models, planning::PlanRecord,
-    stage::Progress, training::Trained,
+    RESULTS_STAGE, RunContext, RunError, active::OPTIONS_STAGE, dataset, generate, judge, models,
+    planning::PlanRecord, stage::Progress, training::Trained,
 };
 use crate::{
     metrics::{Confusion, Paired, bootstrap_delta},
@@ -160,5 +160,9 @@ async fn recorded_seconds(context: &RunContext) -> Result<BTreeMap<String, f64>,
         let duration = std::time::Duration::try_from(stage.duration?).ok()?;
         Some((stage.name, duration.as_secs_f64()))
     };
-    Ok(run.stages.into_iter().filter_map(seconds).collect())
+    let work = run
+        .stages
+        .into_iter()
+        .filter(|stage| stage.name != OPTIONS_STAGE);
+    Ok(work.filter_map(seconds).collect())
 }
