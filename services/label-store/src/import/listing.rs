@@ -1,6 +1,7 @@
 //! What an import finds before it opens an image: rows with their labels as text, and rows that are no rows.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Component, Path, PathBuf},
 };
@@ -52,6 +53,18 @@ pub(crate) struct Listing {
     pub(crate) root: PathBuf,
     pub(crate) rows: Vec<ListedRow>,
     pub(crate) bad: Vec<BadRow>,
+}
+
+impl Listing {
+    /// The labels that occur, in order of name.
+    pub(crate) fn labels(&self) -> Vec<String> {
+        let labels: BTreeSet<&str> = self.rows.iter().map(|row| row.label.trim()).collect();
+        labels
+            .into_iter()
+            .filter(|label| !label.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
 }
 
 /// Lists a data set; which layout it has is read off the path.

@@ -80,20 +80,18 @@ pub async fn import(
     progress: &mpsc::Sender<Progress>,
 ) -> Result<ImportReport, StoreError> {
     dataset::check_id("dataset_id", &request.dataset_id)?;
-    dataset::check_classes(&request.classes)?;
     let path = allowed(&request.path, &store.config.store.import_roots)?;
     let listing = {
         let path = path.clone();
         blocking(move || listing::list(&path)).await?
     };
-    let dataset = dataset::register(
-        store,
-        &request.dataset_id,
-        &path,
-        listing.layout,
-        &request.classes,
-    )
-    .await?;
+    let classes = match request.classes {
+        given if !given.is_empty() => given,
+        _ => listing.labels(),
+    };
+    dataset::check_classes(&classes)?;
+    let dataset =
+        dataset::register(store, &request.dataset_id, &path, listing.layout, &classes).await?;
     let known = dataset::known_images(store, &dataset.id).await?;
     run(store, dataset, listing, known, progress).await
 }
