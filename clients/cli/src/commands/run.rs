@@ -42,12 +42,22 @@ struct RunFile {
     test_mode: bool,
 }
 
+const RUN_FILE: &str = "run.json";
+
 pub async fn run(global: &Global, args: RunArgs) -> Result<()> {
     let started = Instant::now();
     let run = open_run_file(&args)?;
-    let recipe = recipe(&run.recipe)?;
-    let system = System::open(global, Folders::below(&args.out)).await?;
-    let finished = follow(global, &system, &run, recipe).await;
+    let system = match begin(global, &args.out, &run).await {
+        Ok(system) => system,
+        Err(error) => {
+            // Nothing has begun, so once the cause is mended the same command must do.
+            if !args.resume {
+                fs::remove_file(args.out.join(RUN_FILE)).context("cannot withdraw the run")?;
+            }
+            return Err(error);
+        }
+    };
+    let finished = follow(global, &system, &run).await;
     let results = match finished {
         Ok(Some(results)) => results,
         Ok(None) => {
@@ -79,7 +89,7 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<()> {
 
 /// Reads the run file of `--resume`, or writes that of a new run.
 fn open_run_file(args: &RunArgs) -> Result<RunFile> {
-    let path = args.out.join("run.json");
+    let path = args.out.join(RUN_FILE);
     let wanted = RunFile {
         run_id: format!("run-{}", uuid::Uuid::now_v7().simple()),
         recipe: args.recipe.clone(),
@@ -115,6 +125,12 @@ fn open_run_file(args: &RunArgs) -> Result<RunFile> {
             Ok(known)
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            if args.resume {
+                bail!(
+                    "`{}` holds no run to resume; leave out --resume to start one, or mend --out",
+                    args.out.display()
+                );
+            }
             fs::create_dir_all(&args.out)
                 .with_context(|| format!("cannot create `{}`", args.out.display()))?;
             let unfinished = path.with_extension("json.new");
@@ -138,27 +154,32 @@ fn recipe(argument: &str) -> Result<Recipe> {
     Ok(Recipe::RecipeToml(text))
 }
 
-/// Starts the run and shows its events; `None` where the user interrupted it.
-async fn follow(
-    global: &Global,
-    system: &System,
-    run: &RunFile,
-    recipe: Recipe,
-) -> Result<Option<Value>> {
+/// Opens the services and starts the run, or goes on with it.
+async fn begin(global: &Global, out: &Path, run: &RunFile) -> Result<System> {
+    let recipe = recipe(&run.recipe)?;
+    let system = System::open(global, Folders::below(out)).await?;
+    let request = StartRunRequest {
+        run_id: run.run_id.clone(),
+        recipe: Some(recipe),
+        dataset_path: run.data.clone(),
+        generator: run.generator.clone().unwrap_or_default(),
+        seed: run.seed,
+        test_mode: run.test_mode,
+        // A folder of results holds one run, so its models need no prefix.
+        models_prefix: system.local().map(|_| String::new()),
+    };
+    let client = OrchestratorServiceClient::new(system.orchestrator.clone());
+    if let Err(refused) = saga_client::limited!(client).start_run(request).await {
+        system.stop().await?;
+        return Err(refused.into());
+    }
+    Ok(system)
+}
+
+/// Shows the events of a run; `None` where the user interrupted it.
+async fn follow(global: &Global, system: &System, run: &RunFile) -> Result<Option<Value>> {
     let mut client =
         saga_client::limited!(OrchestratorServiceClient::new(system.orchestrator.clone()));
-    client
-        .start_run(StartRunRequest {
-            run_id: run.run_id.clone(),
-            recipe: Some(recipe),
-            dataset_path: run.data.clone(),
-            generator: run.generator.clone().unwrap_or_default(),
-            seed: run.seed,
-            test_mode: run.test_mode,
-            // A folder of results holds one run, so its models need no prefix.
-            models_prefix: system.local().map(|_| String::new()),
-        })
-        .await?;
     let mut events = client
         .watch_run(WatchRunRequest {
             run_id: run.run_id.clone(),
@@ -273,6 +294,8 @@ mod tests {
     #[test]
     fn a_folder_holds_one_run() {
         let folder = tempfile::tempdir().unwrap();
+        let none = open_run_file(&args(folder.path(), true, 1)).unwrap_err();
+        assert!(none.to_string().contains("no run to resume"), "{none}");
         let first = open_run_file(&args(folder.path(), false, 1)).unwrap();
         let again = open_run_file(&args(folder.path(), false, 1)).unwrap_err();
         assert!(again.to_string().contains("--resume"), "{again}");
