@@ -6,7 +6,11 @@ use std::{io::Cursor, path::Path, time::Duration};
 
 use image::{ImageFormat, RgbImage};
 use saga_chassis::{Running, status::reason};
-use saga_client::{Transport, connect, limited, wait_until_ready};
+use saga_client::{
+    Transport,
+    conformance::{self, Fixtures},
+    connect, limited, wait_until_ready,
+};
 use saga_models::{Runtime, directory, preprocess, vit};
 use saga_proto::{
     classifier::v1::{
@@ -98,6 +102,23 @@ async fn classify(
         .classify(request)
         .await
         .map(tonic::Response::into_inner)
+}
+
+#[tokio::test]
+async fn it_keeps_the_gate_contract() {
+    let (running, transport) = empty().await;
+    load(&transport, "baseline", 1).await;
+    let fixtures = Fixtures {
+        source: png(1).data,
+        candidate: png(2).data,
+        target_label: LABELS[0].to_owned(),
+        prompt: "a photo of a happy face".to_owned(),
+    };
+    let address = running.addr.to_string();
+    let report = conformance::check(&address, &fixtures).await.unwrap();
+    assert!(report.passed(), "{report}");
+    assert_eq!(report.gate, "vit");
+    assert!(report.checks.len() > 20, "{report}");
 }
 
 #[tokio::test]
