@@ -38,17 +38,37 @@ pub struct Global {
 #[command(next_help_heading = "Running services (all or none)")]
 pub struct Addresses {
     /// Address of the orchestrator, for example http://127.0.0.1:50050.
-    #[arg(long, global = true, env = "SAGA_ORCHESTRATOR", value_name = "URL")]
-    pub orchestrator: Option<String>,
+    #[arg(
+        long,
+        global = true,
+        env = "SAGA_ORCHESTRATOR_ADDRESS",
+        value_name = "URL"
+    )]
+    pub orchestrator_address: Option<String>,
     /// Address of the label store.
-    #[arg(long, global = true, env = "SAGA_LABEL_STORE", value_name = "URL")]
-    pub label_store: Option<String>,
+    #[arg(
+        long,
+        global = true,
+        env = "SAGA_LABEL_STORE_ADDRESS",
+        value_name = "URL"
+    )]
+    pub label_store_address: Option<String>,
     /// Address of the classifier.
-    #[arg(long, global = true, env = "SAGA_CLASSIFIER", value_name = "URL")]
-    pub classifier: Option<String>,
+    #[arg(
+        long,
+        global = true,
+        env = "SAGA_CLASSIFIER_ADDRESS",
+        value_name = "URL"
+    )]
+    pub classifier_address: Option<String>,
     /// Address of the generator.
-    #[arg(long, global = true, env = "SAGA_GENERATOR", value_name = "URL")]
-    pub generator: Option<String>,
+    #[arg(
+        long,
+        global = true,
+        env = "SAGA_GENERATOR_ADDRESS",
+        value_name = "URL"
+    )]
+    pub generator_address: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

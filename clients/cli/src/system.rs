@@ -38,10 +38,10 @@ impl System {
     pub async fn open(global: &Global, folders: Folders) -> Result<Self> {
         let given = &global.addresses;
         match (
-            &given.orchestrator,
-            &given.label_store,
-            &given.generator,
-            &given.classifier,
+            &given.orchestrator_address,
+            &given.label_store_address,
+            &given.generator_address,
+            &given.classifier_address,
         ) {
             (Some(orchestrator), Some(label_store), Some(generator), Some(classifier)) => {
                 Ok(Self {
@@ -54,7 +54,7 @@ impl System {
             }
             (None, None, None, None) => Self::start(global, folders, None).await,
             _ => bail!(
-                "give the addresses of all running services (--orchestrator, --label-store, --generator, --classifier), or of none"
+                "give the addresses of all running services (--orchestrator-address, --label-store-address, --generator-address, --classifier-address), or of none"
             ),
         }
     }

@@ -210,10 +210,19 @@ fn an_unknown_recipe_or_generator_is_named_with_those_there_are() {
 fn an_address_that_nobody_listens_on_is_named() {
     let workshop = Workshop::empty();
     let nobody = "http://127.0.0.1:1";
-    let mut arguments = workshop.run(&["--orchestrator", nobody]);
-    let words = ["--label-store", "--generator", "--classifier", "or of none"];
+    let mut arguments = workshop.run(&["--orchestrator-address", nobody]);
+    let words = [
+        "--label-store-address",
+        "--generator-address",
+        "--classifier-address",
+        "or of none",
+    ];
     fails(&arguments, 1, &words);
-    for service in ["--label-store", "--generator", "--classifier"] {
+    for service in [
+        "--label-store-address",
+        "--generator-address",
+        "--classifier-address",
+    ] {
         arguments.extend([service.to_owned(), nobody.to_owned()]);
     }
     fails(&arguments, 1, &["127.0.0.1:1"]);

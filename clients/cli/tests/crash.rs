@@ -114,7 +114,7 @@ impl Pace {
         *random = random
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
-        let share = (*random >> 33) as f64 / f64::from(1 << 31);
+        let share = (*random >> 33) as f64 / f64::from(1_u32 << 31);
         let longest = self.start + (self.whole - self.start) / 3;
         longest.mul_f64(share)
     }

@@ -80,6 +80,9 @@ pub async fn import(
     progress: &mpsc::Sender<Progress>,
 ) -> Result<ImportReport, StoreError> {
     dataset::check_id("dataset_id", &request.dataset_id)?;
+    if !request.classes.is_empty() {
+        dataset::check_classes(&request.classes)?;
+    }
     let path = allowed(&request.path, &store.config.store.import_roots)?;
     let listing = {
         let path = path.clone();

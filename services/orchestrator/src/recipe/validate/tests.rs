@@ -2,12 +2,12 @@
 
 use super::*;
 
-const STUDIO: &str = include_str!("../../../recipes/studio.toml");
+const EMOTION: &str = include_str!("../../../recipes/emotion.toml");
 
-/// The studio recipe with one piece of text replaced.
+/// The emotion recipe with one piece of text replaced.
 fn broken(from: &str, to: &str) -> String {
-    assert!(STUDIO.contains(from), "{from}");
-    Recipe::parse(&STUDIO.replacen(from, to, 1))
+    assert!(EMOTION.contains(from), "{from}");
+    Recipe::parse(&EMOTION.replacen(from, to, 1))
         .unwrap_err()
         .to_string()
 }
@@ -95,7 +95,7 @@ fn values_that_contradict_each_other_are_refused() {
 
 #[test]
 fn a_class_override_wins_over_the_gates_bounds() {
-    let text = STUDIO.replacen(
+    let text = EMOTION.replacen(
         "thresholds = { min = 0.65 }",
         "thresholds = { min = 0.65 }\nper_class = { fear = { min = 0.5 } }",
         1,
