@@ -45,7 +45,7 @@ fn values_out_of_range_name_key_value_and_range() {
             "plan.in_flight is 0; allowed is 1 to 1000",
         ),
         (
-            "steps = 600",
+            "steps = 1500",
             "steps = 0",
             "training.classifier.settings.steps is 0",
         ),
