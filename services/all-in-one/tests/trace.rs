@@ -42,6 +42,9 @@ async fn a_candidates_trace_spans_generator_gates_and_label_store() {
             let wanted = usize::from(asked.contains(&gate));
             let found = traces.calls(root, EVALUATE, &format!("gate {gate}"));
             assert_eq!(found, wanted, "gate {gate} of {root:?}");
+            // The gate's work on the item is a span of its own, called after the gate.
+            let worked = traces.calls(root, gate, EVALUATE);
+            assert_eq!(worked > 0, wanted > 0, "work of gate {gate} of {root:?}");
         }
     }
     assert!(through_all_gates > 0, "no candidate reached the last gate");

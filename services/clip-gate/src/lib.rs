@@ -41,23 +41,14 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     let loader = model::ClipLoader {
         runtime,
         batch: config.work.batch(),
+        readiness: server.readiness(),
         cached_prompts: config.cache.prompts,
     };
     let models = Arc::new(Registry::new(loader, server.readiness()));
     let decoding = Decoding::start(&config.limits, &config.work)
         .await
         .context("no threads for decoding")?;
-    if !config.model.directory.as_os_str().is_empty() {
-        let loaded = models
-            .load(&config.model.name, &config.model.directory, true)
-            .await;
-        loaded.map_err(|status| {
-            anyhow::anyhow!(
-                "the model of `model.directory` does not load: {}",
-                status.message()
-            )
-        })?;
-    }
+    models.load_configured(&config.model).await?;
     let inference = Arc::new(service::Inference {
         models: Arc::clone(&models),
         decoding,

@@ -2,10 +2,10 @@
 
 use std::{path::Path, sync::Arc};
 
-use saga_batching::{BatchConfig, Batcher};
-use saga_chassis::status::internal;
+use saga_batching::BatchConfig;
+use saga_chassis::{Readiness, status::internal};
 use saga_models::{
-    ModelError, Runtime,
+    Model as _, ModelError, Runtime,
     clip::Clip,
     directory,
     preprocess::Preprocessor,
@@ -13,7 +13,7 @@ use saga_models::{
     tokenizer::{Tokenizer, Tokens},
 };
 use saga_proto::{model::v1::LoadedModel, r#type::v1::ModelVersion};
-use saga_serving::{LoadError, Loader, Preprocess};
+use saga_serving::{LoadError, Loader, Preprocess, Worker};
 use tonic::Status;
 
 use crate::prompts::PromptCache;
@@ -31,7 +31,7 @@ pub(crate) type Embedding = Vec<f32>;
 
 /// A handle to a CLIP in service.
 pub(crate) struct ClipModel {
-    pub(crate) worker: Batcher<Input, Embedding, Status>,
+    pub(crate) worker: Worker<Input, Embedding>,
     pub(crate) preprocess: Preprocess,
     pub(crate) tokenizer: Tokenizer,
     /// What cosines are multiplied by before a softmax over prompts.
@@ -43,6 +43,7 @@ pub(crate) struct ClipModel {
 pub(crate) struct ClipLoader {
     pub(crate) runtime: Runtime,
     pub(crate) batch: BatchConfig,
+    pub(crate) readiness: Readiness,
     pub(crate) cached_prompts: usize,
 }
 
@@ -61,12 +62,16 @@ impl Loader for ClipLoader {
         directory::revision(path).map_err(describe)
     }
 
+    fn is_usable(model: &ClipModel) -> bool {
+        model.worker.is_usable()
+    }
+
     async fn load(&self, path: &Path) -> Result<(ClipModel, LoadedModel), LoadError> {
         let preprocessor = Arc::new(Preprocessor::from_dir(path).map_err(describe)?);
         let (worker_path, runtime, batching) =
             (path.to_owned(), self.runtime, Arc::clone(&preprocessor));
         let (tell, told) = tokio::sync::oneshot::channel();
-        let worker = Batcher::spawn("clip", self.batch, move || {
+        let worker = Worker::spawn("clip", self.batch, self.readiness.clone(), move || {
             let model = Clip::load(&worker_path, runtime)?;
             warm_up(&model, &batching)?;
             // The receiver waits for the outcome of this closure; it is gone only where nobody wants the model any more.

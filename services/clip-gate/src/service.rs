@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::try_join_all;
 use saga_chassis::status::internal;
-use saga_gate::{Call, EncodedImage, submit};
+use saga_gate::{Call, EncodedImage};
 use saga_proto::r#type::v1::Timing;
 use saga_serving::{Decoded, Decoding, Held, Registry, timing};
 use tonic::Status;
@@ -35,7 +35,7 @@ impl Inference {
             queue,
             decode,
         } = self.decoding.pixels(field, image, preprocess, call).await?;
-        let batched = submit(&held.model.worker, Input::Image(pixels), call).await?;
+        let batched = held.model.worker.submit(Input::Image(pixels), call).await?;
         let timing = timing(queue, decode, &batched);
         Ok((batched.output, timing))
     }
@@ -64,9 +64,7 @@ async fn embedded(model: &ClipModel, text: &str, call: Call) -> Result<Arc<Promp
         .encode(text)
         .map_err(|error| internal("TOKENIZER_FAILED", error.to_string()))?;
     let truncated = tokens.truncated;
-    let embedding = submit(&model.worker, Input::Text(tokens), call)
-        .await?
-        .output;
+    let embedding = model.worker.submit(Input::Text(tokens), call).await?.output;
     let prompt = Arc::new(Prompt {
         embedding,
         truncated,

@@ -13,7 +13,7 @@ use saga_client::{
     connect,
 };
 use saga_models::{
-    Runtime,
+    Model as _, Runtime,
     clip::{self, Clip, TextConfig, VisionConfig},
     directory, preprocess,
     tokenizer::Tokenizer,

@@ -134,6 +134,7 @@ impl Gate for SsimGate {
             candidate: "item.candidate",
         };
         let batched = submit(
+            "ssim",
             &self.workers,
             Pair {
                 source,
@@ -172,6 +173,7 @@ impl SsimService for SsimGate {
             candidate: "image",
         };
         let batched = submit(
+            "ssim",
             &self.workers,
             Pair {
                 source,

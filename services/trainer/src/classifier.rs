@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rand_chacha::ChaCha8Rng;
-use saga_models::{Runtime, directory, preprocess, vit};
+use saga_models::{Model as _, Runtime, directory, preprocess, vit};
 use tch::Tensor;
 
 use crate::{

@@ -8,7 +8,7 @@ use std::path::Path;
 use rand::seq::IndexedRandom as _;
 use rand_chacha::ChaCha8Rng;
 use saga_models::{
-    ModelError, Runtime, clip, directory, preprocess,
+    Model as _, ModelError, Runtime, clip, directory, preprocess,
     tokenizer::{Tokenizer, Tokens},
 };
 use tch::{Device, Tensor};

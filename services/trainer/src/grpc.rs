@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt as _};
 use saga_proto::trainer::v1::{
-    Epoch, Finished, Started, StreamTrainingRequest, StreamTrainingResponse,
+    Environment, Epoch, Finished, Started, StreamTrainingRequest, StreamTrainingResponse,
     stream_training_response::Event as Sent, trainer_service_server::TrainerService,
 };
 use tokio::sync::mpsc;
@@ -93,9 +93,20 @@ fn message(event: Event) -> StreamTrainingResponse {
             val_macro_f1: record.val_macro_f1,
             duration: Some(duration(seconds)),
             reused,
+            environment: Some(environment_message(record.environment)),
         }),
     };
     StreamTrainingResponse { event: Some(event) }
+}
+
+fn environment_message(of: saga_models::Environment) -> Environment {
+    Environment {
+        device: of.device,
+        processor: of.processor,
+        precision: of.precision,
+        libtorch: of.libtorch,
+        threads: of.threads,
+    }
 }
 
 fn epoch_message(epoch: &fit::Epoch) -> Epoch {

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use saga_models::{ModelError, Runtime};
+use saga_models::{Environment, ModelError, Runtime};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::{
@@ -265,7 +265,7 @@ impl Work {
             labels: &self.dataset.classes,
             best,
             epochs: fitted.epochs,
-            precision: self.runtime.precision.to_string(),
+            environment: Environment::of(self.runtime),
             seconds: fitted.seconds,
             stopped,
         };

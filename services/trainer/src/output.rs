@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use saga_models::{ModelError, directory};
+use saga_models::{Environment, ModelError, directory};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -24,7 +24,7 @@ pub struct Record {
     pub dataset_hash: String,
     /// Of the weights beside it.
     pub revision: String,
-    pub precision: String,
+    pub environment: Environment,
     pub seconds: f64,
     pub best_epoch: u32,
     pub val_accuracy: f64,
@@ -110,7 +110,7 @@ pub struct Outcome<'a> {
     pub labels: &'a [String],
     pub best: Best,
     pub epochs: Vec<Epoch>,
-    pub precision: String,
+    pub environment: Environment,
     pub seconds: f64,
     pub stopped: Option<String>,
 }
@@ -146,7 +146,7 @@ fn record(outcome: Outcome) -> Record {
         request_hash: outcome.identity.request_hash.clone(),
         dataset_hash: outcome.identity.dataset_hash.clone(),
         revision: String::new(),
-        precision: outcome.precision,
+        environment: outcome.environment,
         seconds: outcome.seconds,
         best_epoch: outcome.best.epoch,
         val_accuracy: confusion.accuracy(),

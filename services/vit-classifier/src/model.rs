@@ -2,19 +2,19 @@
 
 use std::{path::Path, sync::Arc};
 
-use saga_batching::{BatchConfig, Batcher};
-use saga_chassis::status::internal;
+use saga_batching::BatchConfig;
+use saga_chassis::{Readiness, status::internal};
 use saga_models::{
-    ModelError, Runtime, directory, preprocess::Preprocessor, tch, vit::VitClassifier,
+    Model as _, ModelError, Runtime, directory, preprocess::Preprocessor, tch, vit::VitClassifier,
 };
 use saga_proto::{model::v1::LoadedModel, r#type::v1::ModelVersion};
-use saga_serving::{LoadError, Loader, Preprocess};
+use saga_serving::{LoadError, Loader, Preprocess, Worker};
 use tonic::Status;
 
 /// A handle to a classifier in service.
 pub(crate) struct Classifier {
     /// Pixel values in, softmax probabilities in label order out.
-    pub(crate) worker: Batcher<Vec<f32>, Vec<f32>, Status>,
+    pub(crate) worker: Worker<Vec<f32>, Vec<f32>>,
     pub(crate) preprocess: Preprocess,
     pub(crate) labels: Vec<String>,
 }
@@ -23,6 +23,7 @@ pub(crate) struct Classifier {
 pub(crate) struct VitLoader {
     pub(crate) runtime: Runtime,
     pub(crate) batch: BatchConfig,
+    pub(crate) readiness: Readiness,
 }
 
 /// What only the loaded model knows.
@@ -39,13 +40,17 @@ impl Loader for VitLoader {
         directory::revision(path).map_err(|error| LoadError(error.to_string()))
     }
 
+    fn is_usable(model: &Classifier) -> bool {
+        model.worker.is_usable()
+    }
+
     async fn load(&self, path: &Path) -> Result<(Classifier, LoadedModel), LoadError> {
         let (path, runtime) = (path.to_owned(), self.runtime);
         let preprocessor =
             Arc::new(Preprocessor::from_dir(&path).map_err(|error| LoadError(error.to_string()))?);
         let (tell, told) = tokio::sync::oneshot::channel();
         let batching = Arc::clone(&preprocessor);
-        let worker = Batcher::spawn("vit", self.batch, move || {
+        let worker = Worker::spawn("vit", self.batch, self.readiness.clone(), move || {
             let model = VitClassifier::load(&path, runtime)?;
             warm_up(&model, &batching)?;
             // The receiver waits for the outcome of this closure; it is gone only where nobody wants the model any more.

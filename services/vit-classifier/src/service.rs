@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use saga_gate::{Call, EncodedImage, submit};
+use saga_gate::{Call, EncodedImage};
 use saga_proto::r#type::v1::Timing;
 use saga_serving::{Decoded, Decoding, Held, Registry, timing};
 use tonic::Status;
@@ -30,7 +30,7 @@ impl Inference {
             queue,
             decode,
         } = self.decoding.pixels(field, image, preprocess, call).await?;
-        let batched = submit(&held.model.worker, pixels, call).await?;
+        let batched = held.model.worker.submit(pixels, call).await?;
         let timing = timing(queue, decode, &batched);
         Ok((batched.output, timing))
     }

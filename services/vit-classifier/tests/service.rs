@@ -11,7 +11,7 @@ use saga_client::{
     conformance::{self, Fixtures},
     connect, limited, wait_until_ready,
 };
-use saga_models::{Runtime, directory, preprocess, vit};
+use saga_models::{Model as _, Runtime, directory, preprocess, vit};
 use saga_proto::{
     classifier::v1::{
         ClassifyRequest, ClassifyResponse, ClassifyStreamRequest,

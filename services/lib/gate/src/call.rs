@@ -6,6 +6,7 @@ use saga_batching::{Batched, Batcher, SubmitError};
 use saga_chassis::status;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
+use tracing::{Instrument as _, field::Empty};
 
 /// When to try again after a full queue.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -39,12 +40,13 @@ impl Call {
     }
 }
 
-/// Hands `input` to the worker and waits for the answer.
+/// Hands `input` to the worker and waits for the answer, in a span called `work` that tells where the time went.
 ///
 /// # Errors
 /// RESOURCE_EXHAUSTED with RetryInfo where a unary call finds no room, DEADLINE_EXCEEDED, INTERNAL where the worker is
 /// out of service, or the worker's own status.
 pub async fn submit<Input, Output>(
+    work: &'static str,
     batcher: &Batcher<Input, Output, Status>,
     input: Input,
     call: Call,
@@ -53,17 +55,36 @@ where
     Input: Send + 'static,
     Output: Send + 'static,
 {
-    let answer = if call.waits_for_room {
-        batcher.submit(input, call.deadline).await
-    } else {
-        batcher.try_submit(input, call.deadline).await
+    let span = tracing::info_span!(
+        "work",
+        otel.name = work,
+        queue_us = Empty,
+        compute_us = Empty,
+        batch_size = Empty
+    );
+    let answer = async {
+        if call.waits_for_room {
+            batcher.submit(input, call.deadline).await
+        } else {
+            batcher.try_submit(input, call.deadline).await
+        }
     };
+    let answer = answer.instrument(span.clone()).await;
+    if let Ok(batched) = &answer {
+        span.record("queue_us", microseconds(batched.queue));
+        span.record("compute_us", microseconds(batched.compute));
+        span.record("batch_size", batched.batch_size);
+    }
     answer.map_err(|error| match error {
         SubmitError::Item(status) => status,
         SubmitError::Full { .. } => status::resource_exhausted(error.to_string(), RETRY_AFTER),
         SubmitError::DeadlineExceeded => Status::deadline_exceeded(error.to_string()),
         SubmitError::Unhealthy { .. } => status::internal("WORKER_UNHEALTHY", error.to_string()),
     })
+}
+
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The deadline of the `grpc-timeout` header, which gives the time left as up to 8 digits and a unit.

@@ -4,7 +4,7 @@
 
 use saga_models::tch::{Kind, Reduction, Tensor};
 use saga_models::vit::{Config, VitClassifier};
-use saga_models::{Precision, Runtime};
+use saga_models::{Model as _, Precision, Runtime};
 use std::time::Instant;
 
 const BATCH: i64 = 64;

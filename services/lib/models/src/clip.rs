@@ -6,14 +6,12 @@ mod towers;
 
 pub use config::{Config, TextConfig, VisionConfig};
 
-use crate::canary::{canary, max_difference};
-use crate::directory;
 use crate::error::{ModelError, Result};
 use crate::layers::{Linear, check_pixels, unit_rows};
-use crate::runtime::{Precision, Runtime};
+use crate::model::{Model, max_difference};
+use crate::runtime::Precision;
 use crate::tokenizer::Tokens;
 use crate::weights::{Init, Weights};
-use std::path::Path;
 use tch::{Device, Kind, Tensor};
 use towers::{TextModel, VisionModel};
 
@@ -30,75 +28,12 @@ pub struct Clip {
 }
 
 impl Clip {
-    /// A model to train, its weights drawn from `seed`. Masters stay f32 whatever the precision.
-    pub fn new(config: Config, runtime: Runtime, seed: u64) -> Result<Self> {
-        Self::build(
-            config,
-            Weights::random(runtime.device, seed),
-            runtime.precision,
-        )
-    }
-
-    /// A model to train further, from a Hugging Face model directory.
-    pub fn load_to_train(dir: &Path, runtime: Runtime) -> Result<Self> {
-        let config = directory::read_config(dir)?;
-        let mut model = Self::build(config, Weights::blank(runtime.device), runtime.precision)?;
-        model.weights.load(&dir.join(directory::WEIGHTS))?;
-        Ok(model)
-    }
-
-    /// A model to serve, from a Hugging Face model directory: gradients off, weights converted once.
-    ///
-    /// # Errors
-    /// As [`Weights::load`]; [`ModelError::Precision`] where bf16 was asked for and drifts from f32.
-    pub fn load(dir: &Path, runtime: Runtime) -> Result<Self> {
-        let mut model = Self::load_to_train(
-            dir,
-            Runtime {
-                precision: Precision::F32,
-                ..runtime
-            },
-        )?;
-        model.weights.freeze();
-        if runtime.precision == Precision::Bf16 {
-            model.enter_bf16(runtime, dir)?;
-        }
-        Ok(model)
-    }
-
-    fn build(config: Config, weights: Weights, precision: Precision) -> Result<Self> {
-        config.check()?;
-        let root = weights.root();
-        let project = |name: &str, width: i64| {
-            let init = Init::Normal((width as f64).powf(-0.5));
-            Linear::without_bias(&root.at(name), width, config.projection_dim, init)
-        };
-        Ok(Self {
-            text_model: TextModel::new(&root.at("text_model"), &config.text_config)?,
-            vision_model: VisionModel::new(&root.at("vision_model"), &config.vision_config)?,
-            text_projection: project("text_projection", config.text_config.hidden_size)?,
-            visual_projection: project("visual_projection", config.vision_config.hidden_size)?,
-            logit_scale: root.parameter(
-                "logit_scale",
-                &[],
-                Init::Const(config.logit_scale_init_value),
-            )?,
-            config,
-            precision,
-            weights,
-        })
-    }
-
     pub fn config(&self) -> &Config {
         &self.config
     }
 
     pub fn weights(&self) -> &Weights {
         &self.weights
-    }
-
-    pub fn weights_mut(&mut self) -> &mut Weights {
-        &mut self.weights
     }
 
     /// The precision in use, which may be f32 where bf16 was tried and drifted.
@@ -209,41 +144,63 @@ impl Clip {
             None => refuse("a tokenised sentence lacks its end-of-text token".into()),
         }
     }
-
-    /// Converts to bf16 unless a canary batch shows that image embeddings drift.
-    fn enter_bf16(&mut self, runtime: Runtime, dir: &Path) -> Result<()> {
-        let vision = &self.config.vision_config;
-        let pixels = canary(vision.num_channels, vision.image_size)?;
-        let reference = self.image_embeds(&pixels)?;
-        self.precision = Precision::Bf16;
-        self.weights.cast(Kind::BFloat16, "logit_scale")?;
-        let cosine = reference
-            .f_mul(&self.image_embeds(&pixels)?)?
-            .f_sum_dim_intlist(-1, false, Kind::Float)?;
-        let drift = max_difference(&cosine.f_ones_like()?, &cosine)?;
-        // NaN counts as drift.
-        if drift <= MAX_COSINE_DRIFT {
-            tracing::debug!(drift, "bf16 agrees with f32");
-            return Ok(());
-        }
-        if !runtime.may_fall_back {
-            let why = format!(
-                "embeddings drift {drift:.4} in cosine from f32, over {MAX_COSINE_DRIFT}; use f32"
-            );
-            return Err(ModelError::Precision {
-                precision: "bf16".into(),
-                why,
-            });
-        }
-        tracing::warn!(drift, "bf16 drifts from f32; serving in f32");
-        self.precision = Precision::F32;
-        self.weights.cast(Kind::Float, "logit_scale")?;
-        self.weights.load(&dir.join(directory::WEIGHTS))
-    }
 }
 
-/// Largest loss of cosine between f32 and bf16 embeddings of the canary batch.
-pub const MAX_COSINE_DRIFT: f64 = 0.005;
+impl Model for Clip {
+    type Config = Config;
+
+    const KEPT_F32: &'static str = "logit_scale";
+    /// Of a cosine.
+    const MAX_DRIFT: f64 = 0.005;
+    const OUTPUT: &'static str = "embeddings";
+
+    fn build(config: Config, weights: Weights, precision: Precision) -> Result<Self> {
+        config.check()?;
+        let root = weights.root();
+        let project = |name: &str, width: i64| {
+            let init = Init::Normal((width as f64).powf(-0.5));
+            Linear::without_bias(&root.at(name), width, config.projection_dim, init)
+        };
+        Ok(Self {
+            text_model: TextModel::new(&root.at("text_model"), &config.text_config)?,
+            vision_model: VisionModel::new(&root.at("vision_model"), &config.vision_config)?,
+            text_projection: project("text_projection", config.text_config.hidden_size)?,
+            visual_projection: project("visual_projection", config.vision_config.hidden_size)?,
+            logit_scale: root.parameter(
+                "logit_scale",
+                &[],
+                Init::Const(config.logit_scale_init_value),
+            )?,
+            config,
+            precision,
+            weights,
+        })
+    }
+
+    fn weights_mut(&mut self) -> &mut Weights {
+        &mut self.weights
+    }
+
+    fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
+    }
+
+    fn image_shape(&self) -> (i64, i64) {
+        let vision = &self.config.vision_config;
+        (vision.num_channels, vision.image_size)
+    }
+
+    fn canary_output(&self, pixel_values: &Tensor) -> Result<Tensor> {
+        self.image_embeds(pixel_values)
+    }
+
+    fn drift(reference: &Tensor, output: &Tensor) -> Result<f64> {
+        let cosine = reference
+            .f_mul(output)?
+            .f_sum_dim_intlist(-1, false, Kind::Float)?;
+        max_difference(&cosine.f_ones_like()?, &cosine)
+    }
+}
 
 /// transformers' stand-in for the end-of-text id in configurations written before its correction.
 const LEGACY_EOS: u32 = 2;

@@ -6,18 +6,21 @@
 //! A model lives on one thread: tensors are `Send` but not `Sync`, so the owner moves it to its worker.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
-mod canary;
 pub mod clip;
 pub mod directory;
+mod environment;
 mod error;
 mod layers;
+mod model;
 pub mod preprocess;
 pub mod runtime;
 pub mod tokenizer;
 pub mod vit;
 pub mod weights;
 
+pub use environment::Environment;
 pub use error::{ModelError, WeightMismatch};
 pub use layers::Activation;
+pub use model::Model;
 pub use runtime::{Precision, Runtime};
 pub use tch;

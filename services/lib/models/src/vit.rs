@@ -10,16 +10,14 @@ mod head;
 
 pub use config::{Config, SagaHead};
 
-use crate::canary::{canary, max_difference};
-use crate::directory;
-use crate::error::{ModelError, Result};
+use crate::error::Result;
 use crate::layers::{
     LayerNorm, Linear, PatchProjection, attention, check_pixels, drop_path, dropout,
 };
-use crate::runtime::{Precision, Runtime};
+use crate::model::{Model, max_difference};
+use crate::runtime::Precision;
 use crate::weights::{Init, Scope, Weights, group};
 use head::Head;
-use std::path::Path;
 use tch::{Kind, Tensor};
 
 struct Embeddings {
@@ -138,9 +136,6 @@ impl Block {
     }
 }
 
-/// Largest change of a probability that bf16 may cause on the canary batch.
-pub const MAX_PROBABILITY_DRIFT: f64 = 0.02;
-
 /// transformers' `initializer_range`.
 const INIT: Init = Init::Normal(0.02);
 
@@ -156,76 +151,12 @@ pub struct VitClassifier {
 }
 
 impl VitClassifier {
-    /// A model to train, its weights drawn from `seed`. Masters stay f32 whatever the precision.
-    pub fn new(config: Config, runtime: Runtime, seed: u64) -> Result<Self> {
-        Self::build(
-            config,
-            Weights::random(runtime.device, seed),
-            runtime.precision,
-        )
-    }
-
-    /// A model to train further, from a Hugging Face model directory.
-    pub fn load_to_train(dir: &Path, runtime: Runtime) -> Result<Self> {
-        let config = directory::read_config(dir)?;
-        let mut model = Self::build(config, Weights::blank(runtime.device), runtime.precision)?;
-        model.weights.load(&dir.join(directory::WEIGHTS))?;
-        Ok(model)
-    }
-
-    /// A model to serve, from a Hugging Face model directory: gradients off, weights converted once.
-    ///
-    /// # Errors
-    /// As [`Weights::load`]; [`ModelError::Precision`] where bf16 was asked for and drifts from f32.
-    pub fn load(dir: &Path, runtime: Runtime) -> Result<Self> {
-        let mut model = Self::load_to_train(
-            dir,
-            Runtime {
-                precision: Precision::F32,
-                ..runtime
-            },
-        )?;
-        model.weights.freeze();
-        if runtime.precision == Precision::Bf16 {
-            model.enter_bf16(runtime, dir)?;
-        }
-        Ok(model)
-    }
-
-    fn build(config: Config, weights: Weights, precision: Precision) -> Result<Self> {
-        config.check()?;
-        let vit = weights.root().at("vit");
-        let layers = vit.at("encoder.layer");
-        let layer = (0..config.num_hidden_layers)
-            .map(|index| Block::new(&layers.at(index), &config, index));
-        Ok(Self {
-            embeddings: Embeddings::new(&vit.at("embeddings"), &config)?,
-            layer: layer.collect::<Result<_>>()?,
-            layernorm: LayerNorm::new(
-                &vit.at("layernorm"),
-                config.hidden_size,
-                config.layer_norm_eps,
-            )?,
-            classifier: Head::new(
-                &weights.root().in_group(group::HEAD).at("classifier"),
-                &config,
-            )?,
-            config,
-            precision,
-            weights,
-        })
-    }
-
     pub fn config(&self) -> &Config {
         &self.config
     }
 
     pub fn weights(&self) -> &Weights {
         &self.weights
-    }
-
-    pub fn weights_mut(&mut self) -> &mut Weights {
-        &mut self.weights
     }
 
     /// The precision in use, which may be f32 where bf16 was tried and drifted.
@@ -269,34 +200,58 @@ impl VitClassifier {
             .forward(&x.f_select(1, 0)?)?
             .f_to_kind(Kind::Float)?)
     }
+}
 
-    /// Converts the body to bf16 unless a canary batch shows that its probabilities drift; the head stays f32.
-    fn enter_bf16(&mut self, runtime: Runtime, dir: &Path) -> Result<()> {
-        let pixels = canary(self.config.num_channels, self.config.image_size)?;
-        let reference = self.forward(&pixels)?.f_softmax(-1, Kind::Float)?;
-        self.precision = Precision::Bf16;
-        self.weights.cast(Kind::BFloat16, "classifier.")?;
-        let drift = max_difference(
-            &reference,
-            &self.forward(&pixels)?.f_softmax(-1, Kind::Float)?,
-        )?;
-        // NaN counts as drift.
-        if drift <= MAX_PROBABILITY_DRIFT {
-            tracing::debug!(drift, "bf16 agrees with f32");
-            return Ok(());
-        }
-        if !runtime.may_fall_back {
-            let why = format!(
-                "probabilities drift {drift:.4} from f32, over {MAX_PROBABILITY_DRIFT}; use f32"
-            );
-            return Err(ModelError::Precision {
-                precision: "bf16".into(),
-                why,
-            });
-        }
-        tracing::warn!(drift, "bf16 drifts from f32; serving in f32");
-        self.precision = Precision::F32;
-        self.weights.cast(Kind::Float, "classifier.")?;
-        self.weights.load(&dir.join(directory::WEIGHTS))
+impl Model for VitClassifier {
+    type Config = Config;
+
+    /// The head.
+    const KEPT_F32: &'static str = "classifier.";
+    /// Of a probability.
+    const MAX_DRIFT: f64 = 0.02;
+    const OUTPUT: &'static str = "probabilities";
+
+    fn build(config: Config, weights: Weights, precision: Precision) -> Result<Self> {
+        config.check()?;
+        let vit = weights.root().at("vit");
+        let layers = vit.at("encoder.layer");
+        let layer = (0..config.num_hidden_layers)
+            .map(|index| Block::new(&layers.at(index), &config, index));
+        Ok(Self {
+            embeddings: Embeddings::new(&vit.at("embeddings"), &config)?,
+            layer: layer.collect::<Result<_>>()?,
+            layernorm: LayerNorm::new(
+                &vit.at("layernorm"),
+                config.hidden_size,
+                config.layer_norm_eps,
+            )?,
+            classifier: Head::new(
+                &weights.root().in_group(group::HEAD).at("classifier"),
+                &config,
+            )?,
+            config,
+            precision,
+            weights,
+        })
+    }
+
+    fn weights_mut(&mut self) -> &mut Weights {
+        &mut self.weights
+    }
+
+    fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
+    }
+
+    fn image_shape(&self) -> (i64, i64) {
+        (self.config.num_channels, self.config.image_size)
+    }
+
+    fn canary_output(&self, pixel_values: &Tensor) -> Result<Tensor> {
+        Ok(self.forward(pixel_values)?.f_softmax(-1, Kind::Float)?)
+    }
+
+    fn drift(reference: &Tensor, output: &Tensor) -> Result<f64> {
+        max_difference(reference, output)
     }
 }

@@ -7,7 +7,7 @@ use common::{assert_levels, distance, expected, fixture, pictures};
 use saga_models::clip::{Clip, Config, TextConfig, VisionConfig};
 use saga_models::tch::{Device, Kind, Tensor, nn, nn::OptimizerConfig};
 use saga_models::tokenizer::{Tokenizer, Tokens};
-use saga_models::{ModelError, Precision, Runtime, directory, preprocess};
+use saga_models::{Model as _, ModelError, Precision, Runtime, directory, preprocess};
 
 const FIXTURES: [&str; 2] = ["clip", "clip-legacy"];
 const BF16: Runtime = Runtime {

@@ -6,7 +6,9 @@ mod common;
 use common::{assert_levels, distance, expected, fixture, pictures};
 use saga_models::tch::{Device, Kind, Reduction, Tensor, nn, nn::OptimizerConfig};
 use saga_models::vit::{Config, SagaHead, VitClassifier};
-use saga_models::{ModelError, Precision, Runtime, WeightMismatch, directory, preprocess};
+use saga_models::{
+    Model as _, ModelError, Precision, Runtime, WeightMismatch, directory, preprocess,
+};
 use std::path::Path;
 
 const BF16: Runtime = Runtime {

@@ -84,6 +84,7 @@ impl Decoding {
             queue,
             ..
         } = submit(
+            "decode",
             &self.pool,
             Job {
                 field,

@@ -1,6 +1,7 @@
 //! What services with weights share.
 //!
 //! - [`Registry`]: models by name, swapped without losing a request; [`ModelServer`] is its `saga.model.v1.ModelService`
+//! - [`Worker`]: a model's thread with its batches; failures that stick turn readiness off
 //! - [`Decoding`]: a bounded pool that turns encoded images into pixel values, so that queues hold compressed bytes
 //! - [`Limits`] and [`Work`]: their configuration sections
 //!
@@ -12,8 +13,10 @@ mod config;
 mod decoding;
 mod model_service;
 mod registry;
+mod worker;
 
 pub use config::{Limits, Work};
 pub use decoding::{Decoded, Decoding, Preprocess, timing};
 pub use model_service::ModelServer;
 pub use registry::{Held, LoadError, Loader, Registry};
+pub use worker::Worker;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use saga_chassis::{
-    Readiness,
+    ModelConfig, Readiness,
     status::{failed_precondition, internal, invalid_argument, not_found},
 };
 use saga_proto::{model::v1::LoadedModel, r#type::v1::ModelVersion};
@@ -30,6 +30,9 @@ pub trait Loader: Send + Sync + 'static {
     /// # Errors
     /// Where there are no weights.
     fn revision(directory: &Path) -> Result<String, LoadError>;
+
+    /// Whether a model may be expected to answer; one that is not is loaded anew where it is asked for again.
+    fn is_usable(model: &Self::Model) -> bool;
 
     /// Loads and warms up. The answer's `name`, `revision`, `directory` and `is_default` are filled in by the registry.
     fn load(
@@ -114,6 +117,23 @@ impl<L: Loader> Registry<L> {
                 loaded.join(", ")
             ),
         ))
+    }
+
+    /// Puts the model that the configuration names in service; none where it names no directory.
+    ///
+    /// # Errors
+    /// A directory that gives no model.
+    pub async fn load_configured(&self, config: &ModelConfig) -> Result<(), LoadError> {
+        if config.directory.as_os_str().is_empty() {
+            return Ok(());
+        }
+        let loaded = self.load(&config.name, &config.directory, true).await;
+        loaded.map(drop).map_err(|status| {
+            LoadError(format!(
+                "the model of `model.directory` does not load: {}",
+                status.message()
+            ))
+        })
     }
 
     /// Puts the model of `directory` in service under `name`.
@@ -211,7 +231,9 @@ impl<L: Loader> Registry<L> {
 
     fn has(&self, name: &str, directory: &Path, revision: &str) -> bool {
         self.read().models.get(name).is_some_and(|held| {
-            Path::new(&held.info.directory) == directory && held.version().revision == revision
+            Path::new(&held.info.directory) == directory
+                && held.version().revision == revision
+                && L::is_usable(&held.model)
         })
     }
 

@@ -3,7 +3,7 @@
 use saga_proto::{
     orchestrator::v1::{TrainingEpoch, watch_run_response::Event},
     trainer::v1::{
-        Finished, ModelKind, Prompts, StreamTrainingRequest,
+        self as trainer, Finished, ModelKind, Prompts, StreamTrainingRequest,
         stream_training_response::Event as Training,
     },
 };
@@ -26,6 +26,17 @@ pub(super) struct Trained {
     best_epoch: u32,
     val_accuracy: f64,
     val_macro_f1: f64,
+    environment: Environment,
+}
+
+/// What a training ran on; see `saga.trainer.v1.Environment`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Environment {
+    device: String,
+    processor: String,
+    precision: String,
+    libtorch: String,
+    threads: u32,
 }
 
 /// The classifier on real images alone.
@@ -162,6 +173,19 @@ impl From<Finished> for Trained {
             best_epoch: of.best_epoch,
             val_accuracy: of.val_accuracy,
             val_macro_f1: of.val_macro_f1,
+            environment: of.environment.map(Environment::from).unwrap_or_default(),
+        }
+    }
+}
+
+impl From<trainer::Environment> for Environment {
+    fn from(of: trainer::Environment) -> Self {
+        Self {
+            device: of.device,
+            processor: of.processor,
+            precision: of.precision,
+            libtorch: of.libtorch,
+            threads: of.threads,
         }
     }
 }

@@ -16,6 +16,10 @@ impl Loader for Strings {
             .map_err(|error| LoadError(error.to_string()))
     }
 
+    fn is_usable(_: &String) -> bool {
+        true
+    }
+
     async fn load(&self, directory: &Path) -> Result<(String, LoadedModel), LoadError> {
         let weights = Self::revision(directory)?;
         if weights == "broken" {

@@ -1,0 +1,168 @@
+//! A model's thread with its batches, and what its failures mean for the service's readiness.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use saga_batching::{BatchConfig, Batched, Batcher, SpawnError};
+use saga_chassis::Readiness;
+use saga_gate::{Call, submit};
+use tonic::{Code, Status};
+
+/// Batches in a row that fail as a whole before the device counts as lost: one alone may be an exhausted memory.
+const LOST_AFTER: u32 = 3;
+
+/// A handle to a model's thread. Where the thread panics, or batch after batch fails as a whole, readiness goes off; it
+/// comes back with the first batch that succeeds, or with the next model that is loaded.
+pub struct Worker<Input, Output> {
+    name: &'static str,
+    batcher: Batcher<Input, Output, Status>,
+    condition: Arc<Condition>,
+}
+
+impl<Input, Output> Worker<Input, Output>
+where
+    Input: Send + 'static,
+    Output: Send + 'static,
+{
+    /// Starts the thread `name` and makes the model on it; `compute` then answers each item of a batch, in order.
+    ///
+    /// # Errors
+    /// As [`Batcher::spawn`].
+    pub async fn spawn<Make, Compute, E>(
+        name: &'static str,
+        batch: BatchConfig,
+        readiness: Readiness,
+        make: Make,
+    ) -> Result<Self, SpawnError<E>>
+    where
+        Make: FnOnce() -> Result<Compute, E> + Send + 'static,
+        Compute: FnMut(Vec<Input>) -> Vec<Result<Output, Status>>,
+        E: Send + 'static,
+    {
+        let condition = Arc::new(Condition {
+            failures: AtomicU32::new(0),
+            readiness,
+        });
+        let observer = Arc::clone(&condition);
+        let make = move || {
+            let mut compute = make()?;
+            Ok(move |inputs| {
+                let results = compute(inputs);
+                observer.observe(&results);
+                results
+            })
+        };
+        Ok(Self {
+            name,
+            batcher: Batcher::spawn(name, batch, make).await?,
+            condition,
+        })
+    }
+
+    /// Waits for the output of one item.
+    ///
+    /// # Errors
+    /// As [`submit`].
+    pub async fn submit(&self, input: Input, call: Call) -> Result<Batched<Output>, Status> {
+        let answer = submit(self.name, &self.batcher, input, call).await;
+        if answer.is_err() && !self.batcher.is_healthy() {
+            self.condition.readiness.set_ready(false);
+        }
+        answer
+    }
+
+    /// Whether it may be expected to answer.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.batcher.is_healthy() && !self.condition.is_lost()
+    }
+}
+
+struct Condition {
+    /// Batches in a row that failed as a whole.
+    failures: AtomicU32,
+    readiness: Readiness,
+}
+
+impl Condition {
+    fn observe<Output>(&self, results: &[Result<Output, Status>]) {
+        let failed = |result: &Result<Output, Status>| {
+            result
+                .as_ref()
+                .is_err_and(|status| status.code() == Code::Internal)
+        };
+        if results.iter().all(failed) {
+            if self.failures.fetch_add(1, Ordering::Relaxed) + 1 == LOST_AFTER {
+                tracing::error!(
+                    "{LOST_AFTER} batches in a row failed; not ready until one succeeds"
+                );
+                self.readiness.set_ready(false);
+            }
+        } else if self.failures.swap(0, Ordering::Relaxed) >= LOST_AFTER {
+            tracing::info!("a batch succeeded again; ready");
+            self.readiness.set_ready(true);
+        }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.failures.load(Ordering::Relaxed) >= LOST_AFTER
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use saga_chassis::{Server, ServerConfig, status::internal};
+
+    use super::*;
+
+    const CALL: Call = Call {
+        deadline: None,
+        waits_for_room: true,
+    };
+
+    /// Doubles numbers; fails on negative ones, and panics on zero.
+    async fn worker() -> (Worker<i32, i32>, Readiness) {
+        let server = Server::bind("test", &ServerConfig::default())
+            .await
+            .unwrap();
+        let readiness = server.readiness();
+        readiness.set_ready(true);
+        let batch = BatchConfig {
+            max_batch: 1,
+            queue_capacity: 4,
+        };
+        let double = |number: i32| match number {
+            0 => panic!("zero"),
+            1.. => Ok(2 * number),
+            _ => Err(internal("MODEL_FAILED", "the device is gone")),
+        };
+        let make = move || {
+            Ok::<_, Status>(move |numbers: Vec<i32>| numbers.into_iter().map(double).collect())
+        };
+        let worker = Worker::spawn("double", batch, readiness.clone(), make).await;
+        (worker.unwrap(), readiness)
+    }
+
+    #[tokio::test]
+    async fn failures_that_stick_turn_readiness_off_and_a_success_turns_it_on() {
+        let (worker, readiness) = worker().await;
+        for _ in 1..LOST_AFTER {
+            worker.submit(-1, CALL).await.unwrap_err();
+        }
+        assert!(readiness.is_ready() && worker.is_usable());
+        worker.submit(-1, CALL).await.unwrap_err();
+        assert!(!readiness.is_ready() && !worker.is_usable());
+        assert_eq!(worker.submit(4, CALL).await.unwrap().output, 8);
+        assert!(readiness.is_ready() && worker.is_usable());
+    }
+
+    #[tokio::test]
+    async fn a_panic_turns_readiness_off_for_good() {
+        let (worker, readiness) = worker().await;
+        let status = worker.submit(0, CALL).await.unwrap_err();
+        assert_eq!(status.code(), Code::Internal);
+        assert!(!readiness.is_ready() && !worker.is_usable());
+    }
+}
