@@ -4,8 +4,8 @@ use sqlx::FromRow;
 
 use crate::{
     candidate::{Provenance, Settlement, Verdict},
-    dataset::PAGE,
     error::StoreError,
+    images::PAGE,
     split::Side,
     store::Store,
 };

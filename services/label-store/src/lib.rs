@@ -20,6 +20,7 @@ pub mod export;
 pub mod funnel;
 pub mod golden;
 pub mod grpc;
+pub mod images;
 pub mod import;
 pub mod runs;
 pub mod slots;

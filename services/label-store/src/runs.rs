@@ -17,6 +17,7 @@ pub struct Run {
     pub generator: String,
     pub max_synthetic_fraction: f64,
     pub max_phash_distance: Option<i64>,
+    pub prompt_version: String,
 }
 
 /// A completed stage.
@@ -53,7 +54,7 @@ pub async fn create(store: &Store, run: &Run) -> Result<bool, StoreError> {
     let mut transaction = store.database.write().await?;
     let inserted = sqlx::query(
         "INSERT INTO runs (id, dataset_id, recipe_toml, seed, generator, max_synthetic_fraction, max_phash_distance,
-         created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING",
+         prompt_version, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING",
     )
     .bind(&run.id)
     .bind(&run.dataset_id)
@@ -62,6 +63,7 @@ pub async fn create(store: &Store, run: &Run) -> Result<bool, StoreError> {
     .bind(&run.generator)
     .bind(run.max_synthetic_fraction)
     .bind(run.max_phash_distance)
+    .bind(&run.prompt_version)
     .bind(store.clock.now())
     .execute(&mut *transaction)
     .await?;
@@ -79,8 +81,8 @@ pub async fn create(store: &Store, run: &Run) -> Result<bool, StoreError> {
 /// The run of this id.
 pub async fn get(store: &Store, id: &str) -> Result<Run, StoreError> {
     let row = sqlx::query_as(
-        "SELECT id, dataset_id, recipe_toml, seed, generator, max_synthetic_fraction, max_phash_distance
-         FROM runs WHERE id = $1",
+        "SELECT id, dataset_id, recipe_toml, seed, generator, max_synthetic_fraction, max_phash_distance,
+         prompt_version FROM runs WHERE id = $1",
     )
     .bind(id)
     .fetch_optional(&mut *store.database.read().await?)

@@ -18,12 +18,20 @@ pub(super) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), StoreErr
     if fs::read(path).is_ok_and(|there| there == bytes) {
         return Ok(());
     }
+    replace(path, |file| file.write_all(bytes))
+}
+
+/// Puts what `fill` writes in the place of a file, once it is whole.
+pub(super) fn replace(
+    path: &Path,
+    fill: impl FnOnce(&mut fs::File) -> std::io::Result<()>,
+) -> Result<(), StoreError> {
     let write = || {
         let mut file = tempfile::Builder::new()
             .prefix(".partial-")
             .permissions(readable_by_all())
             .tempfile_in(path.parent().unwrap_or(Path::new("/")))?;
-        file.write_all(bytes)?;
+        fill(file.as_file_mut())?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|e| e.error)?;
         Ok(())

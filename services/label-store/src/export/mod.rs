@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `aug_{label}/` | accepted images |
 //! | `augmented_labels.csv` | accepted images with their sources |
+//! | `augmented.tar` | both of these in one file |
 //! | `combined_labels.csv` | original and accepted images, golden left out |
 //! | `train.csv val.csv calibration.csv` | the sides of the split, accepted images in train |
 //! | `test.csv testset_saved.csv` | paths and labels of the golden images, nothing more |
@@ -14,6 +15,7 @@
 //! export. Images are copied, not linked, so that whoever edits an export cannot damage the store. Each file appears
 //! whole or not at all; exporting again writes what is missing or has changed.
 
+mod archive;
 mod files;
 mod reports;
 mod tables;
@@ -24,9 +26,10 @@ use tokio::sync::mpsc;
 
 use crate::{
     candidates::{self, Candidate, Which},
-    dataset::{self, Dataset, ImageRow},
+    dataset::{self, Dataset},
     error::StoreError,
-    runs::{self, Run},
+    images::{self, ImageRow},
+    runs::{self, Run, Stage},
     split::{Policy, Side},
     store::{Store, blocking},
 };
@@ -44,6 +47,7 @@ pub struct Progress {
 /// Everything an export is made from. Golden images are rows without a way to their bytes.
 pub(crate) struct Contents {
     pub(crate) run: Run,
+    pub(crate) stages: Vec<Stage>,
     pub(crate) dataset: Dataset,
     pub(crate) policy: Policy,
     /// Real images by side, in path order.
@@ -95,7 +99,8 @@ pub async fn export(
         })
         .await?
     };
-    let total = (accepted.len() + tables.len()) as u64;
+    // The archive is one file more.
+    let total = (accepted.len() + tables.len() + 1) as u64;
     let mut done = 0;
     for chunk in accepted.chunks(BATCH) {
         copy_images(store, directory, chunk.to_vec()).await?;
@@ -108,7 +113,8 @@ pub async fn export(
     blocking(move || {
         tables
             .iter()
-            .try_for_each(|(name, bytes)| files::write_atomically(&directory.join(name), bytes))
+            .try_for_each(|(name, bytes)| files::write_atomically(&directory.join(name), bytes))?;
+        archive::write(&directory, &accepted)
     })
     .await?;
     // The caller may have left; the export is complete all the same.
@@ -120,7 +126,7 @@ async fn gather(store: &Store, run: Run) -> Result<Contents, StoreError> {
     let (dataset, policy) = dataset::get_divided(store, &run.dataset_id).await?;
     let mut real = Vec::new();
     for side in [Side::Train, Side::Val, Side::Calibration, Side::Golden] {
-        let rows = dataset::all_rows(store, &dataset.id, side).await?;
+        let rows = images::all_rows(store, &dataset.id, side).await?;
         real.extend(rows.into_iter().map(|row| (side, row)));
     }
     let mut accepted = Vec::new();
@@ -134,6 +140,7 @@ async fn gather(store: &Store, run: Run) -> Result<Contents, StoreError> {
         }
     }
     Ok(Contents {
+        stages: runs::stages(store, &run.id).await?,
         run,
         dataset,
         policy,

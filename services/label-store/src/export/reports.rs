@@ -1,10 +1,6 @@
 //! `label_map.json`, `status.json` and `env_report.json`.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::Path,
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use serde_json::{Value, json};
 
@@ -90,7 +86,7 @@ fn status(contents: &Contents) -> Result<Value, StoreError> {
         "seed": contents.run.seed.cast_unsigned(),
         "split_seed": contents.policy.seed,
         "generator": contents.run.generator,
-        "prompt_hash": prompt_hash(contents),
+        "prompt_hash": contents.run.prompt_version,
         "thresholds": thresholds(contents),
         "timestamp": timestamp(contents.now),
     }))
@@ -139,17 +135,6 @@ fn image_size(contents: &Contents) -> Value {
     json!({ "width": range(|image| image.candidate.width), "height": range(|image| image.candidate.height) })
 }
 
-/// BLAKE3 of the distinct prompts of the accepted images, sorted, one a line.
-fn prompt_hash(contents: &Contents) -> String {
-    let prompts: BTreeSet<&str> = contents
-        .accepted
-        .iter()
-        .map(|i| i.candidate.provenance.prompt.as_str())
-        .collect();
-    let table = prompts.into_iter().collect::<Vec<_>>().join("\n");
-    format!("blake3:{}", blake3::hash(table.as_bytes()))
-}
-
 /// The bounds each gate applied; a list where they changed within the run.
 fn thresholds(contents: &Contents) -> Value {
     let mut gates: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
@@ -184,6 +169,7 @@ fn timestamp(milliseconds: i64) -> String {
         .unwrap_or_default()
 }
 
+/// Surroundings: of the store that wrote the export, and of each stage that told where it ran.
 fn environment(contents: &Contents) -> Value {
     let mut models: BTreeMap<&str, Value> = BTreeMap::new();
     for verdict in contents
@@ -195,6 +181,15 @@ fn environment(contents: &Contents) -> Value {
             models.entry(&verdict.gate).or_insert_with(|| json!(model));
         }
     }
+    let stages: BTreeMap<&str, Value> = contents
+        .stages
+        .iter()
+        .filter_map(|stage| {
+            let mut result: Value = serde_json::from_str(&stage.result_json).ok()?;
+            let environment = result.get_mut("environment")?.take();
+            Some((stage.name.as_str(), environment))
+        })
+        .collect();
     let run = &contents.run;
     json!({
         "versions": { "label-store": env!("CARGO_PKG_VERSION"), "rust": env!("CARGO_PKG_RUST_VERSION") },
@@ -203,6 +198,7 @@ fn environment(contents: &Contents) -> Value {
             "arch": std::env::consts::ARCH,
             "cpus": std::thread::available_parallelism().map_or(0, usize::from),
         },
+        "stages": stages,
         "models": models,
         "parameters": {
             "seed": run.seed.cast_unsigned(),

@@ -13,7 +13,7 @@ use crate::{
     candidates::{self, Candidate, Which},
     dataset::{self, ClassCounts, Dataset},
     error::StoreError,
-    export,
+    export, images,
     import::{self, ImportReport, ImportRequest},
     runs,
     split::{Policy, Side},
@@ -242,7 +242,7 @@ async fn read(
     }
     let mut after = String::new();
     loop {
-        let page = dataset::page(&store, &dataset.id, side, &after).await?;
+        let page = images::page(&store, &dataset.id, side, &after).await?;
         let Some(last) = page.last() else { break };
         after.clone_from(&last.path);
         for row in page {
@@ -289,7 +289,7 @@ async fn synthetic_row(
 }
 
 async fn one_image(store: &Store, id: &str) -> Result<v1::Row, StoreError> {
-    if let Some(row) = dataset::image(store, id).await? {
+    if let Some(row) = images::image(store, id).await? {
         let dataset = dataset::get(store, &row.dataset_id).await?;
         return real_row(store, &dataset, row, true).await;
     }

@@ -6,9 +6,9 @@ use tonic::{Request, Response, Status};
 
 use super::{Answers, Service, Streaming, real_row};
 use crate::{
-    dataset,
     error::StoreError,
     golden::{self, GoldenRead, Unsealed},
+    images,
     split::Side,
     store::Store,
 };
@@ -51,7 +51,7 @@ async fn read(
     let dataset = unsealed.dataset;
     let mut after = String::new();
     loop {
-        let page = dataset::page(&store, &dataset.id, Side::Golden, &after).await?;
+        let page = images::page(&store, &dataset.id, Side::Golden, &after).await?;
         let Some(last) = page.last() else {
             return Ok(());
         };

@@ -16,8 +16,9 @@ use tonic::{Response, Status};
 use tracing::Instrument as _;
 
 use crate::{
-    dataset::{Dataset, ImageRow},
+    dataset::Dataset,
     error::{StoreError, to_status},
+    images::ImageRow,
     store::{Store, blocking},
 };
 

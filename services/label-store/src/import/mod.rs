@@ -27,6 +27,7 @@ use listing::{ListedRow, Listing};
 use crate::{
     dataset::{self, Dataset},
     error::StoreError,
+    images,
     store::{Store, blocking},
 };
 
@@ -95,7 +96,7 @@ pub async fn import(
     dataset::check_classes(&classes)?;
     let dataset =
         dataset::register(store, &request.dataset_id, &path, listing.layout, &classes).await?;
-    let known = dataset::known_images(store, &dataset.id).await?;
+    let known = images::known_images(store, &dataset.id).await?;
     run(store, dataset, listing, known, progress).await
 }
 
@@ -142,7 +143,7 @@ async fn run(
     for chunk in rows.chunks(BATCH) {
         let (worker, chunk) = (batch.clone(), chunk.to_vec());
         let (new, others) = blocking(move || worker.check(&chunk)).await?;
-        dataset::insert_images(store, &batch.dataset.id, &new).await?;
+        images::insert_images(store, &batch.dataset.id, &new).await?;
         report.imported += new.len() as u64;
         for checked in others {
             match checked {

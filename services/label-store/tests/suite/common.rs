@@ -107,12 +107,13 @@ pub(crate) fn run(id: &str, max_synthetic_fraction: f64, max_phash_distance: Opt
         generator: "noise".into(),
         max_synthetic_fraction,
         max_phash_distance,
+        prompt_version: "5e1f".into(),
     }
 }
 
 /// Ids of the train images of a class, in path order.
 pub(crate) async fn train_ids(store: &Store, label: i64) -> Vec<String> {
-    let rows = label_store::dataset::rows(store, "faces", label_store::split::Side::Train)
+    let rows = label_store::images::rows(store, "faces", label_store::split::Side::Train)
         .await
         .unwrap();
     rows.into_iter()

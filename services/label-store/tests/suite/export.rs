@@ -1,8 +1,8 @@
 //! Export: files, columns, figures, repetition.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, io::Read as _, path::Path};
 
-use label_store::{Store, StoreError, admission::settle, dataset, export, runs, split::Side};
+use label_store::{Store, StoreError, admission::settle, export, images, runs, split::Side};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -36,6 +36,14 @@ async fn finished() -> Fixture {
     settle(&fixture.store, rejected("run/fear/00003", 0, 3))
         .await
         .unwrap();
+    let stage = runs::Stage {
+        name: "baseline".into(),
+        result_json: r#"{ "environment": { "device": "cpu" } }"#.into(),
+        duration_us: 1,
+    };
+    runs::complete_stage(&fixture.store, "run", &stage)
+        .await
+        .unwrap();
     fixture
 }
 
@@ -62,7 +70,7 @@ async fn an_export_holds_every_output() {
     let fixture = finished().await;
     let out = fixture.folder.path().join("out");
     let progress = export(&fixture.store, "run", &out).await.unwrap();
-    assert_eq!(progress.last().map(|p| (p.done, p.total)), Some((15, 15)));
+    assert_eq!(progress.last().map(|p| (p.done, p.total)), Some((16, 16)));
     for path in column(&out, "augmented_labels.csv", "pth") {
         assert!(path.starts_with("aug_fear/") && image::open(out.join(path)).is_ok());
     }
@@ -92,7 +100,34 @@ async fn an_export_holds_every_output() {
             .count(),
         3
     );
-    assert!(json(&out, "env_report.json")["parameters"]["recipe_toml"].is_string());
+    let environment = json(&out, "env_report.json");
+    assert!(environment["parameters"]["recipe_toml"].is_string());
+    assert_eq!(
+        environment["stages"],
+        serde_json::json!({ "baseline": { "device": "cpu" } })
+    );
+}
+
+#[tokio::test]
+async fn the_archive_holds_the_accepted_images_and_their_table() {
+    let fixture = finished().await;
+    let out = fixture.folder.path().join("out");
+    export(&fixture.store, "run", &out).await.unwrap();
+    let packed = fs::read(out.join("augmented.tar")).unwrap();
+    let mut names = Vec::new();
+    for entry in tar::Archive::new(packed.as_slice()).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().display().to_string();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, fs::read(out.join(&name)).unwrap(), "{name}");
+        names.push(name);
+    }
+    let mut expected = vec!["augmented_labels.csv".to_owned()];
+    expected.extend(column(&out, "augmented_labels.csv", "pth"));
+    assert_eq!(names, expected);
+    export(&fixture.store, "run", &out).await.unwrap();
+    assert_eq!(fs::read(out.join("augmented.tar")).unwrap(), packed);
 }
 
 #[tokio::test]
@@ -118,7 +153,7 @@ async fn golden_images_leave_as_names_only() {
             "{file}"
         );
     }
-    let sealed = dataset::rows(&fixture.store, "faces", Side::Golden).await;
+    let sealed = images::rows(&fixture.store, "faces", Side::Golden).await;
     assert!(matches!(sealed, Err(StoreError::GoldenSealed)));
 }
 
@@ -128,6 +163,7 @@ async fn the_status_has_all_its_keys_and_adds_up() {
     let out = fixture.folder.path().join("out");
     export(&fixture.store, "run", &out).await.unwrap();
     let status = json(&out, "status.json");
+    assert_eq!(status["prompt_hash"], "5e1f");
     for key in [
         "totals",
         "synthetic_fraction",

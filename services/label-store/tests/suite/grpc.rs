@@ -197,6 +197,7 @@ async fn create_run(clients: &mut Clients) {
         generator: "noise".into(),
         max_synthetic_fraction: 0.6,
         max_phash_distance: Some(4),
+        prompt_version: "5e1f".into(),
     };
     let request = v1::CreateRunRequest {
         run: Some(run.clone()),

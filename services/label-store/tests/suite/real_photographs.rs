@@ -3,7 +3,7 @@
 use std::{collections::HashMap, path::Path, time::Instant};
 
 use label_store::{
-    dataset,
+    dataset, images,
     split::{Policy, Side},
 };
 
@@ -57,7 +57,7 @@ async fn five_thousand_photographs_are_imported_and_split_by_person() {
     }
     let mut side_of: HashMap<String, Side> = HashMap::new();
     for side in [Side::Train, Side::Val, Side::Calibration] {
-        for row in dataset::rows(&fixture.store, "faces", side).await.unwrap() {
+        for row in images::rows(&fixture.store, "faces", side).await.unwrap() {
             if !row.subject.is_empty() {
                 assert_eq!(*side_of.entry(row.subject).or_insert(side), side);
             }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use tracing::Instrument as _;
 
-use super::{Options, RESULTS_STAGE, RunContext, RunError, dataset, execute, stage};
+use super::{Options, RESULTS_STAGE, RunContext, RunError, dataset, execute, models, stage};
 use crate::{
     config::Config,
     events::EventLog,
@@ -93,6 +93,9 @@ impl Runs {
             ..run
         };
         let context = self.context(run, recipe, options)?;
+        if known.is_none() {
+            models::backend(&context.0).await?;
+        }
         let done = self.register(&context, known.is_none()).await?;
         *latest = Some(self.spawn(context, done));
         Ok((run_id, known.is_some()))
@@ -133,6 +136,7 @@ impl Runs {
             generator,
             max_synthetic_fraction: recipe.plan.max_synthetic_fraction,
             max_phash_distance: recipe.plan.max_phash_distance,
+            prompt_version: recipe.prompts.version(&recipe.classes),
         };
         Ok((run, recipe))
     }

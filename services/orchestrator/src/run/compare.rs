@@ -74,7 +74,7 @@ pub(super) async fn compare(
         candidates: Candidates::new(&funnel),
         guard: GuardTruth::new(&funnel.faults),
         plan: plan.classes.clone(),
-        prompt_version: plan.prompt_version.clone(),
+        prompt_version: context.recipe.prompts.version(&context.recipe.classes),
         gates: context.recipe.gates.clone(),
         model_revisions: revisions(models),
         seconds,

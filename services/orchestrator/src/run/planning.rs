@@ -22,8 +22,6 @@ const SLOTS_PER_REQUEST: usize = 1_000;
 pub(super) struct PlanRecord {
     /// One row a class.
     pub(super) classes: Vec<PlannedClass>,
-    /// The prompt table's SHA-256.
-    pub(super) prompt_version: String,
     weights: Vec<Vec<f64>>,
     validation: Confusion,
 }
@@ -47,10 +45,8 @@ pub(super) async fn plan(context: &RunContext, baseline: &Trained) -> Result<Pla
         plan.table()
     );
     add_slots(context, &plan).await?;
-    let prompt_version = context.recipe.prompts.version(&context.recipe.classes);
     Ok(PlanRecord {
         classes: plan.classes,
-        prompt_version,
         weights: plan.weights,
         validation,
     })
