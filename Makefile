@@ -1,7 +1,7 @@
 # Set-up and everyday commands. `make help` lists them.
 #
 # Everything downloaded or compiled lives in a cache folder outside the checkout (SAGA_CACHE, default ~/.cache/saga), so
-# that a fresh clone starts warm. A libtorch of your own: LIBTORCH=/path make setup.
+# that a clean checkout in the same place starts warm. A libtorch of your own: LIBTORCH=/path make setup.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help

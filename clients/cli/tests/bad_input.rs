@@ -245,7 +245,7 @@ fn resume_goes_on_with_the_same_run_only() {
         &[&out, "--resume", "--out"],
     );
     let other = workshop.run(&["--test-mode", "--resume", "--seed", "9"]);
-    fails(&other, 1, &[&out, "other arguments", "\"seed\": null"]);
+    fails(&other, 1, &[&out, "seed was null, not 9", "--out"]);
     assert_eq!(fs::read(workshop.path("out/run.json")).unwrap(), run_file);
     let again = saga(&resume);
     assert_eq!(again.stdout, first.stdout);

@@ -118,8 +118,9 @@ fn open_run_file(args: &RunArgs) -> Result<RunFile> {
             };
             if known != wanted {
                 bail!(
-                    "the run in `{}` was started with other arguments: {text}",
-                    args.out.display()
+                    "the run in `{}` was started with other arguments: {}; use those, or another --out",
+                    args.out.display(),
+                    differences(&known, &wanted)?
                 );
             }
             Ok(known)
@@ -141,6 +142,16 @@ fn open_run_file(args: &RunArgs) -> Result<RunFile> {
         }
         Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
     }
+}
+
+/// Each argument that differs, with its value then and now.
+fn differences(known: &RunFile, wanted: &RunFile) -> Result<String> {
+    let (known, wanted) = (serde_json::to_value(known)?, serde_json::to_value(wanted)?);
+    let differs = |key: &&str| known.get(key) != wanted.get(key);
+    let keys = ["recipe", "data", "generator", "seed", "test_mode"];
+    let difference = |key| format!("{key} was {}, not {}", known[key], wanted[key]);
+    let differences: Vec<String> = keys.into_iter().filter(differs).map(difference).collect();
+    Ok(differences.join(", "))
 }
 
 /// A recipe's name, or the text of a recipe file.
@@ -301,7 +312,7 @@ mod tests {
         assert!(again.to_string().contains("--resume"), "{again}");
         assert_eq!(open_run_file(&args(folder.path(), true, 1)).unwrap(), first);
         let other = open_run_file(&args(folder.path(), true, 2)).unwrap_err();
-        assert!(other.to_string().contains("other arguments"), "{other}");
+        assert!(other.to_string().contains("seed was 1, not 2;"), "{other}");
     }
 
     #[test]
