@@ -1,4 +1,4 @@
-//! Compiles `saga/**/*.proto` with protox, so that no protoc needs to be installed.
+//! Compiles the `.proto` files of this folder with protox, so that no protoc needs to be installed.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
@@ -19,10 +19,12 @@ const FILES: &[&str] = &[
     "saga/labelstore/v1/golden.proto",
     "saga/labelstore/v1/run.proto",
     "saga/orchestrator/v1/orchestrator.proto",
+    "inference/grpc_service.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=saga");
+    println!("cargo:rerun-if-changed=inference");
     let descriptors = protox::compile(FILES, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("saga_descriptor.bin"), descriptors.encode_to_vec())?;

@@ -31,6 +31,11 @@ areas! {
     orchestrator = "saga.orchestrator.v1",
 }
 
+/// The Open Inference Protocol, version 2.
+pub mod inference {
+    tonic::include_proto!("inference");
+}
+
 /// Encoded `google.protobuf.FileDescriptorSet` of every contract.
 pub const FILE_DESCRIPTOR_SET: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/saga_descriptor.bin"));

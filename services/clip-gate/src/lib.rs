@@ -1,4 +1,4 @@
-//! CLIP in three roles: `ClipService` (embeddings and similarity), gate 2 of the cascade (the cosine of candidate and
+//! CLIP in four roles: `ClipService` (embeddings and similarity), the Open Inference Protocol, gate 2 of the cascade (the cosine of candidate and
 //! prompt), and `ModelService`, which loads, swaps and unloads its models.
 //!
 //! Images are decoded and resized on a pool of CPU threads and then join the batches of a model, which lives on a
@@ -11,6 +11,7 @@ mod config;
 mod gate;
 mod grpc;
 mod model;
+mod open_inference;
 mod prompts;
 mod service;
 
@@ -23,9 +24,10 @@ use saga_models::Runtime;
 use saga_proto::{
     clip::v1::clip_service_server::ClipServiceServer,
     gate::v1::gate_service_server::GateServiceServer,
+    inference::grpc_inference_service_server::GrpcInferenceServiceServer,
     model::v1::model_service_server::ModelServiceServer,
 };
-use saga_serving::{Decoding, ModelServer, Registry};
+use saga_serving::{Decoding, ModelServer, Registry, open_inference::OpenInferenceServer};
 use tokio_util::sync::CancellationToken;
 
 pub use config::{Cache, Config, Threshold};
@@ -59,6 +61,16 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         inference: Arc::clone(&inference),
         max_image_bytes,
     };
+    let open = OpenInferenceServer::new(
+        open_inference::OpenClip {
+            inference: Arc::clone(&inference),
+            max_image_bytes,
+        },
+        "clip-gate",
+        env!("CARGO_PKG_VERSION"),
+        server.readiness(),
+        max_in_flight,
+    );
     let gate = GateServer::new(
         Arc::new(gate::ClipGate {
             inference,
@@ -72,6 +84,10 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     let server = server
         .add_service(limited!(ClipServiceServer::new(embed), config.server))
         .add_service(limited!(GateServiceServer::new(gate), config.server))
+        .add_control_service(limited!(
+            GrpcInferenceServiceServer::new(open),
+            config.server
+        ))
         .add_control_service(limited!(
             ModelServiceServer::new(ModelServer::new(models)),
             config.server

@@ -37,6 +37,10 @@ pub(crate) struct ClipModel {
     /// What cosines are multiplied by before a softmax over prompts.
     pub(crate) logit_scale: f64,
     pub(crate) prompts: PromptCache,
+    /// Height and width of the images that preprocessing makes.
+    pub(crate) input_size: (u32, u32),
+    /// Length of an embedding.
+    pub(crate) projection_dim: i64,
 }
 
 /// Loads CLIP models.
@@ -53,6 +57,7 @@ struct Facts {
     precision: String,
     max_tokens: usize,
     logit_scale: f64,
+    projection_dim: i64,
 }
 
 impl Loader for ClipLoader {
@@ -93,6 +98,7 @@ impl Loader for ClipLoader {
             device: self.runtime.device_name(),
             ..LoadedModel::default()
         };
+        let input_size = preprocessor.output_size();
         let preprocess: Preprocess = Arc::new(move |picture| preprocessor.pixel_values(picture));
         let prompts = PromptCache::new(self.cached_prompts);
         Ok((
@@ -102,6 +108,8 @@ impl Loader for ClipLoader {
                 tokenizer,
                 logit_scale: facts.logit_scale,
                 prompts,
+                input_size,
+                projection_dim: facts.projection_dim,
             },
             info,
         ))
@@ -120,6 +128,7 @@ fn facts(model: &Clip) -> Result<Facts, ModelError> {
         precision: model.precision().to_string(),
         max_tokens: usize::try_from(config.text_config.max_position_embeddings).unwrap_or_default(),
         logit_scale: model.logit_scale()?,
+        projection_dim: config.projection_dim,
     })
 }
 

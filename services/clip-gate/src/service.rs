@@ -1,6 +1,6 @@
 //! From encoded images and texts to embeddings: decode or tokenise, batch, compute.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use futures::future::try_join_all;
 use saga_chassis::status::internal;
@@ -25,7 +25,7 @@ impl Inference {
     pub(crate) async fn image(
         &self,
         held: &Held<ClipModel>,
-        field: &'static str,
+        field: impl Into<Cow<'static, str>>,
         image: EncodedImage,
         call: Call,
     ) -> Result<(Embedding, Timing), Status> {

@@ -23,6 +23,11 @@ use saga_proto::{
         EmbedImageRequest, EmbedTextRequest, ScoreRequest, clip_service_client::ClipServiceClient,
     },
     gate::v1::{EvaluateRequest, Item, gate_service_client::GateServiceClient},
+    inference::{
+        InferTensorContents, ModelInferRequest,
+        grpc_inference_service_client::GrpcInferenceServiceClient,
+        model_infer_request::InferInputTensor,
+    },
     model::v1::{LoadModelRequest, model_service_client::ModelServiceClient},
     r#type::v1::Image,
 };
@@ -265,4 +270,46 @@ fn refuses(status: &Status, words: &[&str]) {
     for word in words {
         assert!(status.message().contains(word), "{word}: {status}");
     }
+}
+
+#[tokio::test]
+async fn open_inference_gives_the_same_embeddings() {
+    let (_running, transport) = loaded().await;
+    let mut open = saga_client::limited!(GrpcInferenceServiceClient::new(transport.clone()));
+    let mut infer = async |model: &str, name: &str, contents: Vec<u8>| {
+        let input = InferInputTensor {
+            name: name.to_owned(),
+            datatype: "BYTES".to_owned(),
+            shape: vec![1],
+            contents: Some(InferTensorContents {
+                bytes_contents: vec![contents.into()],
+                ..InferTensorContents::default()
+            }),
+            ..InferInputTensor::default()
+        };
+        let request = ModelInferRequest {
+            model_name: model.to_owned(),
+            inputs: vec![input],
+            ..ModelInferRequest::default()
+        };
+        let mut answer = open.model_infer(request).await?.into_inner();
+        let contents = answer.outputs.remove(0).contents.unwrap();
+        Ok::<_, tonic::Status>(contents.fp32_contents)
+    };
+    let image = infer("clip-image", "image", png(1)).await.unwrap();
+    let text = infer("clip-text", "text", b"a happy face".to_vec())
+        .await
+        .unwrap();
+    let own = saga_client::limited!(ClipServiceClient::new(transport.clone()))
+        .score(ScoreRequest {
+            image: message(png(1)),
+            prompts: owned(&["a happy face"]),
+            ..ScoreRequest::default()
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    assert!((dot(&image, &text) - own.scores[0].cosine).abs() < 1e-6);
+    let status = infer("clip-text", "text", vec![0xff]).await.unwrap_err();
+    assert!(status.message().contains("UTF-8"), "{status}");
 }

@@ -7,7 +7,10 @@ use saga_gate::{Candidate, Gate, Judgement};
 use saga_proto::gate::v1::{DescribeResponse, ThresholdSpec};
 use tonic::Status;
 
-use crate::{predictions::ranked, service::Inference};
+use crate::{
+    predictions::{ranked, softmax},
+    service::Inference,
+};
 
 /// The gate "vit".
 pub(crate) struct VitGate {
@@ -51,10 +54,11 @@ impl Gate for VitGate {
                 invalid_argument("item.target_label", why)
             })?;
         let image = candidate.candidate;
-        let (probabilities, timing) = self
+        let (logits, timing) = self
             .inference
             .classify(&held, "item.candidate", image, candidate.call)
             .await?;
+        let probabilities = softmax(&logits);
         let score = probabilities
             .get(target)
             .copied()

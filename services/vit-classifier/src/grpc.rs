@@ -12,7 +12,10 @@ use saga_proto::classifier::v1::{
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument as _, Span};
 
-use crate::{predictions::top, service::Inference};
+use crate::{
+    predictions::{softmax, top},
+    service::Inference,
+};
 
 /// The service; clones share everything.
 #[derive(Clone)]
@@ -43,12 +46,12 @@ impl Classify {
         }
         let held = self.inference.models.get(&model)?;
         let image = check_image(fields.image, image, self.max_image_bytes)?;
-        let (probabilities, timing) = self
+        let (logits, timing) = self
             .inference
             .classify(&held, fields.image, image, call)
             .await?;
         Ok(ClassifyResponse {
-            predictions: top(&probabilities, &held.model.labels, top_k, threshold),
+            predictions: top(&softmax(&logits), &held.model.labels, top_k, threshold),
             model: Some(held.version()),
             timing: Some(timing),
         })

@@ -1,4 +1,4 @@
-//! A vision transformer in three roles: `ClassifierService`, gate 3 of the cascade (the probability of the target label),
+//! A vision transformer in four roles: `ClassifierService`, the Open Inference Protocol, gate 3 of the cascade (the probability of the target label),
 //! and `ModelService`, which loads, swaps and unloads its models.
 //!
 //! Images are decoded and resized on a pool of CPU threads and then join the batches of a model, which lives on a
@@ -10,6 +10,7 @@ mod config;
 mod gate;
 mod grpc;
 mod model;
+mod open_inference;
 mod predictions;
 mod service;
 
@@ -22,9 +23,10 @@ use saga_models::Runtime;
 use saga_proto::{
     classifier::v1::classifier_service_server::ClassifierServiceServer,
     gate::v1::gate_service_server::GateServiceServer,
+    inference::grpc_inference_service_server::GrpcInferenceServiceServer,
     model::v1::model_service_server::ModelServiceServer,
 };
-use saga_serving::{Decoding, ModelServer, Registry};
+use saga_serving::{Decoding, ModelServer, Registry, open_inference::OpenInferenceServer};
 use tokio_util::sync::CancellationToken;
 
 pub use config::{Config, Threshold};
@@ -58,6 +60,16 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         max_image_bytes,
         max_in_flight,
     };
+    let open = OpenInferenceServer::new(
+        open_inference::OpenClassifier {
+            inference: Arc::clone(&inference),
+            max_image_bytes,
+        },
+        "vit-classifier",
+        env!("CARGO_PKG_VERSION"),
+        server.readiness(),
+        max_in_flight,
+    );
     let gate = GateServer::new(
         Arc::new(gate::VitGate {
             inference,
@@ -74,6 +86,10 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
             config.server
         ))
         .add_service(limited!(GateServiceServer::new(gate), config.server))
+        .add_control_service(limited!(
+            GrpcInferenceServiceServer::new(open),
+            config.server
+        ))
         .add_control_service(limited!(
             ModelServiceServer::new(ModelServer::new(models)),
             config.server

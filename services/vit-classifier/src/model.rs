@@ -13,10 +13,12 @@ use tonic::Status;
 
 /// A handle to a classifier in service.
 pub(crate) struct Classifier {
-    /// Pixel values in, softmax probabilities in label order out.
+    /// Pixel values in, logits in label order out.
     pub(crate) worker: Worker<Vec<f32>, Vec<f32>>,
     pub(crate) preprocess: Preprocess,
     pub(crate) labels: Vec<String>,
+    /// Height and width of the images that preprocessing makes.
+    pub(crate) input_size: (u32, u32),
 }
 
 /// Loads ViT classifiers.
@@ -76,12 +78,14 @@ impl Loader for VitLoader {
             labels: labels.clone(),
             ..LoadedModel::default()
         };
+        let input_size = preprocessor.output_size();
         let preprocess: Preprocess = Arc::new(move |picture| preprocessor.pixel_values(picture));
         Ok((
             Classifier {
                 worker,
                 preprocess,
                 labels,
+                input_size,
             },
             info,
         ))
@@ -101,7 +105,7 @@ fn facts(model: &VitClassifier) -> Facts {
 fn warm_up(model: &VitClassifier, preprocessor: &Preprocessor) -> Result<(), ModelError> {
     let (height, width) = preprocessor.output_size();
     let blank = vec![0.0; 3 * height as usize * width as usize];
-    probabilities(model, preprocessor, &[blank]).map(drop)
+    logits(model, preprocessor, &[blank]).map(drop)
 }
 
 fn answer(
@@ -109,7 +113,7 @@ fn answer(
     preprocessor: &Preprocessor,
     images: &[Vec<f32>],
 ) -> Vec<Result<Vec<f32>, Status>> {
-    match probabilities(model, preprocessor, images) {
+    match logits(model, preprocessor, images) {
         Ok(rows) => rows.into_iter().map(Ok).collect(),
         Err(error) => {
             let failed = internal("MODEL_FAILED", error.to_string());
@@ -118,16 +122,15 @@ fn answer(
     }
 }
 
-/// One row of softmax probabilities for each image.
-fn probabilities(
+/// One row of logits for each image.
+fn logits(
     model: &VitClassifier,
     preprocessor: &Preprocessor,
     images: &[Vec<f32>],
 ) -> Result<Vec<Vec<f32>>, ModelError> {
-    let logits = model.forward(&preprocessor.batch(images)?)?;
-    let probabilities = logits
-        .f_softmax(-1, tch::Kind::Float)?
+    let logits = model
+        .forward(&preprocessor.batch(images)?)?
         .f_to_device(tch::Device::Cpu)?
         .f_contiguous()?;
-    Ok(Vec::<Vec<f32>>::try_from(&probabilities)?)
+    Ok(Vec::<Vec<f32>>::try_from(&logits)?)
 }

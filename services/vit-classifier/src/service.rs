@@ -1,6 +1,6 @@
-//! From an encoded image to the probabilities of every label: decode, batch, compute.
+//! From an encoded image to the logits of every label: decode, batch, compute.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use saga_gate::{Call, EncodedImage};
 use saga_proto::r#type::v1::Timing;
@@ -16,11 +16,11 @@ pub(crate) struct Inference {
 }
 
 impl Inference {
-    /// Probabilities in label order of the image that came in the message field `field`.
+    /// Logits in label order of the image that came in the message field `field`.
     pub(crate) async fn classify(
         &self,
         held: &Held<Classifier>,
-        field: &'static str,
+        field: impl Into<Cow<'static, str>>,
         image: EncodedImage,
         call: Call,
     ) -> Result<(Vec<f32>, Timing), Status> {

@@ -18,6 +18,11 @@ use saga_proto::{
         classifier_service_client::ClassifierServiceClient, classify_stream_response::Outcome,
     },
     gate::v1::{EvaluateRequest, Item, gate_service_client::GateServiceClient},
+    inference::{
+        ModelInferRequest, ModelMetadataRequest, ServerReadyRequest,
+        grpc_inference_service_client::GrpcInferenceServiceClient,
+        model_infer_request::InferInputTensor,
+    },
     model::v1::{LoadModelRequest, model_service_client::ModelServiceClient},
     r#type::v1::Image,
 };
@@ -255,4 +260,94 @@ async fn a_batch_answers_as_its_items_alone_and_the_gate_as_the_classifier() {
         (verdict.gate.as_str(), verdict.accepted),
         ("vit", verdict.score >= 0.65)
     );
+}
+
+fn infer_request(name: &str, datatype: &str, shape: &[i64], contents: &[u8]) -> ModelInferRequest {
+    let input = InferInputTensor {
+        name: name.to_owned(),
+        datatype: datatype.to_owned(),
+        shape: shape.to_vec(),
+        ..InferInputTensor::default()
+    };
+    ModelInferRequest {
+        model_name: "vit-classifier".to_owned(),
+        inputs: vec![input],
+        raw_input_contents: vec![contents.to_vec().into()],
+        ..ModelInferRequest::default()
+    }
+}
+
+fn floats(raw: &[u8]) -> Vec<f32> {
+    let (elements, _) = raw.as_chunks::<4>();
+    elements.iter().copied().map(f32::from_le_bytes).collect()
+}
+
+#[tokio::test]
+async fn open_inference_gives_the_classifiers_own_probabilities() {
+    let (_running, transport) = empty().await;
+    let mut open = limited!(GrpcInferenceServiceClient::new(transport.clone()));
+    let ready = open.server_ready(ServerReadyRequest {}).await.unwrap();
+    assert!(!ready.into_inner().ready);
+    load(&transport, "baseline", 1).await;
+    let metadata = open
+        .model_metadata(ModelMetadataRequest {
+            name: "vit-classifier".to_owned(),
+            version: String::new(),
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(metadata.versions, ["baseline"]);
+    assert_eq!(metadata.inputs[0].shape, [-1, 3, 16, 16]);
+
+    let mut files = Vec::new();
+    for seed in [1, 2] {
+        let file = png(seed).data;
+        files.extend((file.len() as u32).to_le_bytes());
+        files.extend(file);
+    }
+    let request = infer_request("image", "BYTES", &[2], &files);
+    let answer = open.model_infer(request).await.unwrap().into_inner();
+    assert_eq!(answer.model_version, "baseline");
+    let names: Vec<&str> = answer.outputs.iter().map(|o| o.name.as_str()).collect();
+    assert_eq!(names, ["logits", "probabilities"]);
+    assert_eq!(answer.outputs[1].shape, [2, 3]);
+    let probabilities = floats(&answer.raw_output_contents[1]);
+    let own = classify(&transport, Some(png(2)), "").await.unwrap();
+    for prediction in own.predictions {
+        let open = f64::from(probabilities[3 + prediction.index as usize]);
+        assert!((open - prediction.probability).abs() < 1e-6);
+    }
+}
+
+#[tokio::test]
+async fn open_inference_refuses_what_the_model_does_not_take() {
+    let (_running, transport) = empty().await;
+    load(&transport, "baseline", 1).await;
+    let mut open = limited!(GrpcInferenceServiceClient::new(transport));
+    let nan = f32::NAN.to_le_bytes().repeat(3 * 16 * 16);
+    let cases = [
+        (infer_request("pixels", "FP32", &[1], &[]), "inputs[0].name"),
+        (
+            infer_request("pixel_values", "FP32", &[1, 3, 8, 8], &[]),
+            "inputs[0].shape",
+        ),
+        (
+            infer_request("pixel_values", "FP32", &[1, 3, 16, 16], &nan),
+            "inputs[0].contents",
+        ),
+        (
+            infer_request("image", "BYTES", &[1], &[1, 0, 0, 0, 9]),
+            "inputs[0].contents[0]",
+        ),
+    ];
+    for (request, field) in cases {
+        let status = open.model_infer(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().starts_with(field), "{status}");
+    }
+    let mut unknown = infer_request("image", "BYTES", &[1], &[]);
+    unknown.model_name = "resnet".to_owned();
+    let status = open.model_infer(unknown).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
 }

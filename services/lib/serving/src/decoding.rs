@@ -1,6 +1,7 @@
 //! Encoded images to pixel values, on a bounded pool of CPU threads beside the models.
 
 use std::{
+    borrow::Cow,
     convert::Infallible,
     sync::Arc,
     thread::available_parallelism,
@@ -20,7 +21,7 @@ use crate::config::{Limits, Work};
 pub type Preprocess = Arc<dyn Fn(&RgbImage) -> Vec<f32> + Send + Sync>;
 
 struct Job {
-    field: &'static str,
+    field: Cow<'static, str>,
     image: EncodedImage,
     preprocess: Preprocess,
 }
@@ -74,7 +75,7 @@ impl Decoding {
     /// INVALID_ARGUMENT on `field`; RESOURCE_EXHAUSTED where a unary call finds no room; DEADLINE_EXCEEDED.
     pub async fn pixels(
         &self,
-        field: &'static str,
+        field: impl Into<Cow<'static, str>>,
         image: EncodedImage,
         preprocess: Preprocess,
         call: Call,
@@ -87,7 +88,7 @@ impl Decoding {
             "decode",
             &self.pool,
             Job {
-                field,
+                field: field.into(),
                 image,
                 preprocess,
             },
@@ -105,7 +106,7 @@ impl Decoding {
 fn run(job: &Job, limits: &DecodeLimits) -> Result<(Vec<f32>, Duration), Status> {
     let started = Instant::now();
     let picture = saga_imaging::decode(&job.image.data, limits)
-        .map_err(|error| decode_error(job.field, &error))?;
+        .map_err(|error| decode_error(&job.field, &error))?;
     Ok(((job.preprocess)(&picture), started.elapsed()))
 }
 

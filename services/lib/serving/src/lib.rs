@@ -1,6 +1,7 @@
 //! What services with weights share.
 //!
 //! - [`Registry`]: models by name, swapped without losing a request; [`ModelServer`] is its `saga.model.v1.ModelService`
+//! - [`open_inference`]: the same models for KServe and Triton clients
 //! - [`Worker`]: a model's thread with its batches; failures that stick turn readiness off
 //! - [`Decoding`]: a bounded pool that turns encoded images into pixel values, so that queues hold compressed bytes
 //! - [`Limits`] and [`Work`]: their configuration sections
@@ -12,6 +13,7 @@
 mod config;
 mod decoding;
 mod model_service;
+pub mod open_inference;
 mod registry;
 mod worker;
 

@@ -202,6 +202,11 @@ impl<L: Loader> Registry<L> {
         state.models.iter().map(entry).collect()
     }
 
+    /// The names of the models in service.
+    pub fn names(&self) -> Vec<String> {
+        self.read().models.keys().cloned().collect()
+    }
+
     /// Takes a model out of service.
     ///
     /// # Errors
