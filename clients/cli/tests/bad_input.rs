@@ -8,6 +8,7 @@ use std::{
     process::{Command, Output},
 };
 
+use saga_client::conformance::png_declaring;
 use serde_json::Value;
 
 const RECIPE: &str = include_str!("../../../services/all-in-one/tests/tiny.toml");
@@ -276,24 +277,4 @@ fn first_image(data: &Path) -> String {
     let labels = fs::read_to_string(data.join("labels.csv")).unwrap();
     let row = labels.lines().nth(1).unwrap();
     row.split(',').next().unwrap().to_owned()
-}
-
-/// A PNG that is all header: signature, IHDR for 8-bit RGB with its checksum, and an empty IDAT.
-fn png_declaring(width: u32, height: u32) -> Vec<u8> {
-    let mut header = b"IHDR".to_vec();
-    header.extend([width.to_be_bytes(), height.to_be_bytes()].concat());
-    header.extend([8, 2, 0, 0, 0]);
-    let mut file = b"\x89PNG\r\n\x1a\n\0\0\0\x0d".to_vec();
-    file.extend(&header);
-    file.extend(crc32(&header).to_be_bytes());
-    file.extend(b"\0\0\0\0IDAT\x35\xaf\x06\x1e");
-    file
-}
-
-/// CRC-32 as in ISO 3309, bit by bit.
-fn crc32(bytes: &[u8]) -> u32 {
-    let step = |crc: u32, _| (crc >> 1) ^ (0xEDB8_8320 * (crc & 1));
-    !bytes
-        .iter()
-        .fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), step))
 }

@@ -8,9 +8,10 @@ use saga_proto::clip::v1::{
     EmbedImageRequest, EmbedImageResponse, EmbedTextRequest, EmbedTextResponse, PromptScore,
     ScoreRequest, ScoreResponse, TextEmbedding, clip_service_server::ClipService,
 };
+use saga_serving::softmax;
 use tonic::{Request, Response, Status};
 
-use crate::service::{Inference, cosine, softmax};
+use crate::service::{Inference, cosine};
 
 /// Most texts or prompts of one call.
 const MAX_TEXTS: usize = 1_000;
@@ -90,7 +91,8 @@ impl ClipService for Embed {
             .iter()
             .map(|text| cosine(&image, &text.embedding))
             .collect();
-        let probabilities = softmax(&cosines, held.model.logit_scale);
+        let logits = cosines.iter().map(|cosine| held.model.logit_scale * cosine);
+        let probabilities = softmax(logits);
         let scores = prompts
             .into_iter()
             .zip(cosines)

@@ -75,19 +75,15 @@ impl Loader for ClipLoader {
         let preprocessor = Arc::new(Preprocessor::from_dir(path).map_err(describe)?);
         let (worker_path, runtime, batching) =
             (path.to_owned(), self.runtime, Arc::clone(&preprocessor));
-        let (tell, told) = tokio::sync::oneshot::channel();
-        let worker = Worker::spawn("clip", self.batch, self.readiness.clone(), move || {
+        let make = move || {
             let model = Clip::load(&worker_path, runtime)?;
             warm_up(&model, &batching)?;
-            // The receiver waits for the outcome of this closure; it is gone only where nobody wants the model any more.
-            let _ = tell.send(facts(&model)?);
-            Ok::<_, ModelError>(move |inputs: Vec<Input>| answer(&model, &batching, inputs))
-        })
-        .await
-        .map_err(|error| LoadError(error.to_string()))?;
-        let facts = told
-            .await
-            .map_err(|_| LoadError("its thread ended".to_owned()))?;
+            let facts = facts(&model)?;
+            let compute = move |inputs: Vec<Input>| answer(&model, &batching, inputs);
+            Ok::<_, ModelError>((facts, compute))
+        };
+        let (worker, facts) =
+            Worker::spawn("clip", self.batch, self.readiness.clone(), make).await?;
         let tokenizer = Tokenizer::from_dir(path, facts.max_tokens).map_err(describe)?;
         let info = LoadedModel {
             version: Some(ModelVersion {

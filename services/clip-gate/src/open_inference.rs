@@ -38,6 +38,7 @@ impl OpenClip {
         input: Tensor,
         call: Call,
     ) -> Result<Vec<Embedding>, Status> {
+        let worker = &held.model.worker;
         match (input.name, input.elements) {
             ("image", Elements::Bytes(files)) => {
                 let images = encoded_images(files, self.max_image_bytes)?;
@@ -49,7 +50,9 @@ impl OpenClip {
             }
             ("pixel_values", Elements::Fp32(pixels)) => {
                 let rows = pixel_rows(&pixels, &input.shape)?;
-                submit(held, rows.into_iter().map(Input::Image), call).await
+                worker
+                    .submit_all(rows.into_iter().map(Input::Image), call)
+                    .await
             }
             ("text", Elements::Bytes(texts)) => {
                 let texts = utf8(&texts)?;
@@ -61,22 +64,13 @@ impl OpenClip {
             }
             ("input_ids", Elements::Int64(ids)) => {
                 let rows = token_rows(&ids, &input.shape)?;
-                submit(held, rows.into_iter().map(Input::Text), call).await
+                worker
+                    .submit_all(rows.into_iter().map(Input::Text), call)
+                    .await
             }
             (name, _) => Err(invalid_argument("inputs[0].name", format!("is {name:?}"))),
         }
     }
-}
-
-/// Hands rows to the model's worker; answers in order.
-async fn submit(
-    held: &Held<ClipModel>,
-    rows: impl Iterator<Item = Input>,
-    call: Call,
-) -> Result<Vec<Embedding>, Status> {
-    let worker = &held.model.worker;
-    let answers = rows.map(|row| async move { Ok(worker.submit(row, call).await?.output) });
-    try_join_all(answers).await
 }
 
 fn utf8(texts: &[Bytes]) -> Result<Vec<String>, Status> {
@@ -148,12 +142,7 @@ impl OpenInference for OpenClip {
         call: Call,
     ) -> Result<(String, Vec<Tensor>), Status> {
         let held = self.inference.models.get(version)?;
-        // A request's rows are bounded, so they wait for room instead of being shed one by one.
-        let call = Call {
-            waits_for_room: true,
-            ..call
-        };
-        let embeddings = self.embeddings(&held, input, call).await?;
+        let embeddings = self.embeddings(&held, input, call.waiting()).await?;
         let name = match model {
             TEXT => "text_embeds",
             _ => "image_embeds",

@@ -47,10 +47,7 @@ impl Inference {
         texts: &[String],
         call: Call,
     ) -> Result<Vec<Arc<Prompt>>, Status> {
-        let call = Call {
-            waits_for_room: true,
-            ..call
-        };
+        let call = call.waiting();
         try_join_all(texts.iter().map(|text| embedded(&held.model, text, call))).await
     }
 }
@@ -81,28 +78,9 @@ pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
         .sum()
 }
 
-/// Softmax of `scale` times each cosine.
-pub(crate) fn softmax(cosines: &[f64], scale: f64) -> Vec<f64> {
-    let most = cosines.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let powers: Vec<f64> = cosines
-        .iter()
-        .map(|cosine| (scale * (cosine - most)).exp())
-        .collect();
-    let sum: f64 = powers.iter().sum();
-    powers.into_iter().map(|power| power / sum).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn softmax_sums_to_one_and_does_not_overflow() {
-        let probabilities = softmax(&[1.0, 0.5, -1.0], 1e6);
-        assert_eq!(probabilities, [1.0, 0.0, 0.0]);
-        let probabilities = softmax(&[0.1, 0.1 + 2.0_f64.ln()], 1.0);
-        assert!((probabilities[1] - 2.0 / 3.0).abs() < 1e-12);
-    }
 
     #[test]
     fn cosine_is_the_dot_product() {

@@ -8,7 +8,7 @@ use saga_proto::gate::v1::{DescribeResponse, ThresholdSpec};
 use tonic::Status;
 
 use crate::{
-    predictions::{ranked, softmax},
+    predictions::{probabilities, ranked},
     service::Inference,
 };
 
@@ -58,7 +58,7 @@ impl Gate for VitGate {
             .inference
             .classify(&held, "item.candidate", image, candidate.call)
             .await?;
-        let probabilities = softmax(&logits);
+        let probabilities = probabilities(&logits);
         let score = probabilities
             .get(target)
             .copied()

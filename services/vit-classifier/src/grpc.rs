@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    predictions::{softmax, top},
+    predictions::{probabilities, top},
     service::Inference,
 };
 
@@ -51,7 +51,12 @@ impl Classify {
             .classify(&held, fields.image, image, call)
             .await?;
         Ok(ClassifyResponse {
-            predictions: top(&softmax(&logits), &held.model.labels, top_k, threshold),
+            predictions: top(
+                &probabilities(&logits),
+                &held.model.labels,
+                top_k,
+                threshold,
+            ),
             model: Some(held.version()),
             timing: Some(timing),
         })

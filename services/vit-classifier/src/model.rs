@@ -50,24 +50,21 @@ impl Loader for VitLoader {
         let (path, runtime) = (path.to_owned(), self.runtime);
         let preprocessor =
             Arc::new(Preprocessor::from_dir(&path).map_err(|error| LoadError(error.to_string()))?);
-        let (tell, told) = tokio::sync::oneshot::channel();
         let batching = Arc::clone(&preprocessor);
-        let worker = Worker::spawn("vit", self.batch, self.readiness.clone(), move || {
+        let make = move || {
             let model = VitClassifier::load(&path, runtime)?;
             warm_up(&model, &batching)?;
-            // The receiver waits for the outcome of this closure; it is gone only where nobody wants the model any more.
-            let _ = tell.send(facts(&model));
-            Ok::<_, ModelError>(move |images: Vec<Vec<f32>>| answer(&model, &batching, &images))
-        })
-        .await
-        .map_err(|error| LoadError(error.to_string()))?;
+            let facts = facts(&model);
+            let compute = move |images: Vec<Vec<f32>>| answer(&model, &batching, &images);
+            Ok::<_, ModelError>((facts, compute))
+        };
+        let (worker, facts) =
+            Worker::spawn("vit", self.batch, self.readiness.clone(), make).await?;
         let Facts {
             labels,
             id,
             precision,
-        } = told
-            .await
-            .map_err(|_| LoadError("its thread ended".to_owned()))?;
+        } = facts;
         let info = LoadedModel {
             version: Some(ModelVersion {
                 id,

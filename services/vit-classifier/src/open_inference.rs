@@ -15,7 +15,7 @@ use saga_serving::{
 };
 use tonic::Status;
 
-use crate::{model::Classifier, predictions::softmax, service::Inference};
+use crate::{model::Classifier, predictions::probabilities, service::Inference};
 
 /// Name of the model.
 const NAME: &str = "vit-classifier";
@@ -36,11 +36,6 @@ impl OpenClassifier {
         input: Tensor,
         call: Call,
     ) -> Result<Vec<Vec<f32>>, Status> {
-        // A request's rows are bounded, so they wait for room instead of being shed one by one.
-        let call = Call {
-            waits_for_room: true,
-            ..call
-        };
         match input.elements {
             Elements::Bytes(files) => {
                 let images = encoded_images(files, self.max_image_bytes)?;
@@ -52,11 +47,7 @@ impl OpenClassifier {
             }
             Elements::Fp32(pixels) => {
                 let rows = pixel_rows(&pixels, &input.shape)?;
-                let worker = &held.model.worker;
-                let answers = rows
-                    .into_iter()
-                    .map(|row| async move { Ok(worker.submit(row, call).await?.output) });
-                try_join_all(answers).await
+                held.model.worker.submit_all(rows, call).await
             }
             Elements::Int64(_) => Err(not_found("INPUT_UNKNOWN", "the model takes no INT64")),
         }
@@ -92,8 +83,8 @@ impl OpenInference for OpenClassifier {
         call: Call,
     ) -> Result<(String, Vec<Tensor>), Status> {
         let held = self.held(version)?;
-        let logits = self.logits(&held, input, call).await?;
-        let probabilities = logits.iter().map(|row| softmax(row)).collect();
+        let logits = self.logits(&held, input, call.waiting()).await?;
+        let probabilities = logits.iter().map(|row| probabilities(row)).collect();
         let outputs = vec![
             Tensor::rows("logits", logits),
             Tensor::rows("probabilities", probabilities),

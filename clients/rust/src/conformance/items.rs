@@ -4,7 +4,7 @@ use prost::bytes::Bytes;
 use saga_proto::gate::v1::Item;
 use saga_proto::r#type::v1::Image;
 
-use super::subject::Subject;
+use super::{png::png_declaring, subject::Subject};
 
 /// A bad item.
 pub(super) struct Bad {
@@ -133,41 +133,4 @@ fn bad_thresholds(subject: &Subject) -> Vec<(String, Vec<(String, f64)>)> {
         bad.push(("a min above its max".to_owned(), crossed));
     }
     bad
-}
-
-/// A PNG that is all header: signature, IHDR for 8-bit RGB, and an empty IDAT.
-fn png_declaring(width: u32, height: u32) -> Bytes {
-    let mut header = b"IHDR".to_vec();
-    header.extend([width.to_be_bytes(), height.to_be_bytes()].concat());
-    header.extend([8, 2, 0, 0, 0]);
-    let mut file = b"\x89PNG\r\n\x1a\n\0\0\0\x0d".to_vec();
-    file.extend(&header);
-    file.extend(crc32(&header).to_be_bytes());
-    file.extend(b"\0\0\0\0IDAT\x35\xaf\x06\x1e");
-    file.into()
-}
-
-/// CRC-32 as in ISO 3309, bit by bit: once for 17 bytes.
-fn crc32(bytes: &[u8]) -> u32 {
-    let step = |crc: u32, _| {
-        if crc & 1 == 1 {
-            (crc >> 1) ^ 0xEDB8_8320
-        } else {
-            crc >> 1
-        }
-    };
-    !bytes
-        .iter()
-        .fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), step))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn crc_is_the_published_check_value() {
-        assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
-        assert_eq!(crc32(b"IDAT"), 0x35AF_061E);
-    }
 }

@@ -18,6 +18,7 @@
 //! ```
 
 mod items;
+mod png;
 mod refusals;
 mod streams;
 mod subject;
@@ -28,6 +29,7 @@ use std::fmt;
 use prost::bytes::Bytes;
 
 use crate::connect::ConnectError;
+pub use png::png_declaring;
 use subject::Subject;
 
 /// Inputs that the gate under test can judge.

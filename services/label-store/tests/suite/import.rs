@@ -12,6 +12,8 @@ use std::{
 use image::ImageFormat;
 use label_store::{Audit, StoreError, blobs::WriteStep, dataset, import::ImportReport};
 
+use saga_client::conformance::png_declaring;
+
 use crate::common::{
     Fixture, POLICY, affectnet, classes, encode, import, noise, picture, totals, write_labels,
 };
@@ -26,24 +28,6 @@ fn reasons(report: &ImportReport) -> Vec<(u64, &'static str)> {
         .collect()
 }
 
-/// A PNG whose header declares this width and height.
-fn png_declaring(side: u32) -> Vec<u8> {
-    let mut png = noise(0);
-    png[16..20].copy_from_slice(&side.to_be_bytes());
-    png[20..24].copy_from_slice(&side.to_be_bytes());
-    let crc = png[12..29].iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            if crc & 1 == 1 {
-                (crc >> 1) ^ 0xedb8_8320
-            } else {
-                crc >> 1
-            }
-        })
-    });
-    png[29..33].copy_from_slice(&(!crc).to_be_bytes());
-    png
-}
-
 /// Adds one bad file of each kind to a data set; returns their rows in order.
 fn add_bad_rows(root: &Path) -> Vec<(String, String)> {
     let jpeg = encode(&picture(1), ImageFormat::Jpeg);
@@ -53,7 +37,7 @@ fn add_bad_rows(root: &Path) -> Vec<(String, String)> {
     fs::write(root.join("happy/empty.jpg"), []).unwrap();
     fs::write(root.join("happy/cut.jpg"), &jpeg[..jpeg.len() / 2]).unwrap();
     fs::write(root.join("happy/text.jpg"), "not a picture").unwrap();
-    fs::write(root.join("happy/bomb.png"), png_declaring(60_000)).unwrap();
+    fs::write(root.join("happy/bomb.png"), png_declaring(60_000, 60_000)).unwrap();
     let absolute = outside.display().to_string();
     [
         ("neutral/0000.png", "bored"),

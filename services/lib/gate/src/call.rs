@@ -38,6 +38,16 @@ impl Call {
             waits_for_room: true,
         }
     }
+
+    /// The same call, waiting for room: for the rows of one request, whose number is bounded, so that they are not shed one
+    /// by one.
+    #[must_use]
+    pub fn waiting(self) -> Self {
+        Self {
+            waits_for_room: true,
+            ..self
+        }
+    }
 }
 
 /// Hands `input` to the worker and waits for the answer, in a span called `work` that tells where the time went.

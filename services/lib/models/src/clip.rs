@@ -8,18 +8,15 @@ pub use config::{Config, TextConfig, VisionConfig};
 
 use crate::error::{ModelError, Result};
 use crate::layers::{Linear, check_pixels, unit_rows};
-use crate::model::{Model, max_difference};
-use crate::runtime::Precision;
+use crate::model::{Base, Model, max_difference};
 use crate::tokenizer::Tokens;
-use crate::weights::{Init, Weights};
+use crate::weights::Init;
 use tch::{Device, Kind, Tensor};
 use towers::{TextModel, VisionModel};
 
 /// A CLIP with its weights.
 pub struct Clip {
-    config: Config,
-    weights: Weights,
-    precision: Precision,
+    base: Base<Config>,
     text_model: TextModel,
     vision_model: VisionModel,
     text_projection: Linear,
@@ -28,19 +25,6 @@ pub struct Clip {
 }
 
 impl Clip {
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    pub fn weights(&self) -> &Weights {
-        &self.weights
-    }
-
-    /// The precision in use, which may be f32 where bf16 was tried and drifted.
-    pub fn precision(&self) -> Precision {
-        self.precision
-    }
-
     /// exp(logit_scale): what cosines are multiplied by before a softmax over candidates.
     pub fn logit_scale(&self) -> Result<f64> {
         Ok(self.logit_scale.f_exp()?.f_double_value(&[])?)
@@ -65,11 +49,11 @@ impl Clip {
 
     /// [`Self::image_embeds`] with gradients.
     pub fn image_embeds_t(&self, pixel_values: &Tensor) -> Result<Tensor> {
-        let vision = &self.config.vision_config;
+        let vision = &self.base.config.vision_config;
         check_pixels(pixel_values, vision.num_channels, vision.image_size)?;
         let pixels = pixel_values
             .f_to_device(self.device())?
-            .f_to_kind(self.precision.kind())?;
+            .f_to_kind(self.base.precision.kind())?;
         unit_rows(
             &self
                 .visual_projection
@@ -106,17 +90,17 @@ impl Clip {
         );
         let pooled = self
             .text_model
-            .forward(&ids, &ends, self.precision.kind())?;
+            .forward(&ids, &ends, self.base.precision.kind())?;
         unit_rows(&self.text_projection.forward(&pooled)?)
     }
 
     fn device(&self) -> Device {
-        self.weights.var_store().device()
+        self.base.weights.var_store().device()
     }
 
     /// The position that stands for the sentence.
     fn end(&self, tokens: &Tokens) -> Result<i64> {
-        let text = &self.config.text_config;
+        let text = &self.base.config.text_config;
         let refuse = |why: String| Err(ModelError::Input(why));
         if let Some(id) = tokens
             .ids
@@ -154,7 +138,10 @@ impl Model for Clip {
     const MAX_DRIFT: f64 = 0.005;
     const OUTPUT: &'static str = "embeddings";
 
-    fn build(config: Config, weights: Weights, precision: Precision) -> Result<Self> {
+    fn build(base: Base<Config>) -> Result<Self> {
+        let Base {
+            config, weights, ..
+        } = &base;
         config.check()?;
         let root = weights.root();
         let project = |name: &str, width: i64| {
@@ -171,22 +158,20 @@ impl Model for Clip {
                 &[],
                 Init::Const(config.logit_scale_init_value),
             )?,
-            config,
-            precision,
-            weights,
+            base,
         })
     }
 
-    fn weights_mut(&mut self) -> &mut Weights {
-        &mut self.weights
+    fn base(&self) -> &Base<Config> {
+        &self.base
     }
 
-    fn set_precision(&mut self, precision: Precision) {
-        self.precision = precision;
+    fn base_mut(&mut self) -> &mut Base<Config> {
+        &mut self.base
     }
 
     fn image_shape(&self) -> (i64, i64) {
-        let vision = &self.config.vision_config;
+        let vision = &self.base.config.vision_config;
         (vision.num_channels, vision.image_size)
     }
 

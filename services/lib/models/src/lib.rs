@@ -21,6 +21,6 @@ pub mod weights;
 pub use environment::Environment;
 pub use error::{ModelError, WeightMismatch};
 pub use layers::Activation;
-pub use model::Model;
+pub use model::{Base, Model};
 pub use runtime::{Precision, Runtime};
 pub use tch;

@@ -9,6 +9,14 @@ use serde::de::DeserializeOwned;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
+/// What every model holds beside its layers.
+pub struct Base<Config> {
+    pub config: Config,
+    pub weights: Weights,
+    /// Of the arithmetic; f32 where bf16 was tried and drifted.
+    pub precision: Precision,
+}
+
 /// A model that a Hugging Face directory holds.
 pub trait Model: Sized {
     /// Its config.json.
@@ -21,13 +29,12 @@ pub trait Model: Sized {
     /// What drifts, for messages.
     const OUTPUT: &'static str;
 
-    /// Registers every tensor of `config` with `weights`.
-    fn build(config: Self::Config, weights: Weights, precision: Precision) -> Result<Self>;
+    /// Registers every tensor of the configuration with the weights.
+    fn build(base: Base<Self::Config>) -> Result<Self>;
 
-    fn weights_mut(&mut self) -> &mut Weights;
+    fn base(&self) -> &Base<Self::Config>;
 
-    /// Sets the element type of the arithmetic; the weights follow separately.
-    fn set_precision(&mut self, precision: Precision);
+    fn base_mut(&mut self) -> &mut Base<Self::Config>;
 
     /// Channels and side of the images it takes.
     fn image_shape(&self) -> (i64, i64);
@@ -38,20 +45,39 @@ pub trait Model: Sized {
     /// How far `output` is from `reference`, both from [`Self::canary_output`].
     fn drift(reference: &Tensor, output: &Tensor) -> Result<f64>;
 
+    fn config(&self) -> &Self::Config {
+        &self.base().config
+    }
+
+    fn weights(&self) -> &Weights {
+        &self.base().weights
+    }
+
+    /// The precision in use, which may be f32 where bf16 was tried and drifted.
+    fn precision(&self) -> Precision {
+        self.base().precision
+    }
+
     /// A model to train, its weights drawn from `seed`. Masters stay f32 whatever the precision.
     fn new(config: Self::Config, runtime: Runtime, seed: u64) -> Result<Self> {
-        Self::build(
+        Self::build(Base {
             config,
-            Weights::random(runtime.device, seed),
-            runtime.precision,
-        )
+            weights: Weights::random(runtime.device, seed),
+            precision: runtime.precision,
+        })
     }
 
     /// A model to train further, from a Hugging Face model directory.
     fn load_to_train(dir: &Path, runtime: Runtime) -> Result<Self> {
-        let config = directory::read_config(dir)?;
-        let mut model = Self::build(config, Weights::blank(runtime.device), runtime.precision)?;
-        model.weights_mut().load(&dir.join(directory::WEIGHTS))?;
+        let mut model = Self::build(Base {
+            config: directory::read_config(dir)?,
+            weights: Weights::blank(runtime.device),
+            precision: runtime.precision,
+        })?;
+        model
+            .base_mut()
+            .weights
+            .load(&dir.join(directory::WEIGHTS))?;
         Ok(model)
     }
 
@@ -65,7 +91,7 @@ pub trait Model: Sized {
             ..runtime
         };
         let mut model = Self::load_to_train(dir, reference)?;
-        model.weights_mut().freeze();
+        model.base_mut().weights.freeze();
         if runtime.precision == Precision::Bf16 {
             enter_bf16(&mut model, runtime, dir)?;
         }
@@ -78,8 +104,8 @@ fn enter_bf16<M: Model>(model: &mut M, runtime: Runtime, dir: &Path) -> Result<(
     let (channels, side) = model.image_shape();
     let pixels = canary(channels, side)?;
     let reference = model.canary_output(&pixels)?;
-    model.set_precision(Precision::Bf16);
-    model.weights_mut().cast(Kind::BFloat16, M::KEPT_F32)?;
+    model.base_mut().precision = Precision::Bf16;
+    model.base_mut().weights.cast(Kind::BFloat16, M::KEPT_F32)?;
     let drift = M::drift(&reference, &model.canary_output(&pixels)?)?;
     // NaN counts as drift.
     if drift <= M::MAX_DRIFT {
@@ -98,9 +124,9 @@ fn enter_bf16<M: Model>(model: &mut M, runtime: Runtime, dir: &Path) -> Result<(
         });
     }
     tracing::warn!(drift, "bf16 drifts from f32; serving in f32");
-    model.set_precision(Precision::F32);
-    model.weights_mut().cast(Kind::Float, M::KEPT_F32)?;
-    model.weights_mut().load(&dir.join(directory::WEIGHTS))
+    model.base_mut().precision = Precision::F32;
+    model.base_mut().weights.cast(Kind::Float, M::KEPT_F32)?;
+    model.base_mut().weights.load(&dir.join(directory::WEIGHTS))
 }
 
 /// Two fixed images of smooth noise, the same on every machine.

@@ -14,9 +14,8 @@ use crate::error::Result;
 use crate::layers::{
     LayerNorm, Linear, PatchProjection, attention, check_pixels, drop_path, dropout,
 };
-use crate::model::{Model, max_difference};
-use crate::runtime::Precision;
-use crate::weights::{Init, Scope, Weights, group};
+use crate::model::{Base, Model, max_difference};
+use crate::weights::{Init, Scope, group};
 use head::Head;
 use tch::{Kind, Tensor};
 
@@ -141,9 +140,7 @@ const INIT: Init = Init::Normal(0.02);
 
 /// A ViT classifier with its weights.
 pub struct VitClassifier {
-    config: Config,
-    weights: Weights,
-    precision: Precision,
+    base: Base<Config>,
     embeddings: Embeddings,
     layer: Vec<Block>,
     layernorm: LayerNorm,
@@ -151,19 +148,6 @@ pub struct VitClassifier {
 }
 
 impl VitClassifier {
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    pub fn weights(&self) -> &Weights {
-        &self.weights
-    }
-
-    /// The precision in use, which may be f32 where bf16 was tried and drifted.
-    pub fn precision(&self) -> Precision {
-        self.precision
-    }
-
     /// Logits [N, C] in f32 for `pixel_values` [N, channels, side, side], without gradients.
     pub fn forward(&self, pixel_values: &Tensor) -> Result<Tensor> {
         let _guard = tch::no_grad_guard();
@@ -180,19 +164,19 @@ impl VitClassifier {
     pub fn features_t(&self, pixel_values: &Tensor, train: bool) -> Result<Tensor> {
         check_pixels(
             pixel_values,
-            self.config.num_channels,
-            self.config.image_size,
+            self.base.config.num_channels,
+            self.base.config.image_size,
         )?;
         let pixels = pixel_values
-            .f_to_device(self.weights.var_store().device())?
-            .f_to_kind(self.precision.kind())?;
+            .f_to_device(self.base.weights.var_store().device())?
+            .f_to_kind(self.base.precision.kind())?;
         let mut x = dropout(
             self.embeddings.forward(&pixels)?,
-            self.config.hidden_dropout_prob,
+            self.base.config.hidden_dropout_prob,
             train,
         )?;
         for block in &self.layer {
-            x = block.forward(&x, &self.config, train)?;
+            x = block.forward(&x, &self.base.config, train)?;
         }
         // Normalising only the CLS token equals normalising all and selecting it.
         Ok(self
@@ -211,14 +195,17 @@ impl Model for VitClassifier {
     const MAX_DRIFT: f64 = 0.02;
     const OUTPUT: &'static str = "probabilities";
 
-    fn build(config: Config, weights: Weights, precision: Precision) -> Result<Self> {
+    fn build(base: Base<Config>) -> Result<Self> {
+        let Base {
+            config, weights, ..
+        } = &base;
         config.check()?;
         let vit = weights.root().at("vit");
         let layers = vit.at("encoder.layer");
-        let layer = (0..config.num_hidden_layers)
-            .map(|index| Block::new(&layers.at(index), &config, index));
+        let layer =
+            (0..config.num_hidden_layers).map(|index| Block::new(&layers.at(index), config, index));
         Ok(Self {
-            embeddings: Embeddings::new(&vit.at("embeddings"), &config)?,
+            embeddings: Embeddings::new(&vit.at("embeddings"), config)?,
             layer: layer.collect::<Result<_>>()?,
             layernorm: LayerNorm::new(
                 &vit.at("layernorm"),
@@ -227,24 +214,22 @@ impl Model for VitClassifier {
             )?,
             classifier: Head::new(
                 &weights.root().in_group(group::HEAD).at("classifier"),
-                &config,
+                config,
             )?,
-            config,
-            precision,
-            weights,
+            base,
         })
     }
 
-    fn weights_mut(&mut self) -> &mut Weights {
-        &mut self.weights
+    fn base(&self) -> &Base<Config> {
+        &self.base
     }
 
-    fn set_precision(&mut self, precision: Precision) {
-        self.precision = precision;
+    fn base_mut(&mut self) -> &mut Base<Config> {
+        &mut self.base
     }
 
     fn image_shape(&self) -> (i64, i64) {
-        (self.config.num_channels, self.config.image_size)
+        (self.base.config.num_channels, self.base.config.image_size)
     }
 
     fn canary_output(&self, pixel_values: &Tensor) -> Result<Tensor> {

@@ -15,10 +15,12 @@ mod decoding;
 mod model_service;
 pub mod open_inference;
 mod registry;
+mod softmax;
 mod worker;
 
 pub use config::{Limits, Work};
 pub use decoding::{Decoded, Decoding, Preprocess, timing};
 pub use model_service::ModelServer;
 pub use registry::{Held, LoadError, Loader, Registry};
+pub use softmax::softmax;
 pub use worker::Worker;

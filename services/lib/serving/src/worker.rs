@@ -5,10 +5,14 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use saga_batching::{BatchConfig, Batched, Batcher, SpawnError};
+use futures::future::try_join_all;
+use saga_batching::{BatchConfig, Batched, Batcher};
 use saga_chassis::Readiness;
 use saga_gate::{Call, submit};
+use tokio::sync::oneshot;
 use tonic::{Code, Status};
+
+use crate::registry::LoadError;
 
 /// Batches in a row that fail as a whole before the device counts as lost: one alone may be an exhausted memory.
 const LOST_AFTER: u32 = 3;
@@ -26,39 +30,51 @@ where
     Input: Send + 'static,
     Output: Send + 'static,
 {
-    /// Starts the thread `name` and makes the model on it; `compute` then answers each item of a batch, in order.
+    /// Starts the thread `name` and makes the model on it: `make` tells what only the loaded model knows, and how to answer
+    /// each item of a batch, in order.
     ///
     /// # Errors
-    /// As [`Batcher::spawn`].
-    pub async fn spawn<Make, Compute, E>(
+    /// What `make` says, or that its thread did not start or ended.
+    pub async fn spawn<Make, Facts, Compute, E>(
         name: &'static str,
         batch: BatchConfig,
         readiness: Readiness,
         make: Make,
-    ) -> Result<Self, SpawnError<E>>
+    ) -> Result<(Self, Facts), LoadError>
     where
-        Make: FnOnce() -> Result<Compute, E> + Send + 'static,
+        Make: FnOnce() -> Result<(Facts, Compute), E> + Send + 'static,
+        Facts: Send + 'static,
         Compute: FnMut(Vec<Input>) -> Vec<Result<Output, Status>>,
-        E: Send + 'static,
+        E: std::error::Error + Send + 'static,
     {
+        let (tell, told) = oneshot::channel();
         let condition = Arc::new(Condition {
             failures: AtomicU32::new(0),
             readiness,
         });
         let observer = Arc::clone(&condition);
         let make = move || {
-            let mut compute = make()?;
-            Ok(move |inputs| {
+            let (facts, mut compute) = make()?;
+            // The receiver waits for the outcome of this closure; it is gone only where nobody wants the model any more.
+            let _ = tell.send(facts);
+            Ok::<_, E>(move |inputs| {
                 let results = compute(inputs);
                 observer.observe(&results);
                 results
             })
         };
-        Ok(Self {
+        let batcher = Batcher::spawn(name, batch, make)
+            .await
+            .map_err(|error| LoadError(error.to_string()))?;
+        let facts = told
+            .await
+            .map_err(|_| LoadError("its thread ended".to_owned()))?;
+        let worker = Self {
             name,
-            batcher: Batcher::spawn(name, batch, make).await?,
+            batcher,
             condition,
-        })
+        };
+        Ok((worker, facts))
     }
 
     /// Waits for the output of one item.
@@ -71,6 +87,19 @@ where
             self.condition.readiness.set_ready(false);
         }
         answer
+    }
+
+    /// The outputs of the rows of one request, in order.
+    ///
+    /// # Errors
+    /// As [`submit`]: the first that any row meets.
+    pub async fn submit_all(
+        &self,
+        inputs: impl IntoIterator<Item = Input>,
+        call: Call,
+    ) -> Result<Vec<Output>, Status> {
+        let answer = async |input| Ok(self.submit(input, call).await?.output);
+        try_join_all(inputs.into_iter().map(answer)).await
     }
 
     /// Whether it may be expected to answer.
@@ -139,10 +168,13 @@ mod tests {
             _ => Err(internal("MODEL_FAILED", "the device is gone")),
         };
         let make = move || {
-            Ok::<_, Status>(move |numbers: Vec<i32>| numbers.into_iter().map(double).collect())
+            let compute = move |numbers: Vec<i32>| numbers.into_iter().map(double).collect();
+            Ok::<_, Status>((7, compute))
         };
-        let worker = Worker::spawn("double", batch, readiness.clone(), make).await;
-        (worker.unwrap(), readiness)
+        let spawned = Worker::spawn("double", batch, readiness.clone(), make).await;
+        let (worker, facts) = spawned.unwrap();
+        assert_eq!(facts, 7);
+        (worker, readiness)
     }
 
     #[tokio::test]

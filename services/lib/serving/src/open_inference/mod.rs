@@ -4,6 +4,8 @@
 //! A model takes one tensor under one of several names, one row an item, and gives named tensors. Rows of one request join
 //! the batches of everybody else's.
 
+mod elements;
+mod images;
 mod tensor;
 
 use std::sync::Arc;
@@ -21,7 +23,9 @@ use saga_proto::inference::{
 };
 use tonic::{Request, Response, Status};
 
-pub use tensor::{Datatype, Elements, Tensor, TensorSpec, encoded_images, pixel_rows};
+pub use elements::{Datatype, Elements};
+pub use images::{encoded_images, pixel_rows};
+pub use tensor::{Tensor, TensorSpec};
 
 /// A model's tensors.
 #[derive(Debug, Clone, PartialEq, Eq)]

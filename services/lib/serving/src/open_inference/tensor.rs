@@ -1,35 +1,14 @@
-//! Tensors of the Open Inference Protocol: contents that fit their shape and type, typed or raw.
+//! Tensors of the Open Inference Protocol: inputs that fit what a model takes, outputs as they were asked for.
 
-use prost::bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use prost::bytes::Bytes;
 use saga_chassis::status::invalid_argument;
-use saga_gate::{EncodedImage, check_image};
 use saga_proto::inference::{
-    InferTensorContents, ModelInferRequest, model_infer_request::InferInputTensor,
+    ModelInferRequest, model_infer_request::InferInputTensor,
     model_infer_response::InferOutputTensor, model_metadata_response::TensorMetadata,
 };
-use saga_proto::r#type::v1::Image;
 use tonic::Status;
 
-/// Element types that models here take or give.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Datatype {
-    Fp32,
-    Int64,
-    /// Strings of bytes: encoded images, UTF-8 texts.
-    Bytes,
-}
-
-impl Datatype {
-    /// The protocol's word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Fp32 => "FP32",
-            Self::Int64 => "INT64",
-            Self::Bytes => "BYTES",
-        }
-    }
-}
+use super::elements::{Datatype, Elements};
 
 /// What a model takes or gives under one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,115 +20,12 @@ pub struct TensorSpec {
 }
 
 impl TensorSpec {
-    /// Images, as pixel values or as encoded files.
-    #[must_use]
-    pub fn images(height: u32, width: u32) -> Vec<Self> {
-        let pixel_values = Self {
-            name: "pixel_values",
-            datatype: Datatype::Fp32,
-            shape: vec![-1, 3, height.into(), width.into()],
-        };
-        let image = Self {
-            name: "image",
-            datatype: Datatype::Bytes,
-            shape: vec![-1],
-        };
-        vec![pixel_values, image]
-    }
-
     pub(super) fn metadata(&self) -> TensorMetadata {
         TensorMetadata {
             name: self.name.to_owned(),
             datatype: self.datatype.as_str().to_owned(),
             shape: self.shape.clone(),
         }
-    }
-}
-
-/// Elements in row-major order.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Elements {
-    Fp32(Vec<f32>),
-    Int64(Vec<i64>),
-    Bytes(Vec<Bytes>),
-}
-
-impl Elements {
-    fn len(&self) -> usize {
-        match self {
-            Self::Fp32(elements) => elements.len(),
-            Self::Int64(elements) => elements.len(),
-            Self::Bytes(elements) => elements.len(),
-        }
-    }
-
-    fn datatype(&self) -> Datatype {
-        match self {
-            Self::Fp32(_) => Datatype::Fp32,
-            Self::Int64(_) => Datatype::Int64,
-            Self::Bytes(_) => Datatype::Bytes,
-        }
-    }
-
-    /// From little-endian bytes; None where they do not divide into elements.
-    fn from_raw(datatype: Datatype, mut raw: Bytes) -> Option<Self> {
-        match datatype {
-            Datatype::Fp32 => {
-                let (elements, rest) = raw.as_chunks::<4>();
-                let elements = elements.iter().copied().map(f32::from_le_bytes).collect();
-                rest.is_empty().then_some(Self::Fp32(elements))
-            }
-            Datatype::Int64 => {
-                let (elements, rest) = raw.as_chunks::<8>();
-                let elements = elements.iter().copied().map(i64::from_le_bytes).collect();
-                rest.is_empty().then_some(Self::Int64(elements))
-            }
-            Datatype::Bytes => {
-                let mut elements = Vec::new();
-                while raw.has_remaining() {
-                    let length = raw.try_get_u32_le().ok()? as usize;
-                    if length > raw.len() {
-                        return None;
-                    }
-                    elements.push(raw.split_to(length));
-                }
-                Some(Self::Bytes(elements))
-            }
-        }
-    }
-
-    fn into_raw(self) -> Bytes {
-        match self {
-            Self::Fp32(elements) => elements.into_iter().flat_map(f32::to_le_bytes).collect(),
-            Self::Int64(elements) => elements.into_iter().flat_map(i64::to_le_bytes).collect(),
-            Self::Bytes(elements) => {
-                let mut raw = BytesMut::new();
-                for element in elements {
-                    // Far below 4 GiB: the message that brings it is.
-                    raw.put_u32_le(element.len() as u32);
-                    raw.put(element);
-                }
-                raw.freeze()
-            }
-        }
-    }
-
-    fn from_contents(datatype: Datatype, contents: InferTensorContents) -> Self {
-        match datatype {
-            Datatype::Fp32 => Self::Fp32(contents.fp32_contents),
-            Datatype::Int64 => Self::Int64(contents.int64_contents),
-            Datatype::Bytes => Self::Bytes(contents.bytes_contents),
-        }
-    }
-
-    fn into_contents(self) -> InferTensorContents {
-        let mut contents = InferTensorContents::default();
-        match self {
-            Self::Fp32(elements) => contents.fp32_contents = elements,
-            Self::Int64(elements) => contents.int64_contents = elements,
-            Self::Bytes(elements) => contents.bytes_contents = elements,
-        }
-        contents
     }
 }
 
@@ -172,40 +48,6 @@ impl Tensor {
             elements: Elements::Fp32(rows.into_iter().flatten().collect()),
         }
     }
-}
-
-/// The rows of a tensor of images `[N, 3, H, W]`.
-///
-/// # Errors
-/// INVALID_ARGUMENT for a value that is not finite.
-pub fn pixel_rows(pixels: &[f32], shape: &[i64]) -> Result<Vec<Vec<f32>>, Status> {
-    if let Some(at) = pixels.iter().position(|value| !value.is_finite()) {
-        let why = format!("element {at} is not finite; send numbers only");
-        return Err(invalid_argument("inputs[0].contents", why));
-    }
-    let rows = shape.first().map_or(1, |&rows| rows.max(1) as usize);
-    let width = (pixels.len() / rows).max(1);
-    Ok(pixels.chunks_exact(width).map(<[f32]>::to_vec).collect())
-}
-
-/// Encoded images, each with the name of its field.
-///
-/// # Errors
-/// As [`check_image`].
-pub fn encoded_images(
-    files: Vec<Bytes>,
-    max_bytes: usize,
-) -> Result<Vec<(String, EncodedImage)>, Status> {
-    let checked = |(index, data): (usize, Bytes)| {
-        let field = format!("inputs[0].contents[{index}]");
-        let image = Image {
-            data,
-            blake3: String::new(),
-        };
-        let image = check_image(&field, Some(image), max_bytes)?;
-        Ok((field, image))
-    };
-    files.into_iter().enumerate().map(checked).collect()
 }
 
 /// The inputs of a request, checked against what the model takes; whether they came raw.
@@ -380,21 +222,6 @@ mod tests {
         assert_eq!(from_raw, from_typed);
         assert_eq!((is_raw, is_typed_raw), (true, false));
         assert_eq!(from_raw[0].elements, elements);
-    }
-
-    #[test]
-    fn strings_of_bytes_are_read_back() {
-        let words = Elements::Bytes(vec![Bytes::from_static(b"one"), Bytes::new()]);
-        let raw = words.clone().into_raw();
-        assert_eq!(
-            Elements::from_raw(Datatype::Bytes, raw.clone()),
-            Some(words)
-        );
-        assert_eq!(Elements::from_raw(Datatype::Bytes, raw.slice(..5)), None);
-        assert_eq!(
-            Elements::from_raw(Datatype::Bytes, Bytes::from_static(&[255; 6])),
-            None
-        );
     }
 
     #[test]
