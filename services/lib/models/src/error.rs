@@ -1,5 +1,6 @@
 //! What can go wrong with a model: one small enum, each message with its context and the way out.
 
+use crate::pickle::PickleError;
 use std::path::{Path, PathBuf};
 
 /// Why a model could not be built, loaded, run or saved.
@@ -23,6 +24,8 @@ pub enum ModelError {
         path: PathBuf,
         source: safetensors::SafeTensorError,
     },
+    #[error("PyTorch checkpoint: {0}")]
+    Pickle(#[from] PickleError),
     #[error("weights do not fit the model that config.json describes: {0}")]
     Weights(#[from] WeightMismatch),
     #[error("tokenizer: {0}")]
