@@ -28,9 +28,31 @@ demo: setup ## Run the whole loop on rendered faces; results in out/demo
 up: setup ## Serve everything in one process on loopback
 	cargo run --release --quiet -p saga-cli -- up
 
+# tritonclient, which the Open Inference Protocol is tested with.
+triton := $(SAGA_CACHE)/tritonclient-2.73.0
+$(triton)/ready:
+	python3 -m pip --quiet --disable-pip-version-check install --target $(triton) "tritonclient[grpc]==2.73.0"
+	touch $@
+
 .PHONY: test
-test: setup ## Run all tests
-	cargo test --workspace
+test: setup $(triton)/ready ## Run all tests
+	SAGA_TRITONCLIENT=$(triton) cargo test --workspace
+
+# The reference libraries, 5 GB.
+references := $(SAGA_CACHE)/venv-references
+$(references)/ready: bench/requirements.txt
+	python3 -m venv $(references) || { echo "missing: venv for Python 3. Install it with: sudo apt-get install python3-venv" >&2; exit 1; }
+	$(references)/bin/pip --quiet --disable-pip-version-check install --requirement bench/requirements.txt
+	touch $@
+
+.PHONY: bench
+bench: setup $(references)/ready ## Measure beside the reference libraries, alternately
+	cargo run --release --quiet -p saga-bench -- compare --python $(references)/bin/python --data $(SAGA_CACHE)/bench
+
+.PHONY: parity
+parity: setup $(references)/ready ## Compare full-size checkpoints of every layout with the libraries that write them
+	[ -d $(SAGA_CACHE)/parity ] || $(references)/bin/python services/lib/models/tests/fixtures/layouts.py full $(SAGA_CACHE)/parity
+	SAGA_PARITY_DIR=$(SAGA_CACHE)/parity cargo test --workspace --test checkpoints -- --nocapture
 
 .PHONY: lint
 lint: setup ## Check formatting and lints

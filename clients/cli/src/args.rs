@@ -83,6 +83,9 @@ pub enum Command {
     Guard(GuardArgs),
     /// Classify images.
     Classify(ClassifyArgs),
+    /// Bring checkpoints of other libraries into the directories that the services load.
+    #[command(subcommand)]
+    Model(ModelCommand),
     /// Look at data sets, or make one.
     #[command(subcommand)]
     Data(DataCommand),
@@ -173,6 +176,51 @@ pub struct ClassifyArgs {
     /// How many labels an image gets.
     #[arg(long, default_value_t = 3)]
     pub top_k: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ModelCommand {
+    /// Make a Hugging Face directory from one file of weights; nothing in the file is executed.
+    Import(ImportArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// Weights: .safetensors, or .pth, .pt or .bin as torch.save writes them, of timm, torchvision, open_clip or transformers.
+    pub file: PathBuf,
+    /// Directory to write.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Configuration of transformers, timm or open_clip; without it the one beside the file, else the weights' shapes.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// preprocessor_config.json, where the configuration does not tell how pictures are prepared.
+    #[arg(long)]
+    pub preprocessor: Option<PathBuf>,
+    /// Class names in the order of the logits.
+    #[arg(long, value_delimiter = ',')]
+    pub labels: Vec<String>,
+    /// Activation of a CLIP without configuration.
+    #[arg(long, value_enum)]
+    pub activation: Option<ActivationName>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum ActivationName {
+    /// Most of open_clip's.
+    Gelu,
+    /// OpenAI's.
+    QuickGelu,
+}
+
+impl From<ActivationName> for saga_models::Activation {
+    fn from(name: ActivationName) -> Self {
+        match name {
+            ActivationName::Gelu => Self::Gelu,
+            ActivationName::QuickGelu => Self::QuickGelu,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

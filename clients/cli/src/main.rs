@@ -23,7 +23,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(commands::dispatch(args)) {
+    let outcome = runtime.block_on(commands::dispatch(args));
+    drop(runtime);
+    saga_chassis::end_with_workers();
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", failure::describe(&error));

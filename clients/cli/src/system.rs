@@ -64,6 +64,7 @@ impl System {
         let local = AllInOne::start(all_in_one::Options {
             state_dir: absolute(&folders.state)?,
             models_dir: absolute(&folders.models)?,
+            recipes_dir: None,
             device: global.device.clone(),
             precision: global.precision.clone(),
             port,

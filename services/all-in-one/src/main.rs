@@ -22,6 +22,9 @@ struct Args {
     /// Arithmetic of the models: auto, f32 or bf16.
     #[arg(long, default_value = "auto")]
     precision: String,
+    /// Folder of recipes beside those compiled in.
+    #[arg(long)]
+    recipes: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -30,6 +33,7 @@ async fn main() -> anyhow::Result<()> {
     let services = AllInOne::start(Options {
         state_dir: args.data.join("state"),
         models_dir: args.data.join("models"),
+        recipes_dir: args.recipes,
         device: args.device,
         precision: args.precision,
         port: Some(args.port),
@@ -41,5 +45,7 @@ async fn main() -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     saga_chassis::signals::cancel_on_stop(stop.clone())?;
     stop.cancelled().await;
-    services.stop().await
+    services.stop().await?;
+    saga_chassis::end_with_workers();
+    Ok(())
 }

@@ -14,6 +14,8 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// Folder that trained models are written below.
     pub models_dir: PathBuf,
+    /// Folder of recipes beside those compiled in.
+    pub recipes_dir: Option<PathBuf>,
     /// "auto", "cpu" or "cuda:N".
     pub device: String,
     /// "auto", "f32" or "bf16".
@@ -65,6 +67,9 @@ impl Options {
             server: self.server(0),
             ..Default::default()
         };
+        if let Some(folder) = &self.recipes_dir {
+            config.recipes.folder = folder.display().to_string();
+        }
         config.addresses.generator.clone_from(&addresses.generator);
         config.addresses.ssim_gate.clone_from(&addresses.ssim_gate);
         config.addresses.clip_gate.clone_from(&addresses.clip_gate);

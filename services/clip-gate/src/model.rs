@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use saga_batching::BatchConfig;
 use saga_chassis::{Readiness, status::internal};
 use saga_models::{
-    Model as _, ModelError, Runtime,
+    Checkpoint, Model as _, ModelError, Runtime,
     clip::Clip,
     directory,
     preprocess::Preprocessor,
@@ -55,16 +55,17 @@ pub(crate) struct ClipLoader {
 struct Facts {
     id: String,
     precision: String,
-    max_tokens: usize,
     logit_scale: f64,
     projection_dim: i64,
+    preprocessor: Arc<Preprocessor>,
+    tokenizer: Tokenizer,
 }
 
 impl Loader for ClipLoader {
     type Model = ClipModel;
 
     fn revision(path: &Path) -> Result<String, LoadError> {
-        directory::revision(path).map_err(describe)
+        directory::revision(path).map_err(|error| LoadError(error.to_string()))
     }
 
     fn is_usable(model: &ClipModel) -> bool {
@@ -72,19 +73,18 @@ impl Loader for ClipLoader {
     }
 
     async fn load(&self, path: &Path) -> Result<(ClipModel, LoadedModel), LoadError> {
-        let preprocessor = Arc::new(Preprocessor::from_dir(path).map_err(describe)?);
-        let (worker_path, runtime, batching) =
-            (path.to_owned(), self.runtime, Arc::clone(&preprocessor));
+        let (path, runtime) = (path.to_owned(), self.runtime);
         let make = move || {
-            let model = Clip::load(&worker_path, runtime)?;
-            warm_up(&model, &batching)?;
-            let facts = facts(&model)?;
-            let compute = move |inputs: Vec<Input>| answer(&model, &batching, inputs);
+            let checkpoint = Checkpoint::read(&path)?;
+            let preprocessor = Arc::new(checkpoint.preprocessor()?);
+            let model = Clip::from_checkpoint(checkpoint, runtime)?;
+            warm_up(&model, &preprocessor)?;
+            let facts = facts(&model, &path, Arc::clone(&preprocessor))?;
+            let compute = move |inputs: Vec<Input>| answer(&model, &preprocessor, inputs);
             Ok::<_, ModelError>((facts, compute))
         };
         let (worker, facts) =
             Worker::spawn("clip", self.batch, self.readiness.clone(), make).await?;
-        let tokenizer = Tokenizer::from_dir(path, facts.max_tokens).map_err(describe)?;
         let info = LoadedModel {
             version: Some(ModelVersion {
                 id: facts.id,
@@ -94,6 +94,7 @@ impl Loader for ClipLoader {
             device: self.runtime.device_name(),
             ..LoadedModel::default()
         };
+        let preprocessor = facts.preprocessor;
         let input_size = preprocessor.output_size();
         let preprocess: Preprocess = Arc::new(move |picture| preprocessor.pixel_values(picture));
         let prompts = PromptCache::new(self.cached_prompts);
@@ -101,7 +102,7 @@ impl Loader for ClipLoader {
             ClipModel {
                 worker,
                 preprocess,
-                tokenizer,
+                tokenizer: facts.tokenizer,
                 logit_scale: facts.logit_scale,
                 prompts,
                 input_size,
@@ -112,19 +113,17 @@ impl Loader for ClipLoader {
     }
 }
 
-fn describe(error: ModelError) -> LoadError {
-    LoadError(error.to_string())
-}
-
-fn facts(model: &Clip) -> Result<Facts, ModelError> {
+fn facts(model: &Clip, path: &Path, preprocessor: Arc<Preprocessor>) -> Result<Facts, ModelError> {
     let config = model.config();
+    let positions = config.text_config.max_position_embeddings;
     let vision = &config.vision_config;
     Ok(Facts {
         id: format!("clip-vit-patch{}-{}", vision.patch_size, vision.image_size),
         precision: model.precision().to_string(),
-        max_tokens: usize::try_from(config.text_config.max_position_embeddings).unwrap_or_default(),
         logit_scale: model.logit_scale()?,
         projection_dim: config.projection_dim,
+        preprocessor,
+        tokenizer: Tokenizer::from_dir(path, usize::try_from(positions).unwrap_or_default())?,
     })
 }
 

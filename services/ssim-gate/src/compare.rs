@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use saga_gate::EncodedImage;
 use saga_imaging::{
     DecodeError, DecodeLimits, Filter, GrayImage, SSIM_WINDOW, SsimError, decode, grey,
-    resize_grey, ssim,
+    resize_grey, ssim, ssim_map,
 };
 
 use crate::source_cache::SourceCache;
@@ -49,6 +49,8 @@ pub enum CompareError {
 pub struct Comparison {
     /// -1 to 1.
     pub ssim: f64,
+    /// Of every window, where asked for.
+    pub map: Vec<f32>,
     /// The source's size, at which the two were compared.
     pub size: (u32, u32),
     /// Decoding, greying and resizing.
@@ -82,6 +84,7 @@ impl Comparer {
         &self,
         source: &EncodedImage,
         candidate: &EncodedImage,
+        with_map: bool,
     ) -> Result<Comparison, CompareError> {
         let started = Instant::now();
         let source = self.source(source)?;
@@ -97,8 +100,13 @@ impl Comparer {
         };
         let decode = started.elapsed();
         let ssim = ssim(&source, &candidate).map_err(CompareError::Ssim)?;
+        let map = match with_map {
+            true => ssim_map(&source, &candidate).map_err(CompareError::Ssim)?,
+            false => Vec::new(),
+        };
         Ok(Comparison {
             ssim,
+            map,
             size,
             decode,
             compute: started.elapsed() - decode,
@@ -150,7 +158,11 @@ mod tests {
         let comparer = Comparer::new(DecodeLimits::default(), 1 << 20);
         let source = encoded(&scene());
         let larger = encoded(&resize(&scene(), 96, 64, Filter::Lanczos3));
-        let first = comparer.compare(&source, &larger).unwrap();
+        let first = comparer.compare(&source, &larger, true).unwrap();
+        let (width, height) = first.size;
+        assert_eq!(first.map.len() as u32, (width - 6) * (height - 6));
+        let mean = first.map.iter().map(|&value| f64::from(value)).sum::<f64>();
+        assert!((mean / first.map.len() as f64 - first.ssim).abs() < 1e-6);
         assert_eq!(first.size, (48, 32));
         assert!(first.ssim > 0.9, "{}", first.ssim);
         let unreadable = EncodedImage {
@@ -159,10 +171,10 @@ mod tests {
         };
         // Known by its hash: the source is not decoded again.
         assert_eq!(
-            comparer.compare(&unreadable, &larger).unwrap().ssim,
+            comparer.compare(&unreadable, &larger, false).unwrap().ssim,
             first.ssim
         );
-        assert_eq!(comparer.compare(&source, &source).unwrap().ssim, 1.0);
+        assert_eq!(comparer.compare(&source, &source, false).unwrap().ssim, 1.0);
     }
 
     #[test]
@@ -175,14 +187,14 @@ mod tests {
         };
         let error = DecodeError::NotAnImage;
         assert_eq!(
-            comparer.compare(&good, &text),
+            comparer.compare(&good, &text, false),
             Err(CompareError::Decode {
                 which: Which::Candidate,
                 error: error.clone()
             })
         );
         assert_eq!(
-            comparer.compare(&text, &good),
+            comparer.compare(&text, &good, false),
             Err(CompareError::Decode {
                 which: Which::Source,
                 error
@@ -190,7 +202,7 @@ mod tests {
         );
         let tiny = encoded(&RgbImage::new(6, 9));
         assert_eq!(
-            comparer.compare(&tiny, &good),
+            comparer.compare(&tiny, &good, false),
             Err(CompareError::SourceTooSmall {
                 width: 6,
                 height: 9

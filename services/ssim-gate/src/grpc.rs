@@ -25,6 +25,7 @@ struct Pair {
     source: EncodedImage,
     candidate: EncodedImage,
     fields: Fields,
+    with_map: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +75,7 @@ impl SsimGate {
 
 fn compare(comparer: &Comparer, pair: &Pair) -> Result<Comparison, Status> {
     comparer
-        .compare(&pair.source, &pair.candidate)
+        .compare(&pair.source, &pair.candidate, pair.with_map)
         .map_err(|error| match error {
             CompareError::Decode {
                 which: Which::Source,
@@ -140,6 +141,7 @@ impl Gate for SsimGate {
                 source,
                 candidate,
                 fields,
+                with_map: false,
             },
             call,
         )
@@ -165,7 +167,11 @@ impl SsimService for SsimGate {
         request: Request<CompareRequest>,
     ) -> Result<Response<CompareResponse>, Status> {
         let call = Call::unary(request.metadata());
-        let CompareRequest { reference, image } = request.into_inner();
+        let CompareRequest {
+            reference,
+            image,
+            with_map,
+        } = request.into_inner();
         let source = check_image("reference", reference, self.max_image_bytes)?;
         let candidate = check_image("image", image, self.max_image_bytes)?;
         let fields = Fields {
@@ -179,6 +185,7 @@ impl SsimService for SsimGate {
                 source,
                 candidate,
                 fields,
+                with_map,
             },
             call,
         )
@@ -190,6 +197,7 @@ impl SsimService for SsimGate {
             width,
             height,
             timing,
+            map: batched.output.map,
         }))
     }
 }

@@ -152,6 +152,7 @@ async fn compare_answers_at_the_references_size_and_names_bad_fields() {
     let request = CompareRequest {
         reference: reference.clone(),
         image: reference.clone(),
+        ..CompareRequest::default()
     };
     let answer = client.compare(request).await.unwrap().into_inner();
     assert_eq!((answer.ssim, answer.width, answer.height), (1.0, 64, 48));
@@ -161,6 +162,7 @@ async fn compare_answers_at_the_references_size_and_names_bad_fields() {
             CompareRequest {
                 reference: reference.clone(),
                 image: None,
+                ..CompareRequest::default()
             },
             "image",
         ),
@@ -168,6 +170,7 @@ async fn compare_answers_at_the_references_size_and_names_bad_fields() {
             CompareRequest {
                 reference: image(b"text".to_vec()),
                 image: reference.clone(),
+                ..CompareRequest::default()
             },
             "reference.data",
         ),
@@ -175,6 +178,7 @@ async fn compare_answers_at_the_references_size_and_names_bad_fields() {
             CompareRequest {
                 reference: image(jpeg(&RgbImage::new(5, 9))),
                 image: reference.clone(),
+                ..CompareRequest::default()
             },
             "reference",
         ),
@@ -232,11 +236,13 @@ async fn a_stated_hash_is_verified() {
     let good = CompareRequest {
         reference: stated(blake3_hex(&source)),
         image: image(source.clone()),
+        ..CompareRequest::default()
     };
     assert_eq!(client.compare(good).await.unwrap().into_inner().ssim, 1.0);
     let bad = CompareRequest {
         reference: stated(blake3_hex(b"other")),
         image: image(source.clone()),
+        ..CompareRequest::default()
     };
     assert_eq!(
         refused_field(&client.compare(bad).await.unwrap_err()),

@@ -73,7 +73,7 @@ impl Learner for Classifier {
         labels: &Tensor,
         random: &mut ChaCha8Rng,
     ) -> Result<Tensor, TrainError> {
-        let classes = self.model.config().id2label.len() as i64;
+        let classes = self.model.config().classes.classes();
         let mut targets = loss::smooth_targets(labels, classes, self.settings.label_smoothing)?;
         let mut pixels = self.normaliser.normalise(images)?;
         if self.settings.mixup > 0.0 {
@@ -138,8 +138,11 @@ fn same(model: vit::VitClassifier, wanted: &vit::Config) -> Result<vit::VitClass
             "holds a model of another architecture than the request's",
         ));
     }
-    if found.id2label != wanted.id2label {
-        let why = format!("holds a model of the classes {}", found.labels().join(", "));
+    if found.classes.id2label != wanted.classes.id2label {
+        let why = format!(
+            "holds a model of the classes {}",
+            found.classes.names().join(", ")
+        );
         return Err(TrainError::field("init_from", why));
     }
     Ok(model)

@@ -4,9 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use saga_batching::BatchConfig;
 use saga_chassis::{Readiness, status::internal};
-use saga_models::{
-    Model as _, ModelError, Runtime, directory, preprocess::Preprocessor, tch, vit::VitClassifier,
-};
+use saga_models::{Checkpoint, ModelError, Runtime, directory, preprocess::Preprocessor, tch};
 use saga_proto::{model::v1::LoadedModel, r#type::v1::ModelVersion};
 use saga_serving::{LoadError, Loader, Preprocess, Worker};
 use tonic::Status;
@@ -30,6 +28,7 @@ pub(crate) struct VitLoader {
 
 /// What only the loaded model knows.
 struct Facts {
+    preprocessor: Arc<Preprocessor>,
     labels: Vec<String>,
     id: String,
     precision: String,
@@ -48,19 +47,24 @@ impl Loader for VitLoader {
 
     async fn load(&self, path: &Path) -> Result<(Classifier, LoadedModel), LoadError> {
         let (path, runtime) = (path.to_owned(), self.runtime);
-        let preprocessor =
-            Arc::new(Preprocessor::from_dir(&path).map_err(|error| LoadError(error.to_string()))?);
-        let batching = Arc::clone(&preprocessor);
         let make = move || {
-            let model = VitClassifier::load(&path, runtime)?;
-            warm_up(&model, &batching)?;
-            let facts = facts(&model);
-            let compute = move |images: Vec<Vec<f32>>| answer(&model, &batching, &images);
+            let checkpoint = Checkpoint::read(&path)?;
+            let preprocessor = Arc::new(checkpoint.preprocessor()?);
+            let model = saga_models::Classifier::from_checkpoint(checkpoint, runtime)?;
+            warm_up(&model, &preprocessor)?;
+            let facts = Facts {
+                preprocessor: Arc::clone(&preprocessor),
+                labels: model.labels(),
+                id: model.id(),
+                precision: model.precision().to_string(),
+            };
+            let compute = move |images: Vec<Vec<f32>>| answer(&model, &preprocessor, &images);
             Ok::<_, ModelError>((facts, compute))
         };
         let (worker, facts) =
             Worker::spawn("vit", self.batch, self.readiness.clone(), make).await?;
         let Facts {
+            preprocessor,
             labels,
             id,
             precision,
@@ -89,24 +93,15 @@ impl Loader for VitLoader {
     }
 }
 
-fn facts(model: &VitClassifier) -> Facts {
-    let config = model.config();
-    Facts {
-        labels: config.labels(),
-        id: format!("vit-patch{}-{}", config.patch_size, config.image_size),
-        precision: model.precision().to_string(),
-    }
-}
-
 /// The first forward pass allocates and plans; no request should pay for it.
-fn warm_up(model: &VitClassifier, preprocessor: &Preprocessor) -> Result<(), ModelError> {
+fn warm_up(model: &saga_models::Classifier, preprocessor: &Preprocessor) -> Result<(), ModelError> {
     let (height, width) = preprocessor.output_size();
     let blank = vec![0.0; 3 * height as usize * width as usize];
     logits(model, preprocessor, &[blank]).map(drop)
 }
 
 fn answer(
-    model: &VitClassifier,
+    model: &saga_models::Classifier,
     preprocessor: &Preprocessor,
     images: &[Vec<f32>],
 ) -> Vec<Result<Vec<f32>, Status>> {
@@ -121,7 +116,7 @@ fn answer(
 
 /// One row of logits for each image.
 fn logits(
-    model: &VitClassifier,
+    model: &saga_models::Classifier,
     preprocessor: &Preprocessor,
     images: &[Vec<f32>],
 ) -> Result<Vec<Vec<f32>>, ModelError> {

@@ -5,12 +5,13 @@ mod data;
 mod demo;
 mod doctor;
 mod guard;
+mod model;
 mod run;
 mod up;
 
 use anyhow::Result;
 
-use crate::args::{Cli, Command, DataCommand};
+use crate::args::{Cli, Command, DataCommand, ModelCommand};
 
 /// Runs the command that was asked for.
 pub async fn dispatch(cli: Cli) -> Result<()> {
@@ -23,6 +24,7 @@ pub async fn dispatch(cli: Cli) -> Result<()> {
         Command::Classify(args) => classify::classify(&global, args).await,
         Command::Data(DataCommand::Studio(args)) => data::studio(&global, args).await,
         Command::Data(DataCommand::Stats(args)) => data::stats(&global, args).await,
+        Command::Model(ModelCommand::Import(args)) => model::import_file(&global, args).await,
         Command::Doctor => doctor::doctor(&global).await,
     }
 }

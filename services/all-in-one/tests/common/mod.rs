@@ -26,6 +26,7 @@ pub async fn start(folder: &Path) -> AllInOne {
     AllInOne::start(Options {
         state_dir: folder.join("state"),
         models_dir: folder.join("models"),
+        recipes_dir: None,
         device: "cpu".to_owned(),
         precision: "f32".to_owned(),
         port: None,

@@ -8,6 +8,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
+use crate::alive::Alive;
 use crate::answer::{Batched, SpawnError, SubmitError};
 use crate::queue::{NoRoom, Room};
 use crate::stats::{Stats, add};
@@ -108,9 +109,15 @@ where
         for make in makers {
             let (tell, told) = oneshot::channel();
             let shared = Arc::clone(&batcher.0.0);
+            let alive = Alive::new();
+            let body = move || {
+                run(make, tell, &shared, config.max_batch.max(1));
+                // What the worker owned is gone by now.
+                drop(alive);
+            };
             thread::Builder::new()
                 .name(name.to_owned())
-                .spawn(move || run(make, tell, &shared, config.max_batch.max(1)))
+                .spawn(body)
                 .map_err(|source| SpawnError::Thread {
                     name: name.to_owned(),
                     source,

@@ -26,12 +26,14 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod alive;
 mod answer;
 mod batcher;
 mod queue;
 mod stats;
 mod worker;
 
+pub use alive::wait_for_workers;
 pub use answer::{Batched, SpawnError, SubmitError};
 pub use batcher::{BatchConfig, Batcher};
 pub use stats::Stats;

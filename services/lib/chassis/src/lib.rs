@@ -44,5 +44,5 @@ pub use config::{
     ConfigError, InvalidValue, ModelConfig, ServerConfig, ServiceConfig, TelemetryConfig,
 };
 pub use health::Readiness;
-pub use run::main_of;
+pub use run::{end_with_workers, main_of};
 pub use server::{Running, ServeError, Server};

@@ -1,6 +1,6 @@
 //! What each service's `main` calls: arguments, configuration, telemetry, then the service until it is told to stop.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::Command;
@@ -71,8 +71,18 @@ where
         tracing::info!(service = C::SERVICE, address = %running.addr, "listening");
         running.wait().await?;
         tracing::info!(service = C::SERVICE, "stopped");
-        Ok(())
-    })
+        anyhow::Ok(())
+    })?;
+    end_with_workers();
+    Ok(())
+}
+
+/// The end of a `main` whose services have stopped: waits, within reason, for a batch that a worker still computes.
+pub fn end_with_workers() {
+    const LIMIT: Duration = Duration::from_secs(30);
+    if !saga_batching::wait_for_workers(LIMIT) {
+        tracing::warn!("a worker still computes after {LIMIT:?}");
+    }
 }
 
 fn print<C: ServiceConfig>(config: &C) -> ExitCode {

@@ -32,6 +32,13 @@ pub(crate) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, De
         .jpeg_set_out_colorspace(ColorSpace::RGB);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(fail)?;
+    let halvings = match decoder.input_colorspace() {
+        Some(ColorSpace::YCbCr) => halvings(bytes),
+        _ => 0,
+    };
+    if halvings > 0 {
+        decoder.set_options(options.jpeg_set_out_colorspace(ColorSpace::YCbCr));
+    }
     let (width, height) = decoder.dimensions().unwrap_or_default();
     let (width, height) = (width as u32, height as u32);
     limits.check_size(width, height)?;
@@ -41,7 +48,10 @@ pub(crate) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, De
     let orientation = decoder
         .exif()
         .and_then(|exif| Orientation::from_exif_chunk(exif));
-    let pixels = decoder.decode().map_err(fail)?;
+    let mut pixels = decoder.decode().map_err(fail)?;
+    if halvings > 0 {
+        rgb_of_ycbcr(&mut pixels, halvings);
+    }
     let picture = RgbImage::from_raw(width, height, pixels)
         .ok_or_else(|| malformed("its pixels do not fill its size".to_owned()))?;
     Ok(upright(picture, orientation))
@@ -72,6 +82,61 @@ fn malformed(why: String) -> DecodeError {
     DecodeError::Malformed {
         format: FORMAT,
         why,
+    }
+}
+
+/// How often chroma was halved: once for 4:2:2, twice for 4:2:0; 0 where the decoder does not interpolate it.
+fn halvings(bytes: &[u8]) -> i32 {
+    let Some(frame) = frame_header(bytes) else {
+        return 0;
+    };
+    // Precision, height, width and the number of components; then identifier, sampling and table of each.
+    let sampling = |component: usize| {
+        let packed = frame.get(6 + 3 * component + 1)?;
+        Some((packed >> 4, packed & 15))
+    };
+    match (sampling(0), sampling(1), sampling(2)) {
+        (Some((h, v)), Some((1, 1)), Some((1, 1))) if h <= 2 && v <= 2 => {
+            i32::from(h == 2) + i32::from(v == 2)
+        }
+        _ => 0,
+    }
+}
+
+/// JFIF's YCbCr to RGB in place. The decoder rounds up wherever it doubles chroma, an eighth of a level on average each time;
+/// that is taken off again, so that colours agree with libjpeg's on average.
+fn rgb_of_ycbcr(pixels: &mut [u8], halvings: i32) {
+    // Chroma in eighths, factors in 2^-16.
+    const RED: i32 = 91_881;
+    const GREEN: (i32, i32) = (22_554, 46_802);
+    const BLUE: i32 = 116_130;
+    let zero = 128 * 8 + halvings;
+    let level = |scaled: i32| ((scaled + (1 << 18)) >> 19).clamp(0, 255) as u8;
+    for pixel in pixels.as_chunks_mut::<3>().0 {
+        let [y, cb, cr] = pixel.map(i32::from);
+        let (y, cb, cr) = (y << 19, 8 * cb - zero, 8 * cr - zero);
+        *pixel = [
+            level(y + RED * cr),
+            level(y - GREEN.0 * cb - GREEN.1 * cr),
+            level(y + BLUE * cb),
+        ];
+    }
+}
+
+/// What follows the length in the first frame header (SOF0 to SOF2).
+fn frame_header(bytes: &[u8]) -> Option<&[u8]> {
+    let mut rest = bytes.get(2..)?;
+    loop {
+        let start = rest.iter().position(|&byte| byte != 0xFF)?;
+        let (&marker, segment) = rest.get(start..)?.split_first()?;
+        let &[high, low, ..] = segment else {
+            return None;
+        };
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        if matches!(marker, 0xC0..=0xC2) {
+            return segment.get(2..length);
+        }
+        rest = segment.get(length.max(2)..)?;
     }
 }
 

@@ -23,4 +23,4 @@ pub use image::{GrayImage, Luma, Rgb, RgbImage};
 pub use phash::{hamming, phash};
 pub use resize::{Filter, resize, resize_grey};
 pub use sharpness::laplacian_variance;
-pub use ssim::{SsimError, WINDOW as SSIM_WINDOW, ssim};
+pub use ssim::{SsimError, WINDOW as SSIM_WINDOW, ssim, ssim_map};

@@ -46,6 +46,30 @@ pub enum SsimError {
 /// # Errors
 /// [`SsimError`] where the sizes differ or a side is shorter than [`WINDOW`].
 pub fn ssim(a: &GrayImage, b: &GrayImage) -> Result<f64, SsimError> {
+    let mut total = 0.0;
+    let windows = over_rows(a, b, |columns| total += columns.row().sum::<f64>())?;
+    Ok(total / windows as f64)
+}
+
+/// The SSIM of every window, row by row, `(width - 6) x (height - 6)` of them: scikit-image's map (`full=True`) without the
+/// border of 3 pixels that its mean leaves out too.
+///
+/// # Errors
+/// As [`ssim`].
+pub fn ssim_map(a: &GrayImage, b: &GrayImage) -> Result<Vec<f32>, SsimError> {
+    let mut map = Vec::new();
+    over_rows(a, b, |columns| {
+        map.extend(columns.row().map(|value| value as f32))
+    })?;
+    Ok(map)
+}
+
+/// Hands each row of windows to `take`; answers with their number.
+fn over_rows(
+    a: &GrayImage,
+    b: &GrayImage,
+    mut take: impl FnMut(&ColumnSums),
+) -> Result<usize, SsimError> {
     let (width, height) = a.dimensions();
     if a.dimensions() != b.dimensions() {
         let (b_width, b_height) = b.dimensions();
@@ -62,22 +86,16 @@ pub fn ssim(a: &GrayImage, b: &GrayImage) -> Result<f64, SsimError> {
     let stride = width as usize;
     let a: Vec<_> = a.as_raw().chunks_exact(stride).collect();
     let b: Vec<_> = b.as_raw().chunks_exact(stride).collect();
-    Ok(mean_over_windows(&a, &b, stride))
-}
-
-fn mean_over_windows(a: &[&[u8]], b: &[&[u8]], stride: usize) -> f64 {
     let mut columns = ColumnSums::new(stride);
-    let mut total = 0.0;
-    for (y, (row_a, row_b)) in a.iter().zip(b).enumerate() {
+    for (y, (row_a, row_b)) in a.iter().zip(&b).enumerate() {
         columns.add(row_a, row_b);
         if y + 1 >= SIDE {
-            total += columns.row_total();
+            take(&columns);
             let oldest = y + 1 - SIDE;
             columns.subtract(a[oldest], b[oldest]);
         }
     }
-    let windows = (a.len() - SIDE + 1) * (stride - SIDE + 1);
-    total / windows as f64
+    Ok((a.len() - SIDE + 1) * (stride - SIDE + 1))
 }
 
 /// For every column, sums over the window's rows: of a, of b, of both squares added, and of the products.
@@ -123,20 +141,18 @@ impl ColumnSums {
         }
     }
 
-    /// Sum of the SSIM of all windows whose lowest row was added last.
-    fn row_total(&self) -> f64 {
+    /// The SSIM of all windows whose lowest row was added last.
+    fn row(&self) -> impl Iterator<Item = f64> {
         let windows = self.a.windows(SIDE).zip(self.b.windows(SIDE));
         let seconds = self.squares.windows(SIDE).zip(self.products.windows(SIDE));
-        let mut total = 0.0;
-        for ((a, b), (squares, products)) in windows.zip(seconds) {
-            total += window_ssim(
+        windows.zip(seconds).map(|((a, b), (squares, products))| {
+            window_ssim(
                 a.iter().sum(),
                 b.iter().sum(),
                 squares.iter().sum(),
                 products.iter().sum(),
-            );
-        }
-        total
+            )
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use saga_imaging::{
     DecodeLimits, Filter, RgbImage, decode, grey, hamming, laplacian_variance, phash, resize,
-    resize_grey, ssim,
+    resize_grey, ssim, ssim_map,
 };
 use serde_json::Value;
 
@@ -88,6 +88,23 @@ fn ssim_is_scikit_images_to_a_millionth() {
         assert!(
             (ours - case[2].as_f64().unwrap()).abs() < 1e-6,
             "{case}: {ours}"
+        );
+    }
+}
+
+#[test]
+fn the_ssim_map_is_scikit_images_without_its_border() {
+    let case = expected("ssim_map");
+    let (a, b) = (grey(&picture("a.png")), grey(&picture("b.png")));
+    let map = ssim_map(&a, &b).unwrap();
+    let width = a.width() as usize - 6;
+    assert_eq!(map.len(), width * (a.height() as usize - 6));
+    for point in case.as_array().unwrap() {
+        let [x, y] = [0, 1].map(|axis| point[axis].as_u64().unwrap() as usize);
+        let found = f64::from(map[y * width + x]);
+        assert!(
+            (found - point[2].as_f64().unwrap()).abs() < 1e-6,
+            "{point}: {found}"
         );
     }
 }

@@ -6,6 +6,7 @@ mod towers;
 
 pub use config::{Config, TextConfig, VisionConfig};
 
+use crate::checkpoint::Architecture;
 use crate::error::{ModelError, Result};
 use crate::layers::{Linear, check_pixels, unit_rows};
 use crate::model::{Base, Model, max_difference};
@@ -162,12 +163,24 @@ impl Model for Clip {
         })
     }
 
+    fn config_of(architecture: &Architecture) -> Option<Config> {
+        match architecture {
+            Architecture::Clip(config) => Some(config.clone()),
+            _ => None,
+        }
+    }
+
     fn base(&self) -> &Base<Config> {
         &self.base
     }
 
     fn base_mut(&mut self) -> &mut Base<Config> {
         &mut self.base
+    }
+
+    fn seal(&mut self) -> Result<()> {
+        self.text_model.seal()?;
+        self.vision_model.seal()
     }
 
     fn image_shape(&self) -> (i64, i64) {

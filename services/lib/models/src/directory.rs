@@ -1,5 +1,6 @@
 //! A Hugging Face model directory as a unit: read, revisioned, and replaced as a whole or not at all.
 
+use crate::checkpoint;
 use crate::error::{ModelError, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -9,6 +10,8 @@ use std::path::Path;
 pub const CONFIG: &str = "config.json";
 pub const PREPROCESSOR: &str = "preprocessor_config.json";
 pub const WEIGHTS: &str = "model.safetensors";
+/// Answers recorded with the model.
+pub const GOLDEN: &str = "golden.safetensors";
 pub const TOKENIZER: &str = "tokenizer.json";
 pub const MODEL_CARD: &str = "README.md";
 
@@ -29,12 +32,13 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     fs::write(path, text).map_err(ModelError::io(path))
 }
 
-/// Names the weights by content: the first 16 hexadecimal digits of the BLAKE3 of model.safetensors.
+/// Names the weights by content: the first 16 hexadecimal digits of the BLAKE3 of the file or files that hold them.
 pub fn revision(dir: &Path) -> Result<String> {
-    let path = dir.join(WEIGHTS);
     let mut hasher = blake3::Hasher::new();
-    let file = fs::File::open(&path).map_err(ModelError::io(&path))?;
-    hasher.update_reader(file).map_err(ModelError::io(&path))?;
+    for path in checkpoint::weight_files(dir)? {
+        let file = fs::File::open(&path).map_err(ModelError::io(&path))?;
+        hasher.update_reader(file).map_err(ModelError::io(&path))?;
+    }
     Ok(hasher.finalize().to_hex()[..16].to_string())
 }
 

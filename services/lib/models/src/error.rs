@@ -26,8 +26,10 @@ pub enum ModelError {
     },
     #[error("PyTorch checkpoint: {0}")]
     Pickle(#[from] PickleError),
-    #[error("weights do not fit the model that config.json describes: {0}")]
+    #[error("weights do not fit the model that the configuration describes: {0}")]
     Weights(#[from] WeightMismatch),
+    #[error("golden.safetensors {0}")]
+    Golden(String),
     #[error("tokenizer: {0}")]
     Tokenizer(String),
     #[error("device {device:?}: {why}")]

@@ -5,12 +5,12 @@
 
 use crate::error::{ModelError, Result};
 use crate::weights::{Init, Scope};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// `y = x W^T + b`, keys `weight` [outputs, inputs] and, with a bias, `bias` [outputs].
 pub(crate) struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
+    pub(crate) weight: Tensor,
+    pub(crate) bias: Option<Tensor>,
 }
 
 impl Linear {
@@ -72,6 +72,48 @@ impl LayerNorm {
     }
 }
 
+/// `torch.nn.BatchNorm1d` or `2d` with their defaults (eps 1e-5, momentum 0.1).
+pub(crate) struct BatchNorm {
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    num_batches_tracked: Tensor,
+}
+
+impl BatchNorm {
+    pub(crate) fn new(scope: &Scope, width: i64) -> Result<Self> {
+        let float = (Kind::Float, Device::Cpu);
+        Ok(Self {
+            weight: scope.parameter("weight", &[width], Init::Const(1.0))?,
+            bias: scope.parameter("bias", &[width], Init::Const(0.0))?,
+            running_mean: scope.buffer("running_mean", Tensor::f_zeros([width], float)?)?,
+            running_var: scope.buffer("running_var", Tensor::f_ones([width], float)?)?,
+            num_batches_tracked: scope.buffer(
+                "num_batches_tracked",
+                Tensor::f_zeros([0_i64; 0], (Kind::Int64, Device::Cpu))?,
+            )?,
+        })
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        if train {
+            let _ = self.num_batches_tracked.shallow_clone().f_add_scalar_(1)?;
+        }
+        let (mean, var) = (Some(&self.running_mean), Some(&self.running_var));
+        Ok(x.f_batch_norm(
+            Some(&self.weight),
+            Some(&self.bias),
+            mean,
+            var,
+            train,
+            0.1,
+            1e-5,
+            false,
+        )?)
+    }
+}
+
 /// Non-overlapping patches projected to tokens: [N, channels, side, side] -> [N, patches, width].
 /// Key `weight` [width, channels, patch, patch] as the convolution that transformers stores.
 pub(crate) struct PatchProjection {
@@ -129,16 +171,19 @@ pub enum Activation {
     QuickGelu,
 }
 
+/// The factor of quick_gelu.
+pub(crate) const QUICK_GELU: f64 = 1.702;
+
 impl Activation {
     pub(crate) fn forward(self, x: &Tensor) -> Result<Tensor> {
         Ok(match self {
             Self::Gelu => x.f_gelu("none")?,
-            Self::QuickGelu => x.f_mul_scalar(1.702)?.f_sigmoid()?.f_mul(x)?,
+            Self::QuickGelu => x.f_mul_scalar(QUICK_GELU)?.f_sigmoid()?.f_mul(x)?,
         })
     }
 }
 
-/// Scaled dot-product attention over projected `[N, tokens, width]`, heads split and joined here.
+/// Scaled dot-product attention over projected `[N, tokens, width]`, heads split and joined here; queries may be fewer.
 pub(crate) fn attention(
     qkv: [&Tensor; 3],
     heads: i64,
@@ -147,7 +192,7 @@ pub(crate) fn attention(
 ) -> Result<Tensor> {
     let (batch, tokens, width) = qkv[0].size3()?;
     let split = |x: &Tensor| {
-        x.f_reshape([batch, tokens, heads, width / heads])?
+        x.f_reshape([batch, -1, heads, width / heads])?
             .f_transpose(1, 2)
     };
     let [query, key, value] = qkv;

@@ -6,22 +6,32 @@
 //! A model lives on one thread: tensors are `Send` but not `Sync`, so the owner moves it to its worker.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod checkpoint;
+mod classifier;
 pub mod clip;
 pub mod directory;
 mod environment;
 mod error;
+mod fused;
+mod golden;
+mod labels;
 mod layers;
 mod model;
 pub mod pickle;
 pub mod preprocess;
+pub mod resnet;
 pub mod runtime;
 mod stored;
 pub mod tokenizer;
+mod transformer;
 pub mod vit;
 pub mod weights;
 
+pub use checkpoint::Checkpoint;
+pub use classifier::Classifier;
 pub use environment::Environment;
 pub use error::{ModelError, WeightMismatch};
+pub use labels::Labels;
 pub use layers::Activation;
 pub use model::{Base, Model};
 pub use runtime::{Precision, Runtime};

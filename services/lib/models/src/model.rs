@@ -1,13 +1,15 @@
 //! What every model shares: made new to train, loaded to train further, or loaded to serve, where a canary batch proves
 //! that a faster precision agrees with f32.
 
-use crate::directory;
+use crate::checkpoint::{Architecture, Checkpoint};
 use crate::error::{ModelError, Result};
 use crate::runtime::{Precision, Runtime};
 use crate::weights::Weights;
-use serde::de::DeserializeOwned;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
+
+/// Images at a time that sealed models are prepared for; others are served too.
+pub(crate) const SEALED_FOR: i64 = 16;
 
 /// What every model holds beside its layers.
 pub struct Base<Config> {
@@ -20,7 +22,7 @@ pub struct Base<Config> {
 /// A model that a Hugging Face directory holds.
 pub trait Model: Sized {
     /// Its config.json.
-    type Config: DeserializeOwned;
+    type Config;
 
     /// Tensors whose names start with this stay f32 whatever the precision.
     const KEPT_F32: &'static str;
@@ -32,9 +34,15 @@ pub trait Model: Sized {
     /// Registers every tensor of the configuration with the weights.
     fn build(base: Base<Self::Config>) -> Result<Self>;
 
+    /// This model's configuration, where a checkpoint is of this model.
+    fn config_of(architecture: &Architecture) -> Option<Self::Config>;
+
     fn base(&self) -> &Base<Self::Config>;
 
     fn base_mut(&mut self) -> &mut Base<Self::Config>;
+
+    /// Prepares for serving: the weights do not change any more, and may leave the store.
+    fn seal(&mut self) -> Result<()>;
 
     /// Channels and side of the images it takes.
     fn image_shape(&self) -> (i64, i64);
@@ -67,70 +75,101 @@ pub trait Model: Sized {
         })
     }
 
-    /// A model to train further, from a Hugging Face model directory.
-    fn load_to_train(dir: &Path, runtime: Runtime) -> Result<Self> {
-        let mut model = Self::build(Base {
-            config: directory::read_config(dir)?,
-            weights: Weights::blank(runtime.device),
-            precision: runtime.precision,
-        })?;
-        model
-            .base_mut()
-            .weights
-            .load(&dir.join(directory::WEIGHTS))?;
-        Ok(model)
-    }
-
-    /// A model to serve, from a Hugging Face model directory: gradients off, weights converted once.
+    /// A model to train further, from a model directory.
     ///
     /// # Errors
-    /// As [`Weights::load`]; [`ModelError::Precision`] where bf16 was asked for and drifts from f32.
+    /// As [`Checkpoint::read`] and [`Weights::fill`]; [`ModelError::Config`] where the directory holds another kind of model.
+    fn load_to_train(dir: &Path, runtime: Runtime) -> Result<Self> {
+        filled(&Checkpoint::read(dir)?, runtime)
+    }
+
+    /// A model to serve, from a model directory: gradients off, weights converted once.
+    ///
+    /// # Errors
+    /// As [`Self::from_checkpoint`] and [`Checkpoint::read`].
     fn load(dir: &Path, runtime: Runtime) -> Result<Self> {
-        let reference = Runtime {
-            precision: Precision::F32,
-            ..runtime
+        Self::from_checkpoint(Checkpoint::read(dir)?, runtime)
+    }
+
+    /// A model to serve, as [`Self::load`].
+    ///
+    /// # Errors
+    /// As [`Weights::fill`]; [`ModelError::Config`] where the checkpoint is of another kind of model;
+    /// [`ModelError::Golden`] where the answers are not those that were recorded with it;
+    /// [`ModelError::Precision`] where bf16 was asked for and drifts from f32.
+    fn from_checkpoint(checkpoint: Checkpoint, runtime: Runtime) -> Result<Self> {
+        let in_precision = |precision: Precision| {
+            let runtime = Runtime {
+                precision,
+                ..runtime
+            };
+            let mut model = filled::<Self>(&checkpoint, runtime)?;
+            let weights = &mut model.base_mut().weights;
+            weights.freeze();
+            weights.cast(precision.kind(), Self::KEPT_F32)?;
+            model.seal()?;
+            Ok::<_, ModelError>(model)
         };
-        let mut model = Self::load_to_train(dir, reference)?;
-        model.base_mut().weights.freeze();
-        if runtime.precision == Precision::Bf16 {
-            enter_bf16(&mut model, runtime, dir)?;
+        let reference = in_precision(Precision::F32)?;
+        if let Some(golden) = &checkpoint.golden {
+            golden.check(&reference)?;
         }
-        Ok(model)
+        if runtime.precision == Precision::F32 {
+            return Ok(reference);
+        }
+        let fast = in_precision(runtime.precision)?;
+        let drift = drift(&reference, &fast)?;
+        // NaN counts as drift.
+        if drift <= Self::MAX_DRIFT {
+            tracing::debug!(drift, "{} agrees with f32", runtime.precision);
+            return Ok(fast);
+        }
+        if !runtime.may_fall_back {
+            let why = format!(
+                "{} drift {drift:.4} from f32, over {}; use f32",
+                Self::OUTPUT,
+                Self::MAX_DRIFT
+            );
+            return Err(ModelError::Precision {
+                precision: runtime.precision.to_string(),
+                why,
+            });
+        }
+        tracing::warn!(
+            drift,
+            "{} drifts from f32; serving in f32",
+            runtime.precision
+        );
+        Ok(reference)
     }
 }
 
-/// Converts to bf16 unless the canary batch shows drift.
-fn enter_bf16<M: Model>(model: &mut M, runtime: Runtime, dir: &Path) -> Result<()> {
-    let (channels, side) = model.image_shape();
+fn filled<M: Model>(checkpoint: &Checkpoint, runtime: Runtime) -> Result<M> {
+    let config = M::config_of(&checkpoint.architecture).ok_or_else(|| ModelError::Config {
+        key: "model_type",
+        why: "is of another kind of model than this one".into(),
+    })?;
+    let mut model = M::build(Base {
+        config,
+        weights: Weights::blank(runtime.device),
+        precision: runtime.precision,
+    })?;
+    model.base_mut().weights.fill(&checkpoint.tensors)?;
+    Ok(model)
+}
+
+/// How far a model is from its reference on the canary batch.
+fn drift<M: Model>(reference: &M, model: &M) -> Result<f64> {
+    let (channels, side) = reference.image_shape();
     let pixels = canary(channels, side)?;
-    let reference = model.canary_output(&pixels)?;
-    model.base_mut().precision = Precision::Bf16;
-    model.base_mut().weights.cast(Kind::BFloat16, M::KEPT_F32)?;
-    let drift = M::drift(&reference, &model.canary_output(&pixels)?)?;
-    // NaN counts as drift.
-    if drift <= M::MAX_DRIFT {
-        tracing::debug!(drift, "bf16 agrees with f32");
-        return Ok(());
-    }
-    if !runtime.may_fall_back {
-        let why = format!(
-            "{} drift {drift:.4} from f32, over {}; use f32",
-            M::OUTPUT,
-            M::MAX_DRIFT
-        );
-        return Err(ModelError::Precision {
-            precision: "bf16".into(),
-            why,
-        });
-    }
-    tracing::warn!(drift, "bf16 drifts from f32; serving in f32");
-    model.base_mut().precision = Precision::F32;
-    model.base_mut().weights.cast(Kind::Float, M::KEPT_F32)?;
-    model.base_mut().weights.load(&dir.join(directory::WEIGHTS))
+    M::drift(
+        &reference.canary_output(&pixels)?,
+        &model.canary_output(&pixels)?,
+    )
 }
 
 /// Two fixed images of smooth noise, the same on every machine.
-fn canary(channels: i64, side: i64) -> Result<Tensor> {
+pub(crate) fn canary(channels: i64, side: i64) -> Result<Tensor> {
     let ramp = Tensor::f_arange(2 * channels * side * side, (Kind::Float, Device::Cpu))?;
     Ok(ramp
         .f_mul_scalar(0.37)?

@@ -22,6 +22,12 @@ pub struct Config {
     pub do_center_crop: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crop_size: Option<Size>,
+    /// Of `ConvNextImageProcessor`, which ResNets use: below 384 pixels, the share of the resized side that a centre crop keeps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crop_pct: Option<f64>,
+    /// Where the centre lies between two pixels; an addition to transformers' keys.
+    #[serde(skip_serializing_if = "is_default")]
+    pub center_crop_rounding: CropRounding,
     pub do_rescale: bool,
     pub rescale_factor: f64,
     pub do_normalize: bool,
@@ -31,6 +37,30 @@ pub struct Config {
 
 fn is_false(flag: &bool) -> bool {
     !flag
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// How half a pixel of margin is rounded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CropRounding {
+    /// Transformers.
+    #[default]
+    Down,
+    /// torchvision, timm, open_clip.
+    HalfToEven,
+}
+
+impl CropRounding {
+    fn half(self, margin: u32) -> u32 {
+        match self {
+            Self::Down => margin / 2,
+            Self::HalfToEven => margin / 2 + u32::from(margin % 4 == 3),
+        }
+    }
 }
 
 /// A target size as Hugging Face writes it.
@@ -67,6 +97,8 @@ impl Config {
             resample: 2,
             do_center_crop: false,
             crop_size: None,
+            crop_pct: None,
+            center_crop_rounding: CropRounding::Down,
             do_rescale: true,
             rescale_factor: 1.0 / 255.0,
             do_normalize: true,
@@ -100,11 +132,21 @@ impl Config {
     }
 }
 
+/// What a picture is resized to.
+#[derive(Debug, Clone, Copy)]
+enum Resize {
+    /// Height and width, whatever the aspect.
+    Exact(u32, u32),
+    /// The shorter side; the aspect is kept.
+    ShortestEdge(u32),
+}
+
 /// Turns decoded pictures into pixel values, channels first.
 #[derive(Debug, Clone)]
 pub struct Preprocessor {
     config: Config,
     filter: Filter,
+    resize: Resize,
     /// Height and width of what comes out.
     output: (u32, u32),
     /// The pixel value of each byte, a channel a table.
@@ -121,11 +163,12 @@ impl Preprocessor {
     /// [`ModelError::Config`] for an interpolation, size or statistics this cannot follow exactly.
     pub fn new(config: Config) -> Result<Self> {
         let filter = filter(config.resample)?;
-        let output = output_size(&config)?;
+        let (resize, output) = geometry(&config)?;
         let tables = [table(&config, 0)?, table(&config, 1)?, table(&config, 2)?];
         Ok(Self {
             config,
             filter,
+            resize,
             output,
             tables,
         })
@@ -150,7 +193,8 @@ impl Preprocessor {
         let (height, width) = self.resized_size(picture);
         let resized = resize(picture, width, height, self.filter);
         let (crop_height, crop_width) = self.output;
-        let (top, left) = ((height - crop_height) / 2, (width - crop_width) / 2);
+        let half = |margin| self.config.center_crop_rounding.half(margin);
+        let (top, left) = (half(height - crop_height), half(width - crop_width));
         if (height, width) == self.output {
             return resized;
         }
@@ -189,19 +233,10 @@ impl Preprocessor {
     }
 
     fn resized_size(&self, picture: &RgbImage) -> (u32, u32) {
-        match shortest_edge(&self.config) {
-            Some(side) => keep_aspect(picture, side),
-            None => self.output,
+        match self.resize {
+            Resize::ShortestEdge(side) => keep_aspect(picture, side),
+            Resize::Exact(height, width) => (height, width),
         }
-    }
-}
-
-/// The side that the shortest edge is resized to, where the aspect is kept.
-fn shortest_edge(config: &Config) -> Option<u32> {
-    match config.size {
-        Size::ShortestEdge { shortest_edge } => Some(shortest_edge),
-        Size::Side(side) if config.do_center_crop => Some(side),
-        Size::Side(_) | Size::Exact { .. } => None,
     }
 }
 
@@ -218,13 +253,17 @@ fn keep_aspect(picture: &RgbImage, side: u32) -> (u32, u32) {
     }
 }
 
-fn output_size(config: &Config) -> Result<(u32, u32)> {
+/// What a picture is resized to, and the size of what is cut from its centre.
+fn geometry(config: &Config) -> Result<(Resize, (u32, u32))> {
     let refuse = |key, why: &str| {
         Err(ModelError::Config {
             key,
             why: why.into(),
         })
     };
+    if !config.do_resize {
+        return refuse("do_resize", "must be true: the model takes one size");
+    }
     let exact = |size| match size {
         Size::Exact { height, width } => (height, width),
         Size::ShortestEdge {
@@ -232,31 +271,54 @@ fn output_size(config: &Config) -> Result<(u32, u32)> {
         }
         | Size::Side(side) => (side, side),
     };
-    let resized = exact(config.size);
-    let output = if config.do_center_crop {
-        exact(config.crop_size.unwrap_or(config.size))
-    } else {
-        resized
+    let whole = exact(config.size);
+    if whole.0.max(whole.1) > MAX_SIDE {
+        return refuse("size", "must be at most 4096");
+    }
+    if config.image_processor_type.starts_with("ConvNext") {
+        return conv_next(config, whole);
+    }
+    let resize = match config.size {
+        Size::ShortestEdge {
+            shortest_edge: side,
+        } => Resize::ShortestEdge(side),
+        Size::Side(side) if config.do_center_crop => Resize::ShortestEdge(side),
+        Size::Side(_) | Size::Exact { .. } => Resize::Exact(whole.0, whole.1),
     };
-    if !config.do_resize {
-        return refuse("do_resize", "must be true: the model takes one size");
-    }
-    if shortest_edge(config).is_some() && !config.do_center_crop {
-        return refuse(
-            "do_center_crop",
-            "must be true with a shortest_edge: the model takes one size",
-        );
-    }
-    if output.0 == 0 || output.1 == 0 || output.0 > resized.0 || output.1 > resized.1 {
+    let output = match (config.do_center_crop, resize) {
+        (true, _) => exact(config.crop_size.unwrap_or(config.size)),
+        (false, Resize::Exact(..)) => whole,
+        (false, Resize::ShortestEdge(_)) => {
+            return refuse(
+                "do_center_crop",
+                "must be true with a shortest_edge: the model takes one size",
+            );
+        }
+    };
+    if output.0 == 0 || output.1 == 0 || output.0 > whole.0 || output.1 > whole.1 {
         return refuse(
             "crop_size",
             "must be positive and within the resized picture",
         );
     }
-    if output.0.max(output.1) > MAX_SIDE {
-        return refuse("size", "must be at most 4096");
+    Ok((resize, output))
+}
+
+/// `ConvNextImageProcessor`: a crop of `whole` below 384 pixels, a squash from there.
+fn conv_next(config: &Config, whole: (u32, u32)) -> Result<(Resize, (u32, u32))> {
+    let share = config.crop_pct.unwrap_or(0.875);
+    if !(0.1..=1.0).contains(&share) || whole.0 == 0 || whole.1 == 0 {
+        return Err(ModelError::Config {
+            key: "crop_pct",
+            why: "must be from 0.1 to 1, of a positive size".into(),
+        });
     }
-    Ok(output)
+    let resize = if whole.0 < 384 {
+        Resize::ShortestEdge((f64::from(whole.0) / share) as u32)
+    } else {
+        Resize::Exact(whole.0, whole.1)
+    };
+    Ok((resize, whole))
 }
 
 const MAX_SIDE: u32 = 4096;

@@ -10,11 +10,11 @@ mod head;
 
 pub use config::{Config, SagaHead};
 
+use crate::checkpoint::Architecture;
 use crate::error::Result;
-use crate::layers::{
-    LayerNorm, Linear, PatchProjection, attention, check_pixels, drop_path, dropout,
-};
-use crate::model::{Base, Model, max_difference};
+use crate::layers::{LayerNorm, PatchProjection, check_pixels, dropout};
+use crate::model::{Base, Model, SEALED_FOR, max_difference};
+use crate::transformer::{self, Block, Drop, Inits, Names, Shape};
 use crate::weights::{Init, Scope, group};
 use head::Head;
 use tch::{Kind, Tensor};
@@ -59,81 +59,17 @@ impl Embeddings {
     }
 }
 
-/// A pre-norm transformer block; keys below `vit.encoder.layer.{i}`.
-struct Block {
-    layernorm_before: LayerNorm,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    attention_output: Linear,
-    layernorm_after: LayerNorm,
-    intermediate: Linear,
-    output: Linear,
-    drop_path_rate: f64,
-}
-
-impl Block {
-    fn new(scope: &Scope, config: &Config, index: i64) -> Result<Self> {
-        let (width, inner, eps) = (
-            config.hidden_size,
-            config.intermediate_size,
-            config.layer_norm_eps,
-        );
-        let linear =
-            |name: &str, inputs, outputs| Linear::new(&scope.at(name), inputs, outputs, INIT);
-        Ok(Self {
-            layernorm_before: LayerNorm::new(&scope.at("layernorm_before"), width, eps)?,
-            query: linear("attention.attention.query", width, width)?,
-            key: linear("attention.attention.key", width, width)?,
-            value: linear("attention.attention.value", width, width)?,
-            attention_output: linear("attention.output.dense", width, width)?,
-            layernorm_after: LayerNorm::new(&scope.at("layernorm_after"), width, eps)?,
-            intermediate: linear("intermediate.dense", width, inner)?,
-            output: linear("output.dense", inner, width)?,
-            drop_path_rate: config.drop_path_rate * index as f64
-                / (config.num_hidden_layers - 1).max(1) as f64,
-        })
-    }
-
-    fn forward(&self, x: &Tensor, config: &Config, train: bool) -> Result<Tensor> {
-        let x = x.f_add(&drop_path(
-            self.attend(x, config, train)?,
-            self.drop_path_rate,
-            train,
-        )?)?;
-        let inner = config.hidden_act.forward(
-            &self
-                .intermediate
-                .forward(&self.layernorm_after.forward(&x)?)?,
-        )?;
-        let branch = dropout(
-            self.output.forward(&inner)?,
-            config.hidden_dropout_prob,
-            train,
-        )?;
-        Ok(x.f_add(&drop_path(branch, self.drop_path_rate, train)?)?)
-    }
-
-    fn attend(&self, x: &Tensor, config: &Config, train: bool) -> Result<Tensor> {
-        let normed = self.layernorm_before.forward(x)?;
-        let qkv = [
-            self.query.forward(&normed)?,
-            self.key.forward(&normed)?,
-            self.value.forward(&normed)?,
-        ];
-        let rate = if train {
-            config.attention_probs_dropout_prob
-        } else {
-            0.0
-        };
-        let mixed = attention(qkv.each_ref(), config.num_attention_heads, rate, false)?;
-        dropout(
-            self.attention_output.forward(&mixed)?,
-            config.hidden_dropout_prob,
-            train,
-        )
-    }
-}
+/// Keys below `vit.encoder.layer.{i}`.
+const NAMES: Names = Names {
+    norm1: "layernorm_before",
+    query: "attention.attention.query",
+    key: "attention.attention.key",
+    value: "attention.attention.value",
+    output: "attention.output.dense",
+    norm2: "layernorm_after",
+    up: "intermediate.dense",
+    down: "output.dense",
+};
 
 /// transformers' `initializer_range`.
 const INIT: Init = Init::Normal(0.02);
@@ -160,6 +96,17 @@ impl VitClassifier {
             .forward(&self.features_t(pixel_values, train)?, train)
     }
 
+    /// Later blocks are dropped more often.
+    fn drop(&self, index: usize) -> Drop {
+        let config = &self.base.config;
+        let depth = (config.num_hidden_layers - 1).max(1) as f64;
+        Drop {
+            attention: config.attention_probs_dropout_prob,
+            hidden: config.hidden_dropout_prob,
+            path: config.drop_path_rate * index as f64 / depth,
+        }
+    }
+
     /// The final CLS token [N, hidden_size] in f32: what the head sees.
     pub fn features_t(&self, pixel_values: &Tensor, train: bool) -> Result<Tensor> {
         check_pixels(
@@ -175,8 +122,8 @@ impl VitClassifier {
             self.base.config.hidden_dropout_prob,
             train,
         )?;
-        for block in &self.layer {
-            x = block.forward(&x, &self.base.config, train)?;
+        for (index, block) in self.layer.iter().enumerate() {
+            x = block.forward(&x, train.then(|| self.drop(index)))?;
         }
         // Normalising only the CLS token equals normalising all and selecting it.
         Ok(self
@@ -202,8 +149,21 @@ impl Model for VitClassifier {
         config.check()?;
         let vit = weights.root().at("vit");
         let layers = vit.at("encoder.layer");
-        let layer =
-            (0..config.num_hidden_layers).map(|index| Block::new(&layers.at(index), config, index));
+        let shape = Shape {
+            width: config.hidden_size,
+            inner: config.intermediate_size,
+            heads: config.num_attention_heads,
+            activation: config.hidden_act,
+            eps: config.layer_norm_eps,
+            causal: false,
+        };
+        let inits = Inits {
+            input: INIT,
+            output: INIT,
+            up: INIT,
+        };
+        let layer = (0..config.num_hidden_layers)
+            .map(|index| Block::new(&layers.at(index), &NAMES, shape, inits));
         Ok(Self {
             embeddings: Embeddings::new(&vit.at("embeddings"), config)?,
             layer: layer.collect::<Result<_>>()?,
@@ -220,12 +180,25 @@ impl Model for VitClassifier {
         })
     }
 
+    fn config_of(architecture: &Architecture) -> Option<Config> {
+        match architecture {
+            Architecture::Vit(config) => Some(config.clone()),
+            _ => None,
+        }
+    }
+
     fn base(&self) -> &Base<Config> {
         &self.base
     }
 
     fn base_mut(&mut self) -> &mut Base<Config> {
         &mut self.base
+    }
+
+    fn seal(&mut self) -> Result<()> {
+        let config = &self.base.config;
+        let tokens = (config.image_size / config.patch_size).pow(2) + 1;
+        transformer::seal(&mut self.layer, SEALED_FOR * tokens, true)
     }
 
     fn image_shape(&self) -> (i64, i64) {

@@ -1,12 +1,13 @@
 //! Parameters by their Hugging Face names: made with a seed, read and written as safetensors, strictly.
 
+use crate::checkpoint::Tensors;
 use crate::error::{ModelError, Result, WeightMismatch};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, TensorView};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 use tch::{Device, Kind, Tensor, nn};
 
@@ -43,7 +44,7 @@ impl Weights {
         }
     }
 
-    /// Starts parameters as constants, to be overwritten by [`Weights::load`].
+    /// Starts parameters as constants, to be overwritten by [`Weights::fill`].
     pub fn blank(device: Device) -> Self {
         Self {
             store: nn::VarStore::new(device),
@@ -66,7 +67,7 @@ impl Weights {
     }
 
     /// Every tensor by name, in order of names. The tensors share their storage with the model.
-    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+    pub fn tensors(&self) -> Tensors {
         self.store.variables().into_iter().collect()
     }
 
@@ -95,58 +96,53 @@ impl Weights {
         Ok(())
     }
 
-    /// Fills every tensor from a safetensors file. f16, bf16 and f64 are converted to f32.
+    /// Fills every tensor, converting floating-point ones to f32.
     ///
     /// # Errors
-    /// [`ModelError::Weights`] lists tensors that are missing, surplus or misshapen; nothing is then changed.
-    /// The `position_ids` buffers that old transformers wrote are ignored.
-    pub fn load(&mut self, file: &Path) -> Result<()> {
-        let bytes = std::fs::read(file).map_err(ModelError::io(file))?;
-        let invalid = |source| ModelError::Safetensors {
-            path: file.to_path_buf(),
-            source,
-        };
-        let found = SafeTensors::deserialize(&bytes).map_err(invalid)?;
+    /// [`ModelError::Weights`] lists tensors that are missing, surplus or misshapen; nothing is then changed. Two kinds of
+    /// buffers carry nothing and may be there or not: the `position_ids` that old transformers wrote, and the
+    /// `num_batches_tracked` that PyTorch before 0.4.1 did not.
+    pub fn fill(&mut self, found: &Tensors) -> Result<()> {
         let wanted = self.tensors();
-        let mismatch = compare(&wanted, &found);
+        let mismatch = compare(&wanted, found);
         if !mismatch.is_empty() {
             return Err(mismatch.into());
         }
         let _guard = tch::no_grad_guard();
         for (name, mut tensor) in wanted {
-            let view = found.tensor(&name).map_err(invalid)?;
-            let kind = kind(view.dtype()).unwrap_or(Kind::Float);
-            tensor.f_copy_(&Tensor::f_from_data_size(
-                view.data(),
-                &tensor.size(),
-                kind,
-            )?)?;
+            if let Some(found) = found.get(&name) {
+                tensor.f_copy_(found)?;
+            }
         }
         Ok(())
     }
 
     /// Writes every tensor with metadata `{"format": "pt"}`, floating-point ones as f32.
     pub fn save(&self, file: &Path) -> Result<()> {
-        let _guard = tch::no_grad_guard();
-        let data = self
-            .tensors()
-            .into_iter()
-            .map(|(name, tensor)| Ok((name, raw(&tensor)?)));
-        let data = data.collect::<Result<Vec<_>>>()?;
-        let invalid = |source| ModelError::Safetensors {
-            path: file.to_path_buf(),
-            source,
-        };
-        let views = data.iter().map(|(name, (dtype, shape, bytes))| {
-            Ok((
-                name.as_str(),
-                TensorView::new(*dtype, shape.clone(), bytes).map_err(invalid)?,
-            ))
-        });
-        let views = views.collect::<Result<Vec<_>>>()?;
-        let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-        safetensors::serialize_to_file(views, Some(metadata), file).map_err(invalid)
+        save(&self.tensors(), file)
     }
+}
+
+/// Writes tensors as safetensors with metadata `{"format": "pt"}`, floating-point ones as f32, others as i64.
+pub(crate) fn save(tensors: &Tensors, file: &Path) -> Result<()> {
+    let _guard = tch::no_grad_guard();
+    let data = tensors
+        .iter()
+        .map(|(name, tensor)| Ok((name, raw(tensor)?)));
+    let data = data.collect::<Result<Vec<_>>>()?;
+    let invalid = |source| ModelError::Safetensors {
+        path: file.to_path_buf(),
+        source,
+    };
+    let views = data.iter().map(|(name, (dtype, shape, bytes))| {
+        Ok((
+            name.as_str(),
+            TensorView::new(*dtype, shape.clone(), bytes).map_err(invalid)?,
+        ))
+    });
+    let views = views.collect::<Result<Vec<_>>>()?;
+    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+    safetensors::serialize_to_file(views, Some(metadata), file).map_err(invalid)
 }
 
 /// A prefix of parameter names within [`Weights`].
@@ -218,52 +214,31 @@ fn normal(
         .f_to_device(device)?)
 }
 
-fn compare(wanted: &BTreeMap<String, Tensor>, found: &SafeTensors) -> WeightMismatch {
+fn compare(wanted: &Tensors, found: &Tensors) -> WeightMismatch {
     let mut mismatch = WeightMismatch::default();
     for (name, tensor) in wanted {
-        match found.tensor(name) {
-            Err(_) => mismatch.missing.push(name.clone()),
-            Ok(view) => mismatch.misshapen.extend(difference(name, tensor, &view)),
+        match found.get(name) {
+            None if name.ends_with(".num_batches_tracked") => {}
+            None => mismatch.missing.push(name.clone()),
+            Some(found) => mismatch.misshapen.extend(difference(name, tensor, found)),
         }
     }
-    let known = |name: &&str| wanted.contains_key(*name) || name.ends_with(".position_ids");
-    mismatch.surplus = found
-        .names()
-        .into_iter()
-        .filter(|name| !known(name))
-        .map(String::from)
-        .collect();
-    mismatch.surplus.sort();
+    let known = |name: &&String| wanted.contains_key(*name) || name.ends_with(".position_ids");
+    mismatch.surplus = found.keys().filter(|name| !known(name)).cloned().collect();
     mismatch
 }
 
-fn difference(name: &str, tensor: &Tensor, view: &TensorView) -> Option<String> {
-    let expected = tensor.size();
-    let shape: Vec<i64> = view.shape().iter().map(|&side| side as i64).collect();
-    let same_type = match kind(view.dtype()) {
-        Some(Kind::Int64) => !tensor.is_floating_point(),
-        Some(_) => tensor.is_floating_point(),
-        None => false,
-    };
-    (expected != shape || !same_type).then(|| {
+fn difference(name: &str, wanted: &Tensor, found: &Tensor) -> Option<String> {
+    let same_type = wanted.is_floating_point() == found.is_floating_point();
+    (wanted.size() != found.size() || !same_type).then(|| {
         format!(
-            "{name}: expected {expected:?} {:?}, found {shape:?} {:?}",
-            tensor.kind(),
-            view.dtype()
+            "{name}: expected {:?} {:?}, found {:?} {:?}",
+            wanted.size(),
+            wanted.kind(),
+            found.size(),
+            found.kind()
         )
     })
-}
-
-/// The element types that checkpoints hold.
-fn kind(dtype: Dtype) -> Option<Kind> {
-    match dtype {
-        Dtype::F32 => Some(Kind::Float),
-        Dtype::F16 => Some(Kind::Half),
-        Dtype::BF16 => Some(Kind::BFloat16),
-        Dtype::F64 => Some(Kind::Double),
-        Dtype::I64 => Some(Kind::Int64),
-        _ => None,
-    }
 }
 
 /// Element type, shape and little-endian bytes of a tensor, floating-point ones as f32.

@@ -2,123 +2,68 @@
 
 use super::{TextConfig, VisionConfig};
 use crate::error::Result;
-use crate::layers::{Activation, LayerNorm, Linear, PatchProjection, attention};
+use crate::layers::{LayerNorm, PatchProjection};
+use crate::model::SEALED_FOR;
+use crate::transformer::{self, Block, Inits, Names, Shape};
 use crate::weights::{Init, Scope};
 use tch::{Kind, Tensor};
 
-/// What the blocks of one tower have in common.
-struct Tower {
-    width: i64,
-    inner: i64,
-    depth: i64,
-    heads: i64,
-    activation: Activation,
-    eps: f64,
-    causal: bool,
-}
+/// Keys below `{text,vision}_model.encoder.layers.{i}`.
+const NAMES: Names = Names {
+    norm1: "layer_norm1",
+    query: "self_attn.q_proj",
+    key: "self_attn.k_proj",
+    value: "self_attn.v_proj",
+    output: "self_attn.out_proj",
+    norm2: "layer_norm2",
+    up: "mlp.fc1",
+    down: "mlp.fc2",
+};
 
-impl Tower {
-    fn text(config: &TextConfig) -> Self {
-        Self {
-            width: config.hidden_size,
-            inner: config.intermediate_size,
-            depth: config.num_hidden_layers,
-            heads: config.num_attention_heads,
-            activation: config.hidden_act,
-            eps: config.layer_norm_eps,
-            causal: true,
-        }
-    }
-
-    fn vision(config: &VisionConfig) -> Self {
-        Self {
-            width: config.hidden_size,
-            inner: config.intermediate_size,
-            depth: config.num_hidden_layers,
-            heads: config.num_attention_heads,
-            activation: config.hidden_act,
-            eps: config.layer_norm_eps,
-            causal: false,
-        }
-    }
-
-    fn norm(&self, scope: &Scope, name: &str) -> Result<LayerNorm> {
-        LayerNorm::new(&scope.at(name), self.width, self.eps)
+fn text_shape(config: &TextConfig) -> Shape {
+    Shape {
+        width: config.hidden_size,
+        inner: config.intermediate_size,
+        heads: config.num_attention_heads,
+        activation: config.hidden_act,
+        eps: config.layer_norm_eps,
+        causal: true,
     }
 }
 
-/// A pre-norm transformer block; keys below `{text,vision}_model.encoder.layers.{i}`.
-struct Block {
-    layer_norm1: LayerNorm,
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
-    out_proj: Linear,
-    layer_norm2: LayerNorm,
-    fc1: Linear,
-    fc2: Linear,
-}
-
-impl Block {
-    /// Initial deviations are CLIP's own, which shrink with width and depth.
-    fn new(scope: &Scope, tower: &Tower) -> Result<Self> {
-        let (width, inner) = (tower.width, tower.inner);
-        let output = (width as f64).powf(-0.5);
-        let input = output * (2.0 * tower.depth as f64).powf(-0.5);
-        let linear = |name: &str, from, to, deviation| {
-            Linear::new(&scope.at(name), from, to, Init::Normal(deviation))
-        };
-        Ok(Self {
-            layer_norm1: tower.norm(scope, "layer_norm1")?,
-            q_proj: linear("self_attn.q_proj", width, width, input)?,
-            k_proj: linear("self_attn.k_proj", width, width, input)?,
-            v_proj: linear("self_attn.v_proj", width, width, input)?,
-            out_proj: linear("self_attn.out_proj", width, width, output)?,
-            layer_norm2: tower.norm(scope, "layer_norm2")?,
-            fc1: linear("mlp.fc1", width, inner, (2.0 * width as f64).powf(-0.5))?,
-            fc2: linear("mlp.fc2", inner, width, input)?,
-        })
-    }
-
-    fn forward(&self, x: &Tensor, tower: &Tower) -> Result<Tensor> {
-        let normed = self.layer_norm1.forward(x)?;
-        let qkv = [
-            self.q_proj.forward(&normed)?,
-            self.k_proj.forward(&normed)?,
-            self.v_proj.forward(&normed)?,
-        ];
-        let x = x.f_add(&self.out_proj.forward(&attention(
-            qkv.each_ref(),
-            tower.heads,
-            0.0,
-            tower.causal,
-        )?)?)?;
-        let inner = tower
-            .activation
-            .forward(&self.fc1.forward(&self.layer_norm2.forward(&x)?)?)?;
-        Ok(x.f_add(&self.fc2.forward(&inner)?)?)
+fn vision_shape(config: &VisionConfig) -> Shape {
+    Shape {
+        width: config.hidden_size,
+        inner: config.intermediate_size,
+        heads: config.num_attention_heads,
+        activation: config.hidden_act,
+        eps: config.layer_norm_eps,
+        causal: false,
     }
 }
 
-struct Encoder {
-    tower: Tower,
-    layers: Vec<Block>,
+/// Initial deviations are CLIP's own, which shrink with width and depth.
+fn encoder(scope: &Scope, shape: Shape, depth: i64) -> Result<Vec<Block>> {
+    let scope = scope.at("encoder.layers");
+    let output = (shape.width as f64).powf(-0.5);
+    let inits = Inits {
+        input: Init::Normal(output * (2.0 * depth as f64).powf(-0.5)),
+        output: Init::Normal(output),
+        up: Init::Normal((2.0 * shape.width as f64).powf(-0.5)),
+    };
+    (0..depth)
+        .map(|index| Block::new(&scope.at(index), &NAMES, shape, inits))
+        .collect()
 }
 
-impl Encoder {
-    fn new(scope: &Scope, tower: Tower) -> Result<Self> {
-        let scope = scope.at("encoder.layers");
-        let layers = (0..tower.depth)
-            .map(|index| Block::new(&scope.at(index), &tower))
-            .collect::<Result<_>>()?;
-        Ok(Self { tower, layers })
-    }
+fn through(blocks: &[Block], x: Tensor) -> Result<Tensor> {
+    blocks
+        .iter()
+        .try_fold(x, |x, block| block.forward(&x, None))
+}
 
-    fn forward(&self, x: Tensor) -> Result<Tensor> {
-        self.layers
-            .iter()
-            .try_fold(x, |x, layer| layer.forward(&x, &self.tower))
-    }
+fn norm(scope: &Scope, name: &str, shape: Shape) -> Result<LayerNorm> {
+    LayerNorm::new(&scope.at(name), shape.width, shape.eps)
 }
 
 /// Keys below `vision_model`; `pre_layrnorm` is spelt as in every checkpoint.
@@ -127,14 +72,14 @@ pub(super) struct VisionModel {
     patch_embedding: PatchProjection,
     position_embedding: Tensor,
     pre_layrnorm: LayerNorm,
-    encoder: Encoder,
+    encoder: Vec<Block>,
     post_layernorm: LayerNorm,
 }
 
 impl VisionModel {
     pub(super) fn new(scope: &Scope, config: &VisionConfig) -> Result<Self> {
         let (width, patch) = (config.hidden_size, config.patch_size);
-        let tower = Tower::vision(config);
+        let shape = vision_shape(config);
         let embeddings = scope.at("embeddings");
         let positions = (config.image_size / patch).pow(2) + 1;
         let patch_scope = embeddings.at("patch_embedding");
@@ -154,10 +99,15 @@ impl VisionModel {
                 &[positions, width],
                 INIT,
             )?,
-            pre_layrnorm: tower.norm(scope, "pre_layrnorm")?,
-            post_layernorm: tower.norm(scope, "post_layernorm")?,
-            encoder: Encoder::new(scope, tower)?,
+            pre_layrnorm: norm(scope, "pre_layrnorm", shape)?,
+            post_layernorm: norm(scope, "post_layernorm", shape)?,
+            encoder: encoder(scope, shape, config.num_hidden_layers)?,
         })
+    }
+
+    pub(super) fn seal(&mut self) -> Result<()> {
+        let tokens = self.position_embedding.size2()?.0;
+        transformer::seal(&mut self.encoder, SEALED_FOR * tokens, true)
     }
 
     /// Pooled output [N, width].
@@ -171,7 +121,7 @@ impl VisionModel {
             .f_expand([batch, 1, width], false)?;
         let x = Tensor::f_cat(&[class, patches], 1)?
             .f_add(&self.position_embedding.f_to_kind(kind)?)?;
-        let x = self.encoder.forward(self.pre_layrnorm.forward(&x)?)?;
+        let x = through(&self.encoder, self.pre_layrnorm.forward(&x)?)?;
         self.post_layernorm.forward(&x.f_select(1, 0)?)
     }
 }
@@ -180,13 +130,13 @@ impl VisionModel {
 pub(super) struct TextModel {
     token_embedding: Tensor,
     position_embedding: Tensor,
-    encoder: Encoder,
+    encoder: Vec<Block>,
     final_layer_norm: LayerNorm,
 }
 
 impl TextModel {
     pub(super) fn new(scope: &Scope, config: &TextConfig) -> Result<Self> {
-        let tower = Tower::text(config);
+        let shape = text_shape(config);
         let table = |name: &str, rows| {
             scope
                 .at("embeddings")
@@ -196,9 +146,14 @@ impl TextModel {
         Ok(Self {
             token_embedding: table("token_embedding", config.vocab_size)?,
             position_embedding: table("position_embedding", config.max_position_embeddings)?,
-            final_layer_norm: tower.norm(scope, "final_layer_norm")?,
-            encoder: Encoder::new(scope, tower)?,
+            final_layer_norm: norm(scope, "final_layer_norm", shape)?,
+            encoder: encoder(scope, shape, config.num_hidden_layers)?,
         })
+    }
+
+    pub(super) fn seal(&mut self) -> Result<()> {
+        let tokens = self.position_embedding.size2()?.0;
+        transformer::seal(&mut self.encoder, SEALED_FOR * tokens, false)
     }
 
     /// Pooled output [N, width] of `ids` [N, tokens], read at position `ends` [N] of each.
@@ -207,7 +162,7 @@ impl TextModel {
         let positions = self.position_embedding.f_narrow(0, 0, tokens)?;
         let x =
             Tensor::f_embedding(&self.token_embedding, ids, -1, false, false)?.f_add(&positions)?;
-        let x = self.encoder.forward(x.f_to_kind(kind)?)?;
+        let x = through(&self.encoder, x.f_to_kind(kind)?)?;
         let width = x.size3()?.2;
         let index = ends
             .f_reshape([batch, 1, 1])?

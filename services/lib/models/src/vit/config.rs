@@ -1,9 +1,9 @@
 //! config.json of a ViT classifier, as transformers writes it, with SAGA's additions.
 
 use crate::error::{ModelError, Result};
+use crate::labels::Labels;
 use crate::layers::{Activation, check_patches, check_width};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// config.json of a ViT classifier; defaults are transformers' (ViT-Base at 224 pixels, patch 16).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,9 +24,8 @@ pub struct Config {
     pub image_size: i64,
     pub patch_size: i64,
     pub num_channels: i64,
-    /// Class names by class index, 0..C without gaps.
-    pub id2label: BTreeMap<u32, String>,
-    pub label2id: BTreeMap<String, u32>,
+    #[serde(flatten)]
+    pub classes: Labels,
     /// Present where the head is SAGA's instead of a single linear map.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub saga_head: Option<SagaHead>,
@@ -51,7 +50,7 @@ impl Default for SagaHead {
 
 impl Default for Config {
     fn default() -> Self {
-        let config = Self {
+        Self {
             architectures: vec!["ViTForImageClassification".into()],
             model_type: "vit".into(),
             hidden_size: 768,
@@ -66,32 +65,17 @@ impl Default for Config {
             image_size: 224,
             patch_size: 16,
             num_channels: 3,
-            id2label: BTreeMap::new(),
-            label2id: BTreeMap::new(),
+            classes: Labels::default(),
             saga_head: None,
-        };
-        config.with_labels(["LABEL_0", "LABEL_1"])
+        }
     }
 }
 
 impl Config {
     /// The same model for these classes, in this order.
     pub fn with_labels<L: Into<String>>(mut self, labels: impl IntoIterator<Item = L>) -> Self {
-        self.id2label = (0..)
-            .zip(labels)
-            .map(|(id, label)| (id, label.into()))
-            .collect();
-        self.label2id = self
-            .id2label
-            .iter()
-            .map(|(id, label)| (label.clone(), *id))
-            .collect();
+        self.classes = Labels::new(labels);
         self
-    }
-
-    /// Class names in the order of the logits.
-    pub fn labels(&self) -> Vec<String> {
-        self.id2label.values().cloned().collect()
     }
 
     /// # Errors
@@ -116,17 +100,6 @@ impl Config {
                 why: format!("sizes {sizes:?} must be positive"),
             });
         }
-        let dense = self
-            .id2label
-            .keys()
-            .zip(0..)
-            .all(|(&id, expected)| id == expected);
-        if self.id2label.is_empty() || !dense {
-            return Err(ModelError::Config {
-                key: "id2label",
-                why: "must name classes 0..C without gaps".into(),
-            });
-        }
-        Ok(())
+        self.classes.check()
     }
 }

@@ -2,9 +2,9 @@
 
 use super::{Config, INIT};
 use crate::error::Result;
-use crate::layers::{Linear, dropout};
-use crate::weights::{Init, Scope};
-use tch::{Device, Kind, Tensor};
+use crate::layers::{BatchNorm, Linear, dropout};
+use crate::weights::Scope;
+use tch::Tensor;
 
 pub(super) enum Head {
     Linear(Linear),
@@ -18,7 +18,7 @@ pub(super) enum Head {
 
 impl Head {
     pub(super) fn new(scope: &Scope, config: &Config) -> Result<Self> {
-        let classes = config.id2label.len() as i64;
+        let classes = config.classes.classes();
         let Some(head) = &config.saga_head else {
             return Ok(Self::Linear(Linear::new(
                 scope,
@@ -48,47 +48,5 @@ impl Head {
                 output.forward(&dropout(x, *rate, train)?)
             }
         }
-    }
-}
-
-/// `torch.nn.BatchNorm1d` with its defaults (eps 1e-5, momentum 0.1).
-pub(in crate::vit) struct BatchNorm {
-    weight: Tensor,
-    bias: Tensor,
-    running_mean: Tensor,
-    running_var: Tensor,
-    num_batches_tracked: Tensor,
-}
-
-impl BatchNorm {
-    fn new(scope: &Scope, width: i64) -> Result<Self> {
-        let float = (Kind::Float, Device::Cpu);
-        Ok(Self {
-            weight: scope.parameter("weight", &[width], Init::Const(1.0))?,
-            bias: scope.parameter("bias", &[width], Init::Const(0.0))?,
-            running_mean: scope.buffer("running_mean", Tensor::f_zeros([width], float)?)?,
-            running_var: scope.buffer("running_var", Tensor::f_ones([width], float)?)?,
-            num_batches_tracked: scope.buffer(
-                "num_batches_tracked",
-                Tensor::f_zeros([0_i64; 0], (Kind::Int64, Device::Cpu))?,
-            )?,
-        })
-    }
-
-    fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        if train {
-            let _ = self.num_batches_tracked.shallow_clone().f_add_scalar_(1)?;
-        }
-        let (mean, var) = (Some(&self.running_mean), Some(&self.running_var));
-        Ok(x.f_batch_norm(
-            Some(&self.weight),
-            Some(&self.bias),
-            mean,
-            var,
-            train,
-            0.1,
-            1e-5,
-            false,
-        )?)
     }
 }

@@ -1,4 +1,5 @@
 //! What the parity tests share: where the fixtures are and how far figures may lie apart.
+#![allow(dead_code, reason = "each test takes what it needs")]
 
 use saga_models::tch::Tensor;
 use std::collections::HashMap;

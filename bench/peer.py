@@ -1,0 +1,161 @@
+"""The reference's side of `make bench`: the same work with the Python libraries people use, on request.
+
+    python peer.py prepare DIR    writes full-size checkpoints with random weights, and picture pairs
+    python peer.py serve DIR      reads names of jobs line by line, answers each with a line of JSON:
+                                  {"seconds": of the work alone, "items": how many, "answers": [...]}"""
+
+import json
+import pathlib
+import sys
+import time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "services/lib/models/tests/fixtures"))
+PAIRS = 32
+PROMPT = "a photo of a happy face"
+LABELS = ["neutral", "happy", "sad", "surprise", "fear", "disgust", "anger", "contempt"]
+
+
+def prepare(root):
+    import transformers
+    from make import picture, tokenizer
+
+    torch.manual_seed(22)
+    root.mkdir(parents=True, exist_ok=True)
+    names = dict(id2label=dict(enumerate(LABELS)), label2id={label: id for id, label in enumerate(LABELS)})
+    vit = transformers.ViTForImageClassification(transformers.ViTConfig(**names))
+    vit.save_pretrained(root / "vit")
+    transformers.ViTImageProcessor().save_pretrained(root / "vit")
+    (root / "clip").mkdir(exist_ok=True)
+    tokens, bos, eos = tokenizer(root / "clip", [PROMPT, "a face"])
+    text = dict(vocab_size=len(tokens), bos_token_id=bos, eos_token_id=eos)
+    transformers.CLIPModel(transformers.CLIPConfig(text_config=text)).save_pretrained(root / "clip")
+    transformers.CLIPImageProcessor().save_pretrained(root / "clip")
+    for index in range(PAIRS):
+        source = picture(512, 512, index)
+        noise = np.random.default_rng(index).normal(0, 12, (512, 512, 3))
+        candidate = Image.fromarray(np.clip(np.asarray(source) + noise, 0, 255).astype(np.uint8))
+        source.save(root / f"{index:02}-source.jpg", quality=90)
+        candidate.save(root / f"{index:02}-candidate.jpg", quality=90)
+
+
+class Peer:
+    def __init__(self, root):
+        torch.set_grad_enabled(False)
+        self.root, self.loaded = root, {}
+
+    def once(self, name, make):
+        if name not in self.loaded:
+            self.loaded[name] = make()
+        return self.loaded[name]
+
+    def pairs(self):
+        return [tuple(self.root / f"{i:02}-{side}.jpg" for side in ("source", "candidate")) for i in range(PAIRS)]
+
+    def models(self, kind):
+        import transformers
+
+        def make():
+            vit = transformers.ViTForImageClassification.from_pretrained(self.root / "vit").eval().to(kind)
+            clip = transformers.CLIPModel.from_pretrained(self.root / "clip").eval().to(kind)
+            tokens = transformers.CLIPTokenizerFast.from_pretrained(self.root / "clip")
+            ids = tokens([PROMPT], return_tensors="pt")
+            text = F.normalize(clip.get_text_features(**ids).float(), dim=-1)
+            return (vit, transformers.ViTImageProcessor.from_pretrained(self.root / "vit"), clip,
+                    transformers.CLIPImageProcessor.from_pretrained(self.root / "clip"), text)
+
+        return self.once(("models", kind), make)
+
+    def guard(self, kind, batch):
+        """The seed's cascade: SSIM, CLIP, ViT for each candidate; nothing is rejected, so that all the work is done."""
+        from skimage.metrics import structural_similarity
+
+        vit, vit_processor, clip, clip_processor, text = self.models(kind)
+        answers, started = [], time.perf_counter()
+        pairs = self.pairs()
+        for first in range(0, len(pairs), batch):
+            candidates, ssims = [], []
+            for source, candidate in pairs[first:first + batch]:
+                source, candidate = Image.open(source).convert("RGB"), Image.open(candidate).convert("RGB")
+                grey = [np.asarray(image.convert("L")) for image in (source, candidate)]
+                ssims.append(structural_similarity(*grey, data_range=255))
+                candidates.append(candidate)
+            pixels = clip_processor(candidates, return_tensors="pt")["pixel_values"].to(kind)
+            image = F.normalize(clip.get_image_features(pixel_values=pixels).float(), dim=-1)
+            cosines = (image @ text.T)[:, 0].tolist()
+            pixels = vit_processor(candidates, return_tensors="pt")["pixel_values"].to(kind)
+            happy = vit(pixels).logits.float().softmax(-1)[:, LABELS.index("happy")].tolist()
+            answers += zip(ssims, cosines, happy)
+        return time.perf_counter() - started, PAIRS, [list(map(float, answer)) for answer in answers]
+
+    def guard_one_f32(self):
+        return self.guard(torch.float32, 1)
+
+    def guard_batch_bf16(self):
+        return self.guard(torch.bfloat16, 32)
+
+    def vit_pixels(self):
+        return np.sin(np.arange(16 * 3 * 224 * 224, dtype=np.float32) * 0.37).reshape(16, 3, 224, 224)
+
+    def vit_openvino(self):
+        """OpenVINO in bf16, in the mode that was fastest here: throughput, batches of eight, all its streams busy."""
+        import openvino
+
+        def make():
+            vit = self.models(torch.float32)[0]
+
+            class Logits(torch.nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.vit = vit
+
+                def forward(self, x):
+                    return self.vit(pixel_values=x).logits
+
+            model = openvino.convert_model(Logits(), example_input=torch.rand(8, 3, 224, 224), input=[(8, 3, 224, 224)])
+            hints = {"INFERENCE_PRECISION_HINT": "bf16", "PERFORMANCE_HINT": "THROUGHPUT"}
+            return openvino.AsyncInferQueue(openvino.Core().compile_model(model, "CPU", hints), 0)
+
+        queue = self.once("openvino", make)
+        pixels, logits = self.vit_pixels(), {}
+        queue.set_callback(lambda request, first: logits.__setitem__(first, request.get_output_tensor().data.copy()))
+        rounds, started = 2, time.perf_counter()
+        for _ in range(rounds):
+            for first in (0, 8):
+                queue.start_async([pixels[first:first + 8]], first)
+        queue.wait_all()
+        seconds = time.perf_counter() - started
+        return seconds, 16 * rounds, np.concatenate([logits[0], logits[8]]).tolist()
+
+    def ssim_skimage(self):
+        from skimage.metrics import structural_similarity
+
+        pairs = self.once("grey", lambda: [[np.asarray(Image.open(path).convert("L").resize((224, 224), Image.BICUBIC))
+                                            for path in pair] for pair in self.pairs()])
+        started = time.perf_counter()
+        answers = [[structural_similarity(a, b, data_range=255)] for a, b in pairs]
+        return time.perf_counter() - started, len(pairs), answers
+
+    def decode_pillow(self):
+        files = self.once("files", lambda: [candidate.read_bytes() for _, candidate in self.pairs()])
+        import io
+
+        started = time.perf_counter()
+        images = [np.asarray(Image.open(io.BytesIO(file)).convert("RGB").resize((224, 224), Image.BICUBIC)) for file in files]
+        seconds = time.perf_counter() - started
+        return seconds, len(files), [[float(image.mean())] for image in images]
+
+
+def serve(root):
+    peer = Peer(root)
+    for line in sys.stdin:
+        seconds, items, answers = getattr(peer, line.strip())()
+        print(json.dumps({"seconds": seconds, "items": items, "answers": answers}), flush=True)
+
+
+if __name__ == "__main__":
+    {"prepare": prepare, "serve": serve}[sys.argv[1]](pathlib.Path(sys.argv[2]))

@@ -1,0 +1,206 @@
+//! ResNet for image classification (He et al. 2015), as transformers' `ResNetForImageClassification`: basic or bottleneck
+//! blocks in four stages, batch normalisation, average pooling, one linear map. For serving: statistics stay as loaded.
+
+mod config;
+
+pub use config::{Config, LayerType};
+
+use crate::checkpoint::Architecture;
+use crate::error::{ModelError, Result};
+use crate::layers::{BatchNorm, Linear};
+use crate::model::{Base, Model, max_difference};
+use crate::weights::{Init, Scope};
+use tch::{Kind, Tensor};
+
+/// Convolution without bias and its normalisation; keys `convolution.weight` and `normalization.*`.
+struct ConvNorm {
+    weight: Tensor,
+    normalization: BatchNorm,
+    stride: i64,
+}
+
+impl ConvNorm {
+    fn new(scope: &Scope, inputs: i64, outputs: i64, kernel: i64, stride: i64) -> Result<Self> {
+        let init = Init::Normal((2.0 / (outputs * kernel * kernel) as f64).sqrt());
+        let shape = [outputs, inputs, kernel, kernel];
+        Ok(Self {
+            weight: scope.at("convolution").parameter("weight", &shape, init)?,
+            normalization: BatchNorm::new(&scope.at("normalization"), outputs)?,
+            stride,
+        })
+    }
+
+    /// Padded so that a stride of one keeps the size.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let padding = self.weight.size4()?.2 / 2;
+        let (stride, padding) = ([self.stride; 2], [padding; 2]);
+        let weight = self.weight.f_to_kind(x.f_kind()?)?;
+        let x = x.f_conv2d::<Tensor>(&weight, None, stride, padding, [1, 1], 1)?;
+        self.normalization.forward(&x, false)
+    }
+}
+
+/// A residual block; keys `layer.{0,1,2}` and, where the shape changes, `shortcut`.
+struct Block {
+    layer: Vec<ConvNorm>,
+    shortcut: Option<ConvNorm>,
+}
+
+impl Block {
+    fn new(scope: &Scope, config: &Config, inputs: i64, outputs: i64, stride: i64) -> Result<Self> {
+        let conv = |index: i64, from, to, kernel, stride| {
+            ConvNorm::new(&scope.at("layer").at(index), from, to, kernel, stride)
+        };
+        let layer = match config.layer_type {
+            LayerType::Basic => vec![
+                conv(0, inputs, outputs, 3, stride)?,
+                conv(1, outputs, outputs, 3, 1)?,
+            ],
+            LayerType::Bottleneck => {
+                let inner = outputs / 4;
+                let (first, second) = match config.downsample_in_bottleneck {
+                    true => (stride, 1),
+                    false => (1, stride),
+                };
+                vec![
+                    conv(0, inputs, inner, 1, first)?,
+                    conv(1, inner, inner, 3, second)?,
+                    conv(2, inner, outputs, 1, 1)?,
+                ]
+            }
+        };
+        let changes = inputs != outputs || stride != 1;
+        let shortcut =
+            changes.then(|| ConvNorm::new(&scope.at("shortcut"), inputs, outputs, 1, stride));
+        Ok(Self {
+            layer,
+            shortcut: shortcut.transpose()?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let mut inner = x.shallow_clone();
+        for (index, layer) in self.layer.iter().enumerate() {
+            if index > 0 {
+                inner = inner.f_relu_()?;
+            }
+            inner = layer.forward(&inner)?;
+        }
+        let sum = match &self.shortcut {
+            Some(shortcut) => inner.f_add_(&shortcut.forward(x)?)?,
+            None => inner.f_add_(x)?,
+        };
+        let mut sum = sum;
+        Ok(sum.f_relu_()?)
+    }
+}
+
+/// A ResNet classifier with its weights.
+pub struct ResNetClassifier {
+    base: Base<Config>,
+    embedder: ConvNorm,
+    stages: Vec<Block>,
+    classifier: Linear,
+}
+
+impl ResNetClassifier {
+    /// Logits [N, C] in f32 for `pixel_values` [N, channels, height, width], without gradients.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`] for another number of dimensions or channels.
+    pub fn forward(&self, pixel_values: &Tensor) -> Result<Tensor> {
+        let _guard = tch::no_grad_guard();
+        let channels = self.base.config.num_channels;
+        let shape = pixel_values.size();
+        if shape.len() != 4 || shape.get(1) != Some(&channels) {
+            let why =
+                format!("pixel_values has shape {shape:?}; the model takes [N, {channels}, H, W]");
+            return Err(ModelError::Input(why));
+        }
+        let x = pixel_values
+            .f_to_device(self.base.weights.var_store().device())?
+            .f_to_kind(self.base.precision.kind())?;
+        let x = self.embedder.forward(&x)?.f_relu()?;
+        let x = x.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false)?;
+        let x = self
+            .stages
+            .iter()
+            .try_fold(x, |x, block| block.forward(&x))?;
+        let pooled = x.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?;
+        self.classifier.forward(&pooled)
+    }
+}
+
+impl Model for ResNetClassifier {
+    type Config = Config;
+
+    /// The head.
+    const KEPT_F32: &'static str = "classifier.";
+    /// Of a probability.
+    const MAX_DRIFT: f64 = 0.02;
+    const OUTPUT: &'static str = "probabilities";
+
+    fn build(base: Base<Config>) -> Result<Self> {
+        let Base {
+            config, weights, ..
+        } = &base;
+        config.check()?;
+        let resnet = weights.root().at("resnet");
+        let embedder = resnet.at("embedder.embedder");
+        let embedder = ConvNorm::new(&embedder, config.num_channels, config.embedding_size, 7, 2)?;
+        let mut stages = Vec::new();
+        let mut inputs = config.embedding_size;
+        for (stage, (&outputs, &depth)) in
+            config.hidden_sizes.iter().zip(&config.depths).enumerate()
+        {
+            for index in 0..depth {
+                let scope = resnet.at(format!("encoder.stages.{stage}.layers.{index}"));
+                let halves = index == 0 && (stage > 0 || config.downsample_in_first_stage);
+                let stride = if halves { 2 } else { 1 };
+                stages.push(Block::new(&scope, config, inputs, outputs, stride)?);
+                inputs = outputs;
+            }
+        }
+        let init = Init::Normal((inputs as f64).powf(-0.5));
+        let head = weights.root().at("classifier.1");
+        let classifier = Linear::new(&head, inputs, config.classes.classes(), init)?;
+        Ok(Self {
+            embedder,
+            stages,
+            classifier,
+            base,
+        })
+    }
+
+    fn config_of(architecture: &Architecture) -> Option<Config> {
+        match architecture {
+            Architecture::ResNet(config) => Some(config.clone()),
+            _ => None,
+        }
+    }
+
+    fn base(&self) -> &Base<Config> {
+        &self.base
+    }
+
+    fn base_mut(&mut self) -> &mut Base<Config> {
+        &mut self.base
+    }
+
+    fn seal(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Any side will do; this is the one that ResNets are trained with.
+    fn image_shape(&self) -> (i64, i64) {
+        (self.base.config.num_channels, 224)
+    }
+
+    fn canary_output(&self, pixel_values: &Tensor) -> Result<Tensor> {
+        Ok(self.forward(pixel_values)?.f_softmax(-1, Kind::Float)?)
+    }
+
+    fn drift(reference: &Tensor, output: &Tensor) -> Result<f64> {
+        max_difference(reference, output)
+    }
+}
