@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", failure::describe(&error));
-            ExitCode::FAILURE
+            failure::exit_code(&error)
         }
     }
 }
