@@ -8,6 +8,7 @@ use std::{
 use serde::{Serialize, Serializer};
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
+use tonic::Code;
 
 use crate::{
     call::{Answer, Caller},
@@ -28,6 +29,9 @@ use crate::{
 pub const SWEEP: [f64; 10] = [0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5];
 
 const TICK: Duration = Duration::from_millis(200);
+
+/// Longest wait for a gate to come to rest after a step.
+const REST: Duration = Duration::from_secs(5);
 
 /// What to run.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -240,9 +244,23 @@ impl Runner<'_> {
                 self.stop.is_cancelled().then(Instant::now)
             }
         };
+        self.rest().await;
         let step = recorder.finish(name, stopped);
         (self.on)(Event::Finished(&step));
         Ok(step)
+    }
+
+    /// Waits for the answer to one more request: it comes after what the gate still computes for callers that gave up, which
+    /// would weigh on the next step.
+    async fn rest(&self) {
+        let begun = Instant::now();
+        loop {
+            let answer = self.caller.call(0, begun, REST).await;
+            if answer.code != Code::ResourceExhausted || begun.elapsed() > REST {
+                return;
+            }
+            tokio::time::sleep(answer.pause).await;
+        }
     }
 
     /// Records answers until there are no more to come.

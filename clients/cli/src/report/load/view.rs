@@ -4,7 +4,7 @@ use saga_load::{Load, Percentiles, Report, Stages, Step};
 use serde::Serialize;
 
 use super::plot::{Line, Plot, Scale};
-use crate::{commands::load::figure, output::percent};
+use crate::commands::load::figure;
 
 /// Sizes of batches that share a colour: the first of each group, with its name.
 const BATCHES: [(u32, &str); 6] = [
@@ -146,7 +146,7 @@ pub fn batches(report: &Report) -> Vec<Bar> {
             let share = count as f64 / whole.max(1) as f64;
             Part {
                 name,
-                value: percent(share),
+                value: format!("{:.0} %", share * 100.0),
                 share,
                 text: format!("{name} a batch: {count} answers"),
             }
