@@ -1,8 +1,12 @@
 //! The command line: every command, flag and help text.
 
+mod load;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use load::{GateName, Items, LoadArgs};
 
 /// Repairs long-tailed image data sets: finds the scarce and misclassified classes, generates candidates for exactly
 /// those, lets only trustworthy ones through a guard of gates, retrains, and proves the gain on a sealed golden set.
@@ -86,6 +90,9 @@ pub enum Command {
     /// Bring checkpoints of other libraries into the directories that the services load.
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Load-test one gate: latency at a rate, peak throughput, or a sweep that finds the knee.
+    #[command(after_help = load::EXIT_CODES)]
+    Load(LoadArgs),
     /// Look at data sets, or make one.
     #[command(subcommand)]
     Data(DataCommand),

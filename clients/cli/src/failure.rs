@@ -1,6 +1,19 @@
 //! Turns an error chain into what a person reads: a gRPC status is its message and field violations, not its debug form.
 
+use std::process::ExitCode;
+
 use tonic_types::StatusExt as _;
+
+/// Exit code of a load test whose generator was late: nothing failed, but the figures mean nothing.
+pub const VOID: u8 = 3;
+
+/// The exit code of a command that ended with `error`.
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref() {
+        Some(saga_load::Failure::Void { .. }) => ExitCode::from(VOID),
+        _ => ExitCode::FAILURE,
+    }
+}
 
 /// The chain of `error`, one cause a line; statuses without their transport noise.
 pub fn describe(error: &anyhow::Error) -> String {
@@ -42,6 +55,18 @@ pub fn describe_status(status: &tonic::Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_void_load_test_has_an_exit_code_of_its_own() {
+        let void = saga_load::Failure::Void {
+            step: "open".to_owned(),
+            p99_ms: 9.0,
+            limit_ms: 5.0,
+        };
+        assert_eq!(exit_code(&void.into()), ExitCode::from(3));
+        let interrupted = saga_load::Failure::Interrupted;
+        assert_eq!(exit_code(&interrupted.into()), ExitCode::FAILURE);
+    }
 
     #[test]
     fn a_status_is_its_message() {

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", failure::describe(&error));
-            ExitCode::FAILURE
+            failure::exit_code(&error)
         }
     }
 }

@@ -37,6 +37,17 @@ pub fn points(delta: f64) -> String {
     format!("{:+.2}", delta * 100.0)
 }
 
+/// A rate or a time with three digits that matter: `0.123`, `4.56`, `78.9`, `1234`.
+pub fn figure(value: f64) -> String {
+    let digits = match value.abs() {
+        size if size < 1.0 => 3,
+        size if size < 10.0 => 2,
+        size if size < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{value:.digits$}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,5 +57,11 @@ mod tests {
         assert_eq!(percent(0.6467), "64.67 %");
         assert_eq!(points(0.045), "+4.50");
         assert_eq!(points(-0.001), "-0.10");
+    }
+
+    #[test]
+    fn figures_have_the_digits_that_matter() {
+        let texts = [0.1234, 4.567, 78.91, 1234.5].map(figure);
+        assert_eq!(texts, ["0.123", "4.57", "78.9", "1234"]);
     }
 }

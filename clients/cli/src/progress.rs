@@ -22,7 +22,7 @@ pub enum Progress {
 impl Progress {
     /// Bars where standard error is a terminal and JSON was not asked for.
     pub fn new(json: bool) -> Self {
-        if !json && std::io::stderr().is_terminal() {
+        if on_terminal(json) {
             Self::Terminal(Terminal::default())
         } else {
             Self::JsonLines
@@ -44,6 +44,11 @@ impl Progress {
         }
         Ok(())
     }
+}
+
+/// Whether progress is for people: standard error is a terminal, and JSON was not asked for.
+pub fn on_terminal(json: bool) -> bool {
+    !json && std::io::stderr().is_terminal()
 }
 
 /// Bars of the running stages, and lines that stay above them.

@@ -5,6 +5,7 @@ mod data;
 mod demo;
 mod doctor;
 mod guard;
+pub mod load;
 mod model;
 mod run;
 mod up;
@@ -22,6 +23,7 @@ pub async fn dispatch(cli: Cli) -> Result<()> {
         Command::Up(args) => up::up(&global, args).await,
         Command::Guard(args) => guard::guard(&global, args).await,
         Command::Classify(args) => classify::classify(&global, args).await,
+        Command::Load(args) => load::load(&global, args).await,
         Command::Data(DataCommand::Studio(args)) => data::studio(&global, args).await,
         Command::Data(DataCommand::Stats(args)) => data::stats(&global, args).await,
         Command::Model(ModelCommand::Import(args)) => model::import_file(&global, args).await,

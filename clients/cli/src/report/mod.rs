@@ -1,6 +1,7 @@
-//! The report of a run: one HTML page that works offline, pictures and plots included.
+//! Reports: of a run, and of a load test. Each is one HTML page that works offline, pictures and plots included.
 
 pub mod comparison;
+pub mod load;
 mod results;
 mod samples;
 mod view;
@@ -15,18 +16,12 @@ pub use results::Results;
 /// Candidates fetched for the grid of samples.
 pub const SAMPLES: u32 = 400;
 
-const TEMPLATE: &str = include_str!("report.html");
+/// The look of every page.
+const STYLE: &str = include_str!("style.css");
 
 /// Renders the page from a run's results and some candidates with their images.
 pub fn html(results: &Results, candidates: &[ListCandidatesResponse]) -> Result<String> {
-    let mut environment = Environment::new();
-    environment.set_auto_escape_callback(|_| AutoEscape::Html);
-    environment.add_filter("percent", crate::output::percent);
-    environment.add_filter("points", crate::output::points);
-    environment
-        .add_template("report.html", TEMPLATE)
-        .context("the report's template does not parse")?;
-    let page = environment.get_template("report.html")?.render(context! {
+    let values = context! {
         results => Value::from(Serde(results)),
         sentence => comparison::sentence(results),
         classes => Value::from(Serde(view::classes(results))),
@@ -35,8 +30,22 @@ pub fn html(results: &Results, candidates: &[ListCandidatesResponse]) -> Result<
         stages => Value::from(Serde(view::stages(results))),
         confusions => Value::from(Serde(view::confusions(results))),
         samples => Value::from(Serde(samples::grid(candidates))),
-    })?;
-    Ok(page)
+    };
+    page(include_str!("report.html"), values)
+}
+
+/// A page from its template; all of them share style and filters.
+fn page(template: &'static str, values: Value) -> Result<String> {
+    let mut environment = Environment::new();
+    environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    environment.add_filter("percent", crate::output::percent);
+    environment.add_filter("points", crate::output::points);
+    environment.add_filter("figure", crate::output::figure);
+    environment
+        .add_template("style.css", STYLE)
+        .and_then(|()| environment.add_template("page.html", template))
+        .context("the page's template does not parse")?;
+    Ok(environment.get_template("page.html")?.render(values)?)
 }
 
 #[cfg(test)]
