@@ -3,6 +3,7 @@
     python client.py CLASSIFIER CLIP IMAGE"""
 
 import json
+import queue
 import sys
 
 import numpy as np
@@ -36,9 +37,10 @@ by_pixels = vit.infer("vit-classifier", [tensor("pixel_values", pixels, "FP32")]
 one = vit.infer("vit-classifier", [tensor("pixel_values", pixels[1:], "FP32")], request_id="second",
                 outputs=[triton.InferRequestedOutput("logits")])
 by_file = vit.infer("vit-classifier", [tensor("image", np.repeat(file, 3), "BYTES")])
-asynchronous = []
+answers = queue.Queue()
 vit.async_infer("vit-classifier", [tensor("image", file, "BYTES")],
-                callback=lambda result, error: asynchronous.append(error or result)).get_result()
+                callback=lambda result, error: answers.put(error or result))
+asynchronous = answers.get(timeout=30)
 
 image_embeds = embedder.infer("clip-image", [tensor("image", file, "BYTES")]).as_numpy("image_embeds")
 texts = np.array([b"a photo of a happy face", "un visage étonné".encode()], dtype=np.object_)
@@ -47,6 +49,7 @@ text_embeds = embedder.infer("clip-text", [tensor("text", texts, "BYTES")]).as_n
 probabilities = by_pixels.as_numpy("probabilities")
 assert probabilities.shape == by_pixels.as_numpy("logits").shape and np.allclose(probabilities.sum(-1), 1, atol=1e-5)
 assert np.allclose(one.as_numpy("logits"), by_pixels.as_numpy("logits")[1:], atol=1e-5)
+assert np.allclose(asynchronous.as_numpy("logits"), by_file.as_numpy("logits")[:1], atol=1e-5)
 assert one.get_response().id == "second" and one.as_numpy("probabilities") is None
 assert np.allclose(np.linalg.norm(image_embeds, axis=-1), 1, atol=1e-5)
 
