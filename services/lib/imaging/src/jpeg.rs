@@ -50,7 +50,7 @@ pub(crate) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, De
         .and_then(|exif| Orientation::from_exif_chunk(exif));
     let mut pixels = decoder.decode().map_err(fail)?;
     if halvings > 0 {
-        rgb_of_ycbcr(&mut pixels, halvings);
+        pulp::Arch::new().dispatch(|| rgb_of_ycbcr(&mut pixels, halvings));
     }
     let picture = RgbImage::from_raw(width, height, pixels)
         .ok_or_else(|| malformed("its pixels do not fill its size".to_owned()))?;
@@ -105,6 +105,7 @@ fn halvings(bytes: &[u8]) -> i32 {
 
 /// JFIF's YCbCr to RGB in place. The decoder rounds up wherever it doubles chroma, an eighth of a level on average each time;
 /// that is taken off again, so that colours agree with libjpeg's on average.
+#[inline(always)]
 fn rgb_of_ycbcr(pixels: &mut [u8], halvings: i32) {
     // Chroma in eighths, factors in 2^-16.
     const RED: i32 = 91_881;

@@ -7,6 +7,7 @@
 //! Window sums of 8-bit pixels are exact in 32-bit integers, and they slide: a row enters, a row leaves.
 
 use image::GrayImage;
+use pulp::Arch;
 
 /// Side of the window in pixels, and the smallest side of an image.
 pub const WINDOW: u32 = 7;
@@ -47,7 +48,7 @@ pub enum SsimError {
 /// [`SsimError`] where the sizes differ or a side is shorter than [`WINDOW`].
 pub fn ssim(a: &GrayImage, b: &GrayImage) -> Result<f64, SsimError> {
     let mut total = 0.0;
-    let windows = over_rows(a, b, |columns| total += columns.row().sum::<f64>())?;
+    let windows = over_rows(a, b, |row| total += sum(row))?;
     Ok(total / windows as f64)
 }
 
@@ -58,17 +59,23 @@ pub fn ssim(a: &GrayImage, b: &GrayImage) -> Result<f64, SsimError> {
 /// As [`ssim`].
 pub fn ssim_map(a: &GrayImage, b: &GrayImage) -> Result<Vec<f32>, SsimError> {
     let mut map = Vec::new();
-    over_rows(a, b, |columns| {
-        map.extend(columns.row().map(|value| value as f32))
+    over_rows(a, b, |row| {
+        map.extend(row.iter().map(|&value| value as f32))
     })?;
     Ok(map)
 }
 
-/// Hands each row of windows to `take`; answers with their number.
-fn over_rows(
+/// Hands each row of windows to `take`; answers with their number. Compiled for each kind of vector unit, of which the
+/// processor's best is taken: what is below is inlined into it.
+fn over_rows(a: &GrayImage, b: &GrayImage, take: impl FnMut(&[f64])) -> Result<usize, SsimError> {
+    Arch::new().dispatch(|| over_rows_inlined(a, b, take))
+}
+
+#[inline(always)]
+fn over_rows_inlined(
     a: &GrayImage,
     b: &GrayImage,
-    mut take: impl FnMut(&ColumnSums),
+    mut take: impl FnMut(&[f64]),
 ) -> Result<usize, SsimError> {
     let (width, height) = a.dimensions();
     if a.dimensions() != b.dimensions() {
@@ -86,29 +93,30 @@ fn over_rows(
     let stride = width as usize;
     let a: Vec<_> = a.as_raw().chunks_exact(stride).collect();
     let b: Vec<_> = b.as_raw().chunks_exact(stride).collect();
-    let mut columns = ColumnSums::new(stride);
+    let mut rows = Rows::new(stride);
     for (y, (row_a, row_b)) in a.iter().zip(&b).enumerate() {
-        columns.add(row_a, row_b);
+        rows.shift::<1>(row_a, row_b);
         if y + 1 >= SIDE {
-            take(&columns);
+            rows.compute();
+            take(&rows.values);
             let oldest = y + 1 - SIDE;
-            columns.subtract(a[oldest], b[oldest]);
+            rows.shift::<-1>(a[oldest], b[oldest]);
         }
     }
     Ok((a.len() - SIDE + 1) * (stride - SIDE + 1))
 }
 
-/// For every column, sums over the window's rows: of a, of b, of both squares added, and of the products.
-struct ColumnSums {
+/// Sums over the pixels of a window: of a, of b, of both squares added, and of the products.
+struct Sums {
     a: Vec<i32>,
     b: Vec<i32>,
     squares: Vec<i32>,
     products: Vec<i32>,
 }
 
-impl ColumnSums {
-    fn new(stride: usize) -> Self {
-        let zeros = || vec![0; stride];
+impl Sums {
+    fn new(length: usize) -> Self {
+        let zeros = || vec![0; length];
         Self {
             a: zeros(),
             b: zeros(),
@@ -117,21 +125,51 @@ impl ColumnSums {
         }
     }
 
-    fn add(&mut self, a: &[u8], b: &[u8]) {
-        self.shift::<1>(a, b);
+    /// Of seven neighbours each.
+    #[inline(always)]
+    fn of_neighbours(&mut self, columns: &Self) {
+        let pairs = [
+            (&mut self.a, &columns.a),
+            (&mut self.b, &columns.b),
+            (&mut self.squares, &columns.squares),
+            (&mut self.products, &columns.products),
+        ];
+        for (sums, columns) in pairs {
+            for (sum, window) in sums.iter_mut().zip(columns.array_windows::<SIDE>()) {
+                *sum = window.iter().sum();
+            }
+        }
+    }
+}
+
+/// The rows of windows, one after another.
+struct Rows {
+    /// Over the window's rows, a column an entry.
+    columns: Sums,
+    windows: Sums,
+    /// The SSIM of the windows whose lowest row was added last.
+    values: Vec<f64>,
+}
+
+impl Rows {
+    fn new(stride: usize) -> Self {
+        let windows = stride - SIDE + 1;
+        Self {
+            columns: Sums::new(stride),
+            windows: Sums::new(windows),
+            values: vec![0.0; windows],
+        }
     }
 
-    fn subtract(&mut self, a: &[u8], b: &[u8]) {
-        self.shift::<-1>(a, b);
-    }
-
+    #[inline(always)]
     fn shift<const SIGN: i32>(&mut self, a: &[u8], b: &[u8]) {
-        let columns = self
-            .a
-            .iter_mut()
-            .zip(&mut self.b)
-            .zip(&mut self.squares)
-            .zip(&mut self.products);
+        let Sums {
+            a: sums_a,
+            b: sums_b,
+            squares,
+            products,
+        } = &mut self.columns;
+        let columns = sums_a.iter_mut().zip(sums_b).zip(squares).zip(products);
         for ((((sum_a, sum_b), squares), products), (&a, &b)) in columns.zip(a.iter().zip(b)) {
             let (a, b) = (i32::from(a), i32::from(b));
             *sum_a += SIGN * a;
@@ -141,23 +179,38 @@ impl ColumnSums {
         }
     }
 
-    /// The SSIM of all windows whose lowest row was added last.
-    fn row(&self) -> impl Iterator<Item = f64> {
-        let windows = self.a.windows(SIDE).zip(self.b.windows(SIDE));
-        let seconds = self.squares.windows(SIDE).zip(self.products.windows(SIDE));
-        windows.zip(seconds).map(|((a, b), (squares, products))| {
-            window_ssim(
-                a.iter().sum(),
-                b.iter().sum(),
-                squares.iter().sum(),
-                products.iter().sum(),
-            )
-        })
+    #[inline(always)]
+    fn compute(&mut self) {
+        self.windows.of_neighbours(&self.columns);
+        let Sums {
+            a,
+            b,
+            squares,
+            products,
+        } = &self.windows;
+        let sums = a.iter().zip(b).zip(squares.iter().zip(products));
+        for (value, ((&a, &b), (&squares, &products))) in self.values.iter_mut().zip(sums) {
+            *value = window_ssim(a, b, squares, products);
+        }
     }
+}
+
+/// In eight strands, which do not wait for each other.
+#[inline(always)]
+fn sum(values: &[f64]) -> f64 {
+    let (whole, rest) = values.as_chunks::<8>();
+    let mut strands = [0.0; 8];
+    for chunk in whole {
+        for (strand, value) in strands.iter_mut().zip(chunk) {
+            *strand += value;
+        }
+    }
+    strands.iter().chain(rest).sum()
 }
 
 /// SSIM of one window from its sums. All terms are kept as integers scaled by NP^2 and NP (NP - 1), which cancel; the
 /// largest, twice the product of two sums of 49 pixels, is 3.2e8.
+#[inline(always)]
 fn window_ssim(a: i32, b: i32, squares: i32, products: i32) -> f64 {
     const LUMA: f64 = 0.01 * 255.0 * 0.01 * 255.0 * AREA * AREA;
     const CONTRAST: f64 = 0.03 * 255.0 * 0.03 * 255.0 * AREA * (AREA - 1.0);
