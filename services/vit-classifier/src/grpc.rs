@@ -64,7 +64,7 @@ impl Classify {
 
     async fn item(&self, item: ClassifyStreamRequest, call: Call) -> ClassifyStreamResponse {
         let answer = match item.request {
-            Some(request) => self.one(STREAM, request, call).await,
+            Some(request) => self.one(STREAM, request, call.arriving()).await,
             None => Err(invalid_argument("request", "is missing")),
         };
         let outcome = match answer {

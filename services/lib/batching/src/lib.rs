@@ -7,6 +7,8 @@
 //! - **Isolation.** Each item has its own result. A worker that panics or miscounts answers all that wait with
 //!   [`SubmitError::Unhealthy`] and takes no more; nothing hangs.
 //!
+//! What happens is recorded in the [`WorkMetrics`](saga_metrics::WorkMetrics) that a batcher is given.
+//!
 //! Workers are plain OS threads and are made on the thread that they run on, so that a model which must not move
 //! between threads never does. The crate knows neither tensors nor transport.
 //!
@@ -15,7 +17,8 @@
 //! use saga_batching::{BatchConfig, Batcher};
 //!
 //! let config = BatchConfig { max_batch: 8, queue_capacity: 64 };
-//! let doubler = Batcher::spawn("doubler", config, || {
+//! let metrics = saga_metrics::Metrics::new().work("doubler");
+//! let doubler = Batcher::spawn(metrics, config, || {
 //!     Ok::<_, String>(|batch: Vec<u32>| batch.into_iter().map(|n| n.checked_mul(2).ok_or("too large")).collect::<Vec<_>>())
 //! })
 //! .await

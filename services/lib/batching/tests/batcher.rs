@@ -9,6 +9,7 @@ use std::time::Instant;
 use futures::future::join_all;
 use proptest::prelude::*;
 use saga_batching::{BatchConfig, Batched, Batcher, SpawnError, SubmitError};
+use saga_metrics::{Metrics, WorkMetrics};
 use tokio::task::JoinHandle;
 
 type Doubler = Batcher<u32, u32, String>;
@@ -29,7 +30,7 @@ impl Gated {
             max_batch,
             queue_capacity,
         };
-        let batcher = Batcher::spawn("gated", config, move || {
+        let batcher = Batcher::spawn(work("gated"), config, move || {
             Ok::<_, String>(move |batch: Vec<u32>| {
                 tell.send(batch.clone()).unwrap();
                 released.recv().unwrap();
@@ -75,6 +76,10 @@ impl Gated {
         assert_eq!(self.batches.recv().unwrap(), [0]);
         answer
     }
+}
+
+fn work(name: &'static str) -> WorkMetrics {
+    Metrics::new().work(name)
 }
 
 /// 7 fails, 13 panics.
@@ -165,6 +170,15 @@ async fn late_and_abandoned_items_are_never_computed() {
     assert_eq!(gated.batches.recv().unwrap(), [3]);
     let stats = gated.batcher.stats();
     assert_eq!((stats.expired, stats.abandoned, stats.computed), (1, 1, 2));
+    let metrics = gated.batcher.metrics();
+    assert_eq!(
+        (
+            metrics.queue_seconds.count(),
+            metrics.compute_seconds.count()
+        ),
+        (2, 2)
+    );
+    assert_eq!(metrics.queue_length.get(), 0);
 }
 
 #[tokio::test]
@@ -213,7 +227,7 @@ async fn a_worker_that_miscounts_is_out_of_service() {
         max_batch: 4,
         queue_capacity: 4,
     };
-    let forgetful: Doubler = Batcher::spawn("forgetful", config, || {
+    let forgetful: Doubler = Batcher::spawn(work("forgetful"), config, || {
         Ok::<_, String>(|_: Vec<u32>| Vec::new())
     })
     .await
@@ -231,16 +245,17 @@ async fn a_worker_that_cannot_be_made_is_reported() {
         max_batch: 1,
         queue_capacity: 1,
     };
-    let failed = Doubler::spawn("loader", config, || Err::<Work, _>("no weights"))
+    let failed = Doubler::spawn(work("loader"), config, || Err::<Work, _>("no weights"))
         .await
         .unwrap_err();
     assert!(
         matches!(failed, SpawnError::Make("no weights")),
         "{failed:?}"
     );
-    let panicked = Doubler::spawn::<_, Work, String>("loader", config, || panic!("bad weights"))
-        .await
-        .unwrap_err();
+    let panicked =
+        Doubler::spawn::<_, Work, String>(work("loader"), config, || panic!("bad weights"))
+            .await
+            .unwrap_err();
     assert_eq!(
         panicked.to_string(),
         "loader panicked while it was made: bad weights"
@@ -254,7 +269,7 @@ async fn a_pool_computes_at_the_same_time() {
         max_batch: 1,
         queue_capacity: 4,
     };
-    let pool: Doubler = Batcher::spawn_pool("pool", 2, config, move || {
+    let pool: Doubler = Batcher::spawn_pool(work("pool"), 2, config, move || {
         Ok::<_, String>(move |batch: Vec<u32>| {
             together.wait();
             batch.into_iter().map(double).collect::<Vec<_>>()
@@ -296,7 +311,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let answers = runtime.block_on(async {
             let config = BatchConfig { max_batch, queue_capacity };
-            let pool: Batcher<(usize, u32), u32, String> = Batcher::spawn_pool("pool", workers, config, move || {
+            let pool: Batcher<(usize, u32), u32, String> = Batcher::spawn_pool(work("pool"), workers, config, move || {
                 Ok::<_, String>(move |batch: Vec<(usize, u32)>| {
                     let mut seen = record.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     batch.iter().for_each(|(id, _)| *seen.entry(*id).or_default() += 1);

@@ -18,6 +18,8 @@ pub struct Call {
     pub deadline: Option<Instant>,
     /// Whether the caller waits for room (a stream) or is shed (a unary call).
     pub waits_for_room: bool,
+    /// When the item arrived at the service.
+    pub arrived: Instant,
 }
 
 impl Call {
@@ -27,6 +29,7 @@ impl Call {
         Self {
             deadline: deadline(metadata),
             waits_for_room: false,
+            arrived: Instant::now(),
         }
     }
 
@@ -36,6 +39,16 @@ impl Call {
         Self {
             deadline: deadline(metadata),
             waits_for_room: true,
+            arrived: Instant::now(),
+        }
+    }
+
+    /// The same call for an item of its stream that arrives now.
+    #[must_use]
+    pub fn arriving(self) -> Self {
+        Self {
+            arrived: Instant::now(),
+            ..self
         }
     }
 
@@ -50,13 +63,12 @@ impl Call {
     }
 }
 
-/// Hands `input` to the worker and waits for the answer, in a span called `work` that tells where the time went.
+/// Hands `input` to the worker and waits for the answer, in a span called as the work that tells where the time went.
 ///
 /// # Errors
 /// RESOURCE_EXHAUSTED with RetryInfo where a unary call finds no room, DEADLINE_EXCEEDED, INTERNAL where the worker is
 /// out of service, or the worker's own status.
 pub async fn submit<Input, Output>(
-    work: &'static str,
     batcher: &Batcher<Input, Output, Status>,
     input: Input,
     call: Call,
@@ -67,7 +79,7 @@ where
 {
     let span = tracing::info_span!(
         "work",
-        otel.name = work,
+        otel.name = batcher.metrics().work(),
         queue_us = Empty,
         compute_us = Empty,
         batch_size = Empty
@@ -80,6 +92,10 @@ where
         }
     };
     let answer = answer.instrument(span.clone()).await;
+    if matches!(answer, Ok(_) | Err(SubmitError::Item(_))) {
+        let total = &batcher.metrics().request_seconds;
+        total.observe(call.arrived.elapsed());
+    }
     if let Ok(batched) = &answer {
         span.record("queue_us", microseconds(batched.queue));
         span.record("compute_us", microseconds(batched.compute));

@@ -74,7 +74,7 @@ impl<G: Gate> GateServer<G> {
     }
 
     async fn answer(&self, request: EvaluateStreamRequest, call: Call) -> EvaluateStreamResponse {
-        let outcome = match self.judge(request.item, call).await {
+        let outcome = match self.judge(request.item, call.arriving()).await {
             Ok(verdict) => Outcome::Verdict(verdict),
             Err(error) => Outcome::Error(status::item(&error)),
         };
