@@ -180,7 +180,7 @@ impl SsimService for SsimGate {
         &self,
         request: Request<CompareRequest>,
     ) -> Result<Response<CompareResponse>, Status> {
-        let call = Call::unary(request.metadata());
+        let call = Call::unary(request.metadata())?;
         let CompareRequest {
             reference,
             image,

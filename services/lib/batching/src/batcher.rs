@@ -11,6 +11,7 @@ use tokio::time::timeout_at;
 
 use crate::alive::Alive;
 use crate::answer::{Batched, SpawnError, SubmitError};
+use crate::levels::Priority;
 use crate::queue::{NoRoom, Room};
 use crate::stats::Stats;
 use crate::worker::{Entry, Shared, run};
@@ -147,20 +148,21 @@ where
         Ok(batcher)
     }
 
-    /// Waits for room and for the answer. Dropping the future withdraws the item, unless it is being computed.
+    /// Waits for room, first come, first served, and for the answer. Dropping the future withdraws the item, unless it is being computed.
     ///
     /// # Errors
     /// [`SubmitError`], never [`SubmitError::Full`].
     pub async fn submit(
         &self,
         input: Input,
+        priority: Priority,
         deadline: Option<Instant>,
     ) -> Result<Batched<Output>, SubmitError<E>> {
         let shared = &self.0.0;
         let submitted = Instant::now();
         let room = match deadline {
-            None => shared.queue.room().await,
-            Some(at) => match timeout_at(at.into(), shared.queue.room()).await {
+            None => shared.queue.room(priority).await,
+            Some(at) => match timeout_at(at.into(), shared.queue.room(priority)).await {
                 Ok(room) => room,
                 Err(_) => {
                     shared.metrics.expired.inc();
@@ -171,27 +173,29 @@ where
         let Some(room) = room else {
             return Err(shared.unhealthy());
         };
-        self.enter(input, deadline, submitted, room).await
+        self.enter(input, priority, deadline, submitted, room).await
     }
 
-    /// Sheds the item where the queue has no room; else waits for the answer as [`submit`](Self::submit) does.
+    /// Sheds the item where the queue has no room for its priority; else waits for the answer as [`submit`](Self::submit) does.
     ///
     /// # Errors
     /// [`SubmitError`].
     pub async fn try_submit(
         &self,
         input: Input,
+        priority: Priority,
         deadline: Option<Instant>,
     ) -> Result<Batched<Output>, SubmitError<E>> {
         let shared = &self.0.0;
-        match shared.queue.try_room() {
-            Ok(room) => self.enter(input, deadline, Instant::now(), room).await,
+        match shared.queue.try_room(priority) {
+            Ok(room) => {
+                self.enter(input, priority, deadline, Instant::now(), room)
+                    .await
+            }
             Err(NoRoom::Closed) => Err(shared.unhealthy()),
-            Err(NoRoom::Full) => {
+            Err(NoRoom::Full { capacity }) => {
                 shared.metrics.full.inc();
-                Err(SubmitError::Full {
-                    capacity: shared.queue.capacity(),
-                })
+                Err(SubmitError::Full { capacity })
             }
         }
     }
@@ -199,6 +203,7 @@ where
     async fn enter(
         &self,
         input: Input,
+        priority: Priority,
         deadline: Option<Instant>,
         submitted: Instant,
         room: Room,
@@ -213,6 +218,7 @@ where
                 submitted,
                 answer,
             },
+            priority,
             room,
         ) {
             shared.metrics.queue_length.dec();

@@ -3,6 +3,8 @@
 //! - **No timer.** A worker takes what waits, up to `max_batch`, and computes; meanwhile the next batch gathers. Alone,
 //!   an item never waits for company; under load, batches fill by themselves.
 //! - **Bounded.** [`Batcher::submit`] waits for room (backpressure for streams); [`Batcher::try_submit`] sheds.
+//! - **Two levels.** Items of [`Priority::Low`] wait behind all normal ones, take at most half of the queue, and never
+//!   starve: while they wait, one of every [`LOW_EVERY`] items taken is a low one.
 //! - **No wasted work.** An item whose deadline passed, or whose caller went away, is skipped before it is computed.
 //! - **Isolation.** Each item has its own result. A worker that panics or miscounts answers all that wait with
 //!   [`SubmitError::Unhealthy`] and takes no more; nothing hangs.
@@ -14,7 +16,7 @@
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() {
-//! use saga_batching::{BatchConfig, Batcher};
+//! use saga_batching::{BatchConfig, Batcher, Priority};
 //!
 //! let config = BatchConfig { max_batch: 8, queue_capacity: 64 };
 //! let metrics = saga_metrics::Metrics::new().work("doubler");
@@ -23,7 +25,7 @@
 //! })
 //! .await
 //! .unwrap();
-//! assert_eq!(doubler.submit(21, None).await.unwrap().output, 42);
+//! assert_eq!(doubler.submit(21, Priority::Normal, None).await.unwrap().output, 42);
 //! # }
 //! ```
 
@@ -32,6 +34,7 @@
 mod alive;
 mod answer;
 mod batcher;
+mod levels;
 mod queue;
 mod stats;
 mod worker;
@@ -39,4 +42,5 @@ mod worker;
 pub use alive::wait_for_workers;
 pub use answer::{Batched, SpawnError, SubmitError};
 pub use batcher::{BatchConfig, Batcher};
+pub use levels::{LOW_EVERY, Priority};
 pub use stats::Stats;

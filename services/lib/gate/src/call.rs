@@ -1,12 +1,14 @@
-//! How long a caller waits, and what that means for the queue.
+//! How long a caller waits and how urgent it is, and what that means for the queue.
 
 use std::time::{Duration, Instant};
 
-use saga_batching::{Batched, Batcher, SubmitError};
+use saga_batching::{Batched, Batcher, Priority, SubmitError};
 use saga_chassis::status;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 use tracing::{Instrument as _, field::Empty};
+
+use crate::priority::priority;
 
 /// When to try again after a full queue.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -18,29 +20,35 @@ pub struct Call {
     pub deadline: Option<Instant>,
     /// Whether the caller waits for room (a stream) or is shed (a unary call).
     pub waits_for_room: bool,
+    /// Which items of the queue go first.
+    pub priority: Priority,
     /// When the item arrived at the service.
     pub arrived: Instant,
 }
 
 impl Call {
     /// A unary call: shed where there is no room.
-    #[must_use]
-    pub fn unary(metadata: &MetadataMap) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT on a priority that is none.
+    pub fn unary(metadata: &MetadataMap) -> Result<Self, Status> {
+        Ok(Self {
             deadline: deadline(metadata),
             waits_for_room: false,
+            priority: priority(metadata)?,
             arrived: Instant::now(),
-        }
+        })
     }
 
     /// An item of a stream: waits for room, which slows its sender down.
-    #[must_use]
-    pub fn stream(metadata: &MetadataMap) -> Self {
-        Self {
-            deadline: deadline(metadata),
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT on a priority that is none.
+    pub fn stream(metadata: &MetadataMap) -> Result<Self, Status> {
+        Ok(Self {
             waits_for_room: true,
-            arrived: Instant::now(),
-        }
+            ..Self::unary(metadata)?
+        })
     }
 
     /// The same call for an item of its stream that arrives now.
@@ -86,9 +94,11 @@ where
     );
     let answer = async {
         if call.waits_for_room {
-            batcher.submit(input, call.deadline).await
+            batcher.submit(input, call.priority, call.deadline).await
         } else {
-            batcher.try_submit(input, call.deadline).await
+            batcher
+                .try_submit(input, call.priority, call.deadline)
+                .await
         }
     };
     let answer = answer.instrument(span.clone()).await;
@@ -137,7 +147,7 @@ mod tests {
     fn seconds_left(timeout: &str) -> Option<u64> {
         let mut metadata = MetadataMap::new();
         metadata.insert("grpc-timeout", timeout.parse().unwrap());
-        let deadline = Call::unary(&metadata).deadline?;
+        let deadline = Call::unary(&metadata).unwrap().deadline?;
         Some(
             deadline
                 .saturating_duration_since(Instant::now())
@@ -154,6 +164,7 @@ mod tests {
         for malformed in ["", "S", "1", "-1S", "123456789S", "5s"] {
             assert_eq!(seconds_left(malformed), None, "{malformed}");
         }
-        assert_eq!(Call::stream(&MetadataMap::new()).deadline, None);
+        let stream = Call::stream(&MetadataMap::new()).unwrap();
+        assert_eq!((stream.deadline, stream.waits_for_room), (None, true));
     }
 }

@@ -139,6 +139,7 @@ impl Condition {
 mod tests {
     use std::time::Instant;
 
+    use saga_batching::Priority;
     use saga_chassis::{Server, ServerConfig, status::internal};
 
     use super::*;
@@ -147,6 +148,7 @@ mod tests {
         Call {
             deadline: None,
             waits_for_room: true,
+            priority: Priority::Normal,
             arrived: Instant::now(),
         }
     }
