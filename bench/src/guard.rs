@@ -50,6 +50,7 @@ impl Guard {
             device: "cpu".to_owned(),
             precision: precision.to_owned(),
             port: None,
+            metrics_port: None,
         })
         .await?;
         let addresses = services.addresses();

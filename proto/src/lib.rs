@@ -36,6 +36,10 @@ pub mod inference {
     tonic::include_proto!("inference");
 }
 
+/// The metadata key by which a call of a gate or a model service states its priority: `low`, or `normal` as where it is
+/// absent.
+pub const PRIORITY_KEY: &str = "saga-priority";
+
 /// Encoded `google.protobuf.FileDescriptorSet` of every contract.
 pub const FILE_DESCRIPTOR_SET: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/saga_descriptor.bin"));

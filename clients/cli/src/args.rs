@@ -148,6 +148,9 @@ pub struct UpArgs {
     /// Port of the orchestrator; the other services take the ports after it.
     #[arg(long, default_value_t = 50050)]
     pub port: u16,
+    /// Port of the orchestrator's Prometheus metrics; the other services take the ports after it. Off where not set.
+    #[arg(long)]
+    pub metrics_port: Option<u16>,
     /// Folder with models to serve (`baseline` and `clip` below it), as a run leaves it.
     #[arg(long)]
     pub models: Option<PathBuf>,

@@ -52,15 +52,21 @@ impl System {
                     local: None,
                 })
             }
-            (None, None, None, None) => Self::start(global, folders, None).await,
+            (None, None, None, None) => Self::start(global, folders, None, None).await,
             _ => bail!(
                 "give the addresses of all running services (--orchestrator-address, --label-store-address, --generator-address, --classifier-address), or of none"
             ),
         }
     }
 
-    /// Starts every service in this process; on `port` and those after it, or on free ports.
-    pub async fn start(global: &Global, folders: Folders, port: Option<u16>) -> Result<Self> {
+    /// Starts every service in this process; on `port` and those after it, or on free ports. Metrics are served on
+    /// `metrics_port` and those after it, or not at all.
+    pub async fn start(
+        global: &Global,
+        folders: Folders,
+        port: Option<u16>,
+        metrics_port: Option<u16>,
+    ) -> Result<Self> {
         let local = AllInOne::start(all_in_one::Options {
             state_dir: absolute(&folders.state)?,
             models_dir: absolute(&folders.models)?,
@@ -68,6 +74,7 @@ impl System {
             device: global.device.clone(),
             precision: global.precision.clone(),
             port,
+            metrics_port,
         })
         .await
         .context("cannot start the services in this process")?;

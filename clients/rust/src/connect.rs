@@ -7,7 +7,7 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
-use crate::propagation::CallContext;
+use crate::{Priority, propagation::CallContext};
 
 /// A channel that sends the trace context of the current span, and a token where there is one.
 pub type Transport = InterceptedService<Channel, CallContext>;
@@ -19,6 +19,8 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// How long one call may take; `None`: as long as it takes (or the request's own deadline).
     pub call_timeout: Option<Duration>,
+    /// Priority of the calls at gates and model services, except of those that state their own.
+    pub priority: Priority,
     /// Bearer token.
     pub token: Option<String>,
     /// PEM file of the authority that signed the server's certificate; turns TLS on.
@@ -32,6 +34,7 @@ impl Default for Options {
         Self {
             connect_timeout: Duration::from_secs(5),
             call_timeout: None,
+            priority: Priority::Normal,
             token: None,
             tls_ca: None,
             tls_identity: None,
@@ -98,7 +101,7 @@ impl Options {
         }
         Ok((
             endpoint,
-            CallContext::new(self.token.as_deref()).map_err(invalid)?,
+            CallContext::new(self.token.as_deref(), self.priority).map_err(invalid)?,
         ))
     }
 

@@ -20,10 +20,12 @@
 
 pub mod conformance;
 mod connect;
+mod priority;
 mod propagation;
 mod ready;
 
 pub use connect::{ConnectError, Options, Transport, connect, connect_lazy};
+pub use priority::Priority;
 pub use propagation::CallContext;
 pub use ready::{ReadyError, wait_until_ready};
 

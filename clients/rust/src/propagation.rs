@@ -1,4 +1,4 @@
-//! Adds the W3C trace context of the current span, and the bearer token, to each call.
+//! Adds the W3C trace context of the current span, the bearer token and the priority to each call.
 
 use opentelemetry::propagation::{Injector, TextMapPropagator as _};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
@@ -9,21 +9,27 @@ use tonic::{
 };
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
+use crate::Priority;
+
 /// The interceptor of a [`Transport`](crate::Transport).
 #[derive(Debug, Clone, Default)]
 pub struct CallContext {
     authorization: Option<MetadataValue<Ascii>>,
+    priority: Priority,
 }
 
 impl CallContext {
     /// # Errors
     /// A token with characters that a header cannot have.
-    pub(crate) fn new(token: Option<&str>) -> Result<Self, String> {
+    pub(crate) fn new(token: Option<&str>, priority: Priority) -> Result<Self, String> {
         let authorization = token
             .map(|token| format!("Bearer {}", token.trim()).parse())
             .transpose()
             .map_err(|_| "the token has characters that a header cannot have".to_owned())?;
-        Ok(Self { authorization })
+        Ok(Self {
+            authorization,
+            priority,
+        })
     }
 }
 
@@ -34,6 +40,7 @@ impl Interceptor for CallContext {
                 .metadata_mut()
                 .insert("authorization", authorization.clone());
         }
+        self.priority.mark_unstated(request.metadata_mut());
         let context = tracing::Span::current().context();
         TraceContextPropagator::new()
             .inject_context(&context, &mut Metadata(request.metadata_mut()));

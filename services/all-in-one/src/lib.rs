@@ -6,6 +6,8 @@
 
 mod options;
 
+use std::net::SocketAddr;
+
 use anyhow::{Context as _, Result};
 use saga_chassis::Running;
 use tokio_util::sync::CancellationToken;
@@ -78,6 +80,14 @@ impl AllInOne {
     /// Where the services listen.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// Services whose metrics are scraped, and where, in starting order.
+    pub fn metrics_addresses(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        let scraped = |(name, _, running): &(&'static str, _, Running)| {
+            running.metrics_addr.map(|address| (*name, address))
+        };
+        self.services.iter().filter_map(scraped)
     }
 
     /// Drains and stops the services, the orchestrator first.

@@ -16,6 +16,9 @@ struct Args {
     /// Port of the orchestrator; the other services take the ports after it.
     #[arg(long, default_value_t = 50050)]
     port: u16,
+    /// Port of the orchestrator's Prometheus metrics; the other services take the ports after it. Off where not set.
+    #[arg(long)]
+    metrics_port: Option<u16>,
     /// Where the models run: auto, cpu or cuda:N.
     #[arg(long, default_value = "auto")]
     device: String,
@@ -37,10 +40,17 @@ async fn main() -> anyhow::Result<()> {
         device: args.device,
         precision: args.precision,
         port: Some(args.port),
+        metrics_port: args.metrics_port,
     })
     .await?;
     for (service, address) in services.addresses().named() {
         println!("{service} {address}");
+    }
+    for (service, address) in services.metrics_addresses() {
+        println!(
+            "{service} metrics http://{address}{}",
+            saga_chassis::metrics::PATH
+        );
     }
     let stop = CancellationToken::new();
     saga_chassis::signals::cancel_on_stop(stop.clone())?;

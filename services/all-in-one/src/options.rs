@@ -22,6 +22,8 @@ pub struct Options {
     pub precision: String,
     /// Port of the orchestrator, the others on those after it; `None`: free ports.
     pub port: Option<u16>,
+    /// Port of the orchestrator's Prometheus metrics, the others' on those after it (0: free ones); `None`: off.
+    pub metrics_port: Option<u16>,
 }
 
 /// Where the services listen: `http://host:port`.
@@ -53,11 +55,18 @@ impl Addresses {
 }
 
 impl Options {
-    /// The `place`-th port after the orchestrator's, on loopback.
+    /// The `place`-th ports after the orchestrator's, on loopback.
     fn server(&self, place: u16) -> ServerConfig {
-        let port = self.port.map_or(0, |first| first.saturating_add(place));
+        let at = |first: u16| {
+            let port = match first {
+                0 => 0,
+                first => first.saturating_add(place),
+            };
+            SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+        };
         ServerConfig {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            listen: at(self.port.unwrap_or(0)),
+            metrics_listen: self.metrics_port.map(at),
             ..ServerConfig::default()
         }
     }

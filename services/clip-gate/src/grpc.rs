@@ -38,7 +38,7 @@ impl ClipService for Embed {
         &self,
         request: Request<EmbedImageRequest>,
     ) -> Result<Response<EmbedImageResponse>, Status> {
-        let call = Call::unary(request.metadata());
+        let call = Call::unary(request.metadata())?;
         let EmbedImageRequest { image, model } = request.into_inner();
         let held = self.inference.models.get(&model)?;
         let image = check_image("image", image, self.max_image_bytes)?;
@@ -54,7 +54,7 @@ impl ClipService for Embed {
         &self,
         request: Request<EmbedTextRequest>,
     ) -> Result<Response<EmbedTextResponse>, Status> {
-        let call = Call::unary(request.metadata());
+        let call = Call::unary(request.metadata())?;
         let EmbedTextRequest { texts, model } = request.into_inner();
         check_texts("texts", &texts)?;
         let held = self.inference.models.get(&model)?;
@@ -76,7 +76,7 @@ impl ClipService for Embed {
         &self,
         request: Request<ScoreRequest>,
     ) -> Result<Response<ScoreResponse>, Status> {
-        let call = Call::unary(request.metadata());
+        let call = Call::unary(request.metadata())?;
         let ScoreRequest {
             image,
             prompts,

@@ -43,11 +43,12 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     let loader = model::ClipLoader {
         runtime,
         batch: config.work.batch(),
+        metrics: server.metrics().work("clip"),
         readiness: server.readiness(),
         cached_prompts: config.cache.prompts,
     };
     let models = Arc::new(Registry::new(loader, server.readiness()));
-    let decoding = Decoding::start(&config.limits, &config.work)
+    let decoding = Decoding::start(&config.limits, &config.work, server.metrics())
         .await
         .context("no threads for decoding")?;
     models.load_configured(&config.model).await?;

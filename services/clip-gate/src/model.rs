@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use saga_batching::BatchConfig;
-use saga_chassis::{Readiness, status::internal};
+use saga_chassis::{Readiness, WorkMetrics, status::internal};
 use saga_models::{
     Checkpoint, Model as _, ModelError, Runtime,
     clip::Clip,
@@ -47,6 +47,7 @@ pub(crate) struct ClipModel {
 pub(crate) struct ClipLoader {
     pub(crate) runtime: Runtime,
     pub(crate) batch: BatchConfig,
+    pub(crate) metrics: WorkMetrics,
     pub(crate) readiness: Readiness,
     pub(crate) cached_prompts: usize,
 }
@@ -83,8 +84,13 @@ impl Loader for ClipLoader {
             let compute = move |inputs: Vec<Input>| answer(&model, &preprocessor, inputs);
             Ok::<_, ModelError>((facts, compute))
         };
-        let (worker, facts) =
-            Worker::spawn("clip", self.batch, self.readiness.clone(), make).await?;
+        let (worker, facts) = Worker::spawn(
+            self.metrics.clone(),
+            self.batch,
+            self.readiness.clone(),
+            make,
+        )
+        .await?;
         let info = LoadedModel {
             version: Some(ModelVersion {
                 id: facts.id,

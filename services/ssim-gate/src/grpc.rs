@@ -7,7 +7,10 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use saga_batching::{BatchConfig, Batched, Batcher, SpawnError};
-use saga_chassis::status::{internal, invalid_argument};
+use saga_chassis::{
+    Histogram, Metrics,
+    status::{internal, invalid_argument},
+};
 use saga_gate::{
     Call, Candidate, EncodedImage, Gate, Judgement, check_image, decode_error, submit,
 };
@@ -19,6 +22,9 @@ use tonic::{Request, Response, Status};
 
 use crate::compare::{CompareError, Comparer, Comparison, Which};
 use crate::config::{Config, Thresholds};
+
+/// What spans and metrics call it.
+const WORK: &str = "ssim";
 
 /// Source and candidate on their way to a worker, with the message fields they came in.
 struct Pair {
@@ -43,7 +49,10 @@ pub(crate) struct SsimGate {
 
 impl SsimGate {
     /// Starts the workers.
-    pub(crate) async fn start(config: &Config) -> Result<Self, SpawnError<Infallible>> {
+    pub(crate) async fn start(
+        config: &Config,
+        metrics: &Metrics,
+    ) -> Result<Self, SpawnError<Infallible>> {
         let comparer = Arc::new(Comparer::new(
             config.limits.decode(),
             config.work.cache_bytes,
@@ -57,25 +66,31 @@ impl SsimGate {
             max_batch: 1,
             queue_capacity: config.work.queue_capacity,
         };
+        let decode_seconds = metrics.decode_seconds(WORK);
         let make_worker = move || {
             Ok::<_, Infallible>(move |pairs: Vec<Pair>| {
                 pairs
                     .iter()
-                    .map(|pair| compare(&comparer, pair))
+                    .map(|pair| compare(&comparer, pair, &decode_seconds))
                     .collect::<Vec<_>>()
             })
         };
         Ok(Self {
-            workers: Batcher::spawn_pool("ssim", workers, batch, make_worker).await?,
+            workers: Batcher::spawn_pool(metrics.work(WORK), workers, batch, make_worker).await?,
             thresholds: config.gate,
             max_image_bytes: config.limits.max_image_bytes,
         })
     }
 }
 
-fn compare(comparer: &Comparer, pair: &Pair) -> Result<Comparison, Status> {
+fn compare(
+    comparer: &Comparer,
+    pair: &Pair,
+    decode_seconds: &Histogram,
+) -> Result<Comparison, Status> {
     comparer
         .compare(&pair.source, &pair.candidate, pair.with_map)
+        .inspect(|comparison| decode_seconds.observe(comparison.decode))
         .map_err(|error| match error {
             CompareError::Decode {
                 which: Which::Source,
@@ -135,7 +150,6 @@ impl Gate for SsimGate {
             candidate: "item.candidate",
         };
         let batched = submit(
-            "ssim",
             &self.workers,
             Pair {
                 source,
@@ -166,7 +180,7 @@ impl SsimService for SsimGate {
         &self,
         request: Request<CompareRequest>,
     ) -> Result<Response<CompareResponse>, Status> {
-        let call = Call::unary(request.metadata());
+        let call = Call::unary(request.metadata())?;
         let CompareRequest {
             reference,
             image,
@@ -179,7 +193,6 @@ impl SsimService for SsimGate {
             candidate: "image",
         };
         let batched = submit(
-            "ssim",
             &self.workers,
             Pair {
                 source,

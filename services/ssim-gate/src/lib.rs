@@ -31,7 +31,7 @@ use grpc::SsimGate;
 pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Running> {
     let server = Server::bind("ssim-gate", &config.server).await?;
     let gate = Arc::new(
-        SsimGate::start(&config)
+        SsimGate::start(&config, server.metrics())
             .await
             .context("ssim-gate has no worker threads")?,
     );

@@ -2,18 +2,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use saga_client::conformance::{self, Fixtures};
-use saga_client::{Transport, connect};
+use saga_client::{Options, Priority, Transport, connect};
 use saga_imaging::{
     DecodeLimits, Rgb, RgbImage, blake3_hex, decode, encode_jpeg, grey, resize, ssim,
 };
 use saga_proto::gate::v1::gate_service_client::GateServiceClient;
-use saga_proto::gate::v1::{EvaluateRequest, Item, Verdict};
+use saga_proto::gate::v1::{EvaluateRequest, EvaluateStreamRequest, Item, Verdict};
 use saga_proto::ssim::v1::CompareRequest;
 use saga_proto::ssim::v1::ssim_service_client::SsimServiceClient;
 use saga_proto::r#type::v1::Image;
 use ssim_gate::Config;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
 /// A service on a free port, which stops with its test.
@@ -248,6 +248,42 @@ async fn a_stated_hash_is_verified() {
         refused_field(&client.compare(bad).await.unwrap_err()),
         "reference.blake3"
     );
+}
+
+#[tokio::test]
+async fn calls_state_their_priority_and_a_misspelt_one_is_refused() {
+    let service = service(|_| ()).await;
+    let low = Options {
+        priority: Priority::Low,
+        ..Options::default()
+    };
+    let mut client = SsimServiceClient::new(low.connect(&service.address).await.unwrap());
+    let request = CompareRequest {
+        reference: image(jpeg(&scene(0))),
+        image: image(jpeg(&scene(0))),
+        with_map: false,
+    };
+    client.compare(request.clone()).await.unwrap();
+
+    fn misspelt<T>(message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let high = "high".parse().unwrap();
+        request.metadata_mut().insert("saga-priority", high);
+        request
+    }
+    let mut gate = GateServiceClient::new(service.transport.clone());
+    let stream = futures::stream::iter([EvaluateStreamRequest::default()]);
+    for refused in [
+        client.compare(misspelt(request)).await.err(),
+        gate.evaluate(misspelt(EvaluateRequest { item: None }))
+            .await
+            .err(),
+        gate.evaluate_stream(misspelt(stream)).await.err(),
+    ] {
+        let status = refused.unwrap();
+        assert_eq!(refused_field(&status), "saga-priority");
+        assert!(status.message().contains("low or normal"), "{status}");
+    }
 }
 
 fn refused_field(status: &Status) -> String {

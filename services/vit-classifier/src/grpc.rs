@@ -64,7 +64,7 @@ impl Classify {
 
     async fn item(&self, item: ClassifyStreamRequest, call: Call) -> ClassifyStreamResponse {
         let answer = match item.request {
-            Some(request) => self.one(STREAM, request, call).await,
+            Some(request) => self.one(STREAM, request, call.arriving()).await,
             None => Err(invalid_argument("request", "is missing")),
         };
         let outcome = match answer {
@@ -102,7 +102,7 @@ impl ClassifierService for Classify {
         &self,
         request: Request<ClassifyRequest>,
     ) -> Result<Response<ClassifyResponse>, Status> {
-        let call = Call::unary(request.metadata());
+        let call = Call::unary(request.metadata())?;
         Ok(Response::new(
             self.one(UNARY, request.into_inner(), call).await?,
         ))
@@ -112,7 +112,7 @@ impl ClassifierService for Classify {
         &self,
         request: Request<Streaming<ClassifyStreamRequest>>,
     ) -> Result<Response<Self::ClassifyStreamStream>, Status> {
-        let call = Call::stream(request.metadata());
+        let call = Call::stream(request.metadata())?;
         let (service, span) = (self.clone(), Span::current());
         // An error of the transport ends the stream; an error of an item is that item's answer.
         let answers = request.into_inner().map(move |item| {

@@ -42,10 +42,11 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     let loader = model::VitLoader {
         runtime,
         batch: config.work.batch(),
+        metrics: server.metrics().work("vit"),
         readiness: server.readiness(),
     };
     let models = Arc::new(Registry::new(loader, server.readiness()));
-    let decoding = Decoding::start(&config.limits, &config.work)
+    let decoding = Decoding::start(&config.limits, &config.work, server.metrics())
         .await
         .context("no threads for decoding")?;
     models.load_configured(&config.model).await?;

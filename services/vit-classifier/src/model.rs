@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use saga_batching::BatchConfig;
-use saga_chassis::{Readiness, status::internal};
+use saga_chassis::{Readiness, WorkMetrics, status::internal};
 use saga_models::{Checkpoint, ModelError, Runtime, directory, preprocess::Preprocessor, tch};
 use saga_proto::{model::v1::LoadedModel, r#type::v1::ModelVersion};
 use saga_serving::{LoadError, Loader, Preprocess, Worker};
@@ -23,6 +23,7 @@ pub(crate) struct Classifier {
 pub(crate) struct VitLoader {
     pub(crate) runtime: Runtime,
     pub(crate) batch: BatchConfig,
+    pub(crate) metrics: WorkMetrics,
     pub(crate) readiness: Readiness,
 }
 
@@ -61,8 +62,13 @@ impl Loader for VitLoader {
             let compute = move |images: Vec<Vec<f32>>| answer(&model, &preprocessor, &images);
             Ok::<_, ModelError>((facts, compute))
         };
-        let (worker, facts) =
-            Worker::spawn("vit", self.batch, self.readiness.clone(), make).await?;
+        let (worker, facts) = Worker::spawn(
+            self.metrics.clone(),
+            self.batch,
+            self.readiness.clone(),
+            make,
+        )
+        .await?;
         let Facts {
             preprocessor,
             labels,

@@ -2,16 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::{io::Cursor, path::Path, time::Duration};
+mod common;
 
-use image::{ImageFormat, RgbImage};
-use saga_chassis::{Running, status::reason};
+use std::time::Duration;
+
+use common::{LABELS, empty, load, png, raw};
+use saga_chassis::status::reason;
 use saga_client::{
     Transport,
     conformance::{self, Fixtures},
-    connect, limited, wait_until_ready,
+    limited, wait_until_ready,
 };
-use saga_models::{Model as _, Runtime, directory, preprocess, vit};
 use saga_proto::{
     classifier::v1::{
         ClassifyRequest, ClassifyResponse, ClassifyStreamRequest,
@@ -23,75 +24,9 @@ use saga_proto::{
         grpc_inference_service_client::GrpcInferenceServiceClient,
         model_infer_request::InferInputTensor,
     },
-    model::v1::{LoadModelRequest, model_service_client::ModelServiceClient},
     r#type::v1::Image,
 };
-use tokio_util::sync::CancellationToken;
 use tonic::Code;
-use vit_classifier::{Config, start};
-
-const LABELS: [&str; 3] = ["happy", "sad", "fear"];
-
-fn write_model(path: &Path, seed: u64) {
-    let config = vit::Config {
-        hidden_size: 32,
-        num_hidden_layers: 2,
-        num_attention_heads: 4,
-        intermediate_size: 64,
-        image_size: 16,
-        patch_size: 8,
-        ..vit::Config::default()
-    };
-    let model =
-        vit::VitClassifier::new(config.with_labels(LABELS), Runtime::REFERENCE, seed).unwrap();
-    directory::write_json(&path.join(directory::CONFIG), model.config()).unwrap();
-    preprocess::Config::vit(16).write(path).unwrap();
-    model
-        .weights()
-        .save(&path.join(directory::WEIGHTS))
-        .unwrap();
-}
-
-fn png(seed: u8) -> Image {
-    let picture = RgbImage::from_fn(20, 24, |x, y| {
-        image::Rgb([x as u8 * 12, y as u8 * 10, seed.wrapping_mul(37)])
-    });
-    let mut file = Cursor::new(Vec::new());
-    picture.write_to(&mut file, ImageFormat::Png).unwrap();
-    raw(file.into_inner())
-}
-
-fn raw(data: Vec<u8>) -> Image {
-    Image {
-        data: data.into(),
-        blake3: String::new(),
-    }
-}
-
-/// The service without a model, and a channel to it.
-async fn empty() -> (Running, Transport) {
-    let mut config = Config::default();
-    config.server.listen = "127.0.0.1:0".parse().unwrap();
-    config.model.device = "cpu".to_owned();
-    config.model.precision = "f32".to_owned();
-    let running = start(config, CancellationToken::new()).await.unwrap();
-    let transport = connect(&running.addr.to_string()).await.unwrap();
-    (running, transport)
-}
-
-async fn load(transport: &Transport, name: &str, seed: u64) {
-    let model = tempfile::tempdir().unwrap();
-    write_model(model.path(), seed);
-    let request = LoadModelRequest {
-        name: name.to_owned(),
-        directory: model.path().display().to_string(),
-        make_default: false,
-    };
-    ModelServiceClient::new(transport.clone())
-        .load_model(request)
-        .await
-        .unwrap();
-}
 
 async fn classify(
     transport: &Transport,

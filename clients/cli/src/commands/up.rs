@@ -13,7 +13,7 @@ use crate::{
 
 pub async fn up(global: &Global, args: UpArgs) -> Result<()> {
     let folders = Folders::below(&args.out);
-    let system = System::start(global, folders, Some(args.port)).await?;
+    let system = System::start(global, folders, Some(args.port), args.metrics_port).await?;
     if let Some(models) = &args.models {
         guard::load_models(&system, models).await?;
     }
@@ -32,7 +32,14 @@ pub async fn up(global: &Global, args: UpArgs) -> Result<()> {
         for (service, address) in addresses.named() {
             table.add_row([service, address]);
         }
-        println!("{table}\nCtrl-C stops them.");
+        println!("{table}");
+        for (service, address) in local.metrics_addresses() {
+            println!(
+                "metrics of {service}: http://{address}{}",
+                saga_chassis::metrics::PATH
+            );
+        }
+        println!("Ctrl-C stops them.");
     }
     let stop = CancellationToken::new();
     saga_chassis::signals::cancel_on_stop(stop.clone())?;

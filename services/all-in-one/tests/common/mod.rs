@@ -22,17 +22,20 @@ pub const RECIPE: &str = include_str!("../tiny.toml");
 /// Images of each class; the last is the scarce one.
 pub const COUNTS: [(&str, u32); 3] = [("neutral", 40), ("happy", 30), ("fear", 14)];
 
-pub async fn start(folder: &Path) -> AllInOne {
-    AllInOne::start(Options {
+pub fn options(folder: &Path) -> Options {
+    Options {
         state_dir: folder.join("state"),
         models_dir: folder.join("models"),
         recipes_dir: None,
         device: "cpu".to_owned(),
         precision: "f32".to_owned(),
         port: None,
-    })
-    .await
-    .unwrap()
+        metrics_port: None,
+    }
+}
+
+pub async fn start(folder: &Path) -> AllInOne {
+    AllInOne::start(options(folder)).await.unwrap()
 }
 
 /// Renders the data set into `folder` in AffectNet layout.

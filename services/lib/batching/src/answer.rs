@@ -18,10 +18,10 @@ pub struct Batched<Output> {
 /// Why an item has no output.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError<E> {
-    /// The queue has no room; only [`try_submit`](crate::Batcher::try_submit) answers this.
-    #[error("the queue is full ({capacity} items wait); try again later")]
+    /// The queue has no room for the item's priority; only [`try_submit`](crate::Batcher::try_submit) answers this.
+    #[error("the queue has no room ({capacity} items wait before this one); try again later")]
     Full {
-        /// Items that the queue holds.
+        /// Items that the queue holds, or of low ones where those fill their share.
         capacity: usize,
     },
     /// The deadline passed before a worker took the item; nothing was computed.

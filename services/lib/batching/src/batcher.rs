@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
+use saga_metrics::WorkMetrics;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
 use crate::alive::Alive;
 use crate::answer::{Batched, SpawnError, SubmitError};
+use crate::levels::Priority;
 use crate::queue::{NoRoom, Room};
-use crate::stats::{Stats, add};
+use crate::stats::Stats;
 use crate::worker::{Entry, Shared, run};
 
 /// Sizes of the queue and of a batch.
@@ -31,7 +33,14 @@ struct Handle<Input, Output, E>(Arc<Shared<Input, Output, E>>);
 
 impl<Input, Output, E> Drop for Handle<Input, Output, E> {
     fn drop(&mut self) {
-        self.0.queue.close();
+        let Shared {
+            queue,
+            metrics,
+            places,
+            ..
+        } = &*self.0;
+        queue.close();
+        metrics.close(queue.capacity(), *places);
     }
 }
 
@@ -56,13 +65,13 @@ where
     Output: Send + 'static,
     E: Send + 'static,
 {
-    /// Starts one worker thread called `name`. `make_worker` runs on it, and the worker it makes never leaves it; the
-    /// worker answers a batch with one result for each input, in order.
+    /// Starts one worker thread, called as the work that `metrics` belong to. `make_worker` runs on it, and the worker it
+    /// makes never leaves it; the worker answers a batch with one result for each input, in order.
     ///
     /// # Errors
     /// [`SpawnError`], where no thread is to be had or `make_worker` fails or panics.
     pub async fn spawn<Make, Worker, M>(
-        name: &str,
+        metrics: WorkMetrics,
         config: BatchConfig,
         make_worker: Make,
     ) -> Result<Self, SpawnError<M>>
@@ -71,7 +80,7 @@ where
         Worker: FnMut(Vec<Input>) -> Vec<Result<Output, E>>,
         M: Send + 'static,
     {
-        Self::start(name, config, vec![make_worker]).await
+        Self::start(metrics, config, vec![make_worker]).await
     }
 
     /// Starts `workers` threads (0 counts as 1) that take from one queue, for work on the processor.
@@ -79,7 +88,7 @@ where
     /// # Errors
     /// As [`spawn`](Self::spawn); workers that did start end again.
     pub async fn spawn_pool<Make, Worker, M>(
-        name: &str,
+        metrics: WorkMetrics,
         workers: usize,
         config: BatchConfig,
         make_worker: Make,
@@ -89,11 +98,11 @@ where
         Worker: FnMut(Vec<Input>) -> Vec<Result<Output, E>>,
         M: Send + 'static,
     {
-        Self::start(name, config, vec![make_worker; workers.max(1)]).await
+        Self::start(metrics, config, vec![make_worker; workers.max(1)]).await
     }
 
     async fn start<Make, Worker, M>(
-        name: &str,
+        metrics: WorkMetrics,
         config: BatchConfig,
         makers: Vec<Make>,
     ) -> Result<Self, SpawnError<M>>
@@ -102,16 +111,17 @@ where
         Worker: FnMut(Vec<Input>) -> Vec<Result<Output, E>>,
         M: Send + 'static,
     {
-        let batcher = Self(Arc::new(Handle(Arc::new(Shared::new(
-            config.queue_capacity.max(1),
-        )))));
+        let (name, max_batch) = (metrics.work(), config.max_batch.max(1));
+        let capacity = config.queue_capacity.max(1);
+        let shared = Shared::new(capacity, makers.len() * max_batch, metrics);
+        let batcher = Self(Arc::new(Handle(Arc::new(shared))));
         let mut started = Vec::with_capacity(makers.len());
         for make in makers {
             let (tell, told) = oneshot::channel();
             let shared = Arc::clone(&batcher.0.0);
             let alive = Alive::new();
             let body = move || {
-                run(make, tell, &shared, config.max_batch.max(1));
+                run(make, tell, &shared, max_batch);
                 // What the worker owned is gone by now.
                 drop(alive);
             };
@@ -138,23 +148,24 @@ where
         Ok(batcher)
     }
 
-    /// Waits for room and for the answer. Dropping the future withdraws the item, unless it is being computed.
+    /// Waits for room, first come, first served, and for the answer. Dropping the future withdraws the item, unless it is being computed.
     ///
     /// # Errors
     /// [`SubmitError`], never [`SubmitError::Full`].
     pub async fn submit(
         &self,
         input: Input,
+        priority: Priority,
         deadline: Option<Instant>,
     ) -> Result<Batched<Output>, SubmitError<E>> {
         let shared = &self.0.0;
         let submitted = Instant::now();
         let room = match deadline {
-            None => shared.queue.room().await,
-            Some(at) => match timeout_at(at.into(), shared.queue.room()).await {
+            None => shared.queue.room(priority).await,
+            Some(at) => match timeout_at(at.into(), shared.queue.room(priority)).await {
                 Ok(room) => room,
                 Err(_) => {
-                    add(&shared.counters.expired, 1);
+                    shared.metrics.expired.inc();
                     return Err(SubmitError::DeadlineExceeded);
                 }
             },
@@ -162,27 +173,29 @@ where
         let Some(room) = room else {
             return Err(shared.unhealthy());
         };
-        self.enter(input, deadline, submitted, room).await
+        self.enter(input, priority, deadline, submitted, room).await
     }
 
-    /// Sheds the item where the queue has no room; else waits for the answer as [`submit`](Self::submit) does.
+    /// Sheds the item where the queue has no room for its priority; else waits for the answer as [`submit`](Self::submit) does.
     ///
     /// # Errors
     /// [`SubmitError`].
     pub async fn try_submit(
         &self,
         input: Input,
+        priority: Priority,
         deadline: Option<Instant>,
     ) -> Result<Batched<Output>, SubmitError<E>> {
         let shared = &self.0.0;
-        match shared.queue.try_room() {
-            Ok(room) => self.enter(input, deadline, Instant::now(), room).await,
+        match shared.queue.try_room(priority) {
+            Ok(room) => {
+                self.enter(input, priority, deadline, Instant::now(), room)
+                    .await
+            }
             Err(NoRoom::Closed) => Err(shared.unhealthy()),
-            Err(NoRoom::Full) => {
-                add(&shared.counters.shed, 1);
-                Err(SubmitError::Full {
-                    capacity: shared.queue.capacity(),
-                })
+            Err(NoRoom::Full { capacity }) => {
+                shared.metrics.full.inc();
+                Err(SubmitError::Full { capacity })
             }
         }
     }
@@ -190,12 +203,14 @@ where
     async fn enter(
         &self,
         input: Input,
+        priority: Priority,
         deadline: Option<Instant>,
         submitted: Instant,
         room: Room,
     ) -> Result<Batched<Output>, SubmitError<E>> {
         let shared = &self.0.0;
         let (answer, answered) = oneshot::channel();
+        shared.metrics.queue_length.inc();
         if !shared.queue.push(
             Entry {
                 input,
@@ -203,8 +218,10 @@ where
                 submitted,
                 answer,
             },
+            priority,
             room,
         ) {
+            shared.metrics.queue_length.dec();
             return Err(shared.unhealthy());
         }
         // An answer that was dropped means that its worker ended.
@@ -219,9 +236,15 @@ impl<Input, Output, E> Batcher<Input, Output, E> {
         !self.0.0.queue.is_closed()
     }
 
+    /// The instruments of this work.
+    #[must_use]
+    pub fn metrics(&self) -> &WorkMetrics {
+        &self.0.0.metrics
+    }
+
     /// The counters and gauges now.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.0.0.counters.read(self.0.0.queue.len())
+        Stats::read(&self.0.0.metrics, self.0.0.queue.len())
     }
 }

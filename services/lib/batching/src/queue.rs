@@ -1,66 +1,103 @@
-//! A bounded queue between asynchronous callers and blocking threads.
+//! A bounded queue of two levels between asynchronous callers and blocking threads.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
-/// First in, first out. Callers hold a [`Room`] before they push; threads block until something is there.
+use crate::levels::{Levels, Priority};
+
+/// First in, first out within a level, the levels as [`Levels`] says. Callers hold a [`Room`] before they push; threads block
+/// until something is there. Low items have room for half of the capacity, so that the other half is never theirs; a queue
+/// of one item has it for both.
 pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
     wake: Condvar,
     room: Arc<Semaphore>,
+    low_room: Arc<Semaphore>,
     capacity: usize,
+    low_capacity: usize,
 }
 
 struct State<T> {
-    items: VecDeque<(T, Room)>,
+    items: Levels<(T, Room)>,
     closed: bool,
 }
 
 /// The right to push one item; it returns to the queue when the item is taken or the right is dropped.
-pub(crate) struct Room(#[allow(dead_code)] OwnedSemaphorePermit);
+#[derive(Debug)]
+pub(crate) struct Room {
+    _place: OwnedSemaphorePermit,
+    _low: Option<OwnedSemaphorePermit>,
+}
 
 /// Why there is no room.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NoRoom {
-    Full,
+    /// So many items of the level wait.
+    Full {
+        capacity: usize,
+    },
     Closed,
 }
 
 impl<T> Queue<T> {
     pub(crate) fn new(capacity: usize) -> Self {
         let state = Mutex::new(State {
-            items: VecDeque::new(),
+            items: Levels::new(),
             closed: false,
         });
+        let low_capacity = (capacity / 2).max(1);
         Self {
             state,
             wake: Condvar::new(),
             room: Arc::new(Semaphore::new(capacity)),
+            low_room: Arc::new(Semaphore::new(low_capacity)),
             capacity,
+            low_capacity,
         }
     }
 
-    /// Waits for room, first come, first served. None: the queue is closed.
-    pub(crate) async fn room(&self) -> Option<Room> {
-        Arc::clone(&self.room).acquire_owned().await.ok().map(Room)
+    /// Waits for room, first come, first served, also between the levels. None: the queue is closed.
+    pub(crate) async fn room(&self, priority: Priority) -> Option<Room> {
+        // The level's own limit comes first: a low item that waits for it holds no place.
+        let low = match priority {
+            Priority::Normal => None,
+            Priority::Low => Some(Arc::clone(&self.low_room).acquire_owned().await.ok()?),
+        };
+        let place = Arc::clone(&self.room).acquire_owned().await.ok()?;
+        Some(Room {
+            _place: place,
+            _low: low,
+        })
     }
 
-    pub(crate) fn try_room(&self) -> Result<Room, NoRoom> {
-        let closed = self.is_closed();
-        let refused = if closed { NoRoom::Closed } else { NoRoom::Full };
-        Arc::clone(&self.room)
-            .try_acquire_owned()
-            .map(Room)
-            .map_err(|_| refused)
+    pub(crate) fn try_room(&self, priority: Priority) -> Result<Room, NoRoom> {
+        if self.is_closed() {
+            return Err(NoRoom::Closed);
+        }
+        let acquire = |room: &Arc<Semaphore>, capacity| {
+            let permit = Arc::clone(room).try_acquire_owned();
+            permit.map_err(|refused| match refused {
+                TryAcquireError::Closed => NoRoom::Closed,
+                TryAcquireError::NoPermits => NoRoom::Full { capacity },
+            })
+        };
+        let low = match priority {
+            Priority::Normal => None,
+            Priority::Low => Some(acquire(&self.low_room, self.low_capacity)?),
+        };
+        let place = acquire(&self.room, self.capacity)?;
+        Ok(Room {
+            _place: place,
+            _low: low,
+        })
     }
 
     /// False, and the item is dropped, where the queue was closed meanwhile.
-    pub(crate) fn push(&self, item: T, room: Room) -> bool {
+    pub(crate) fn push(&self, item: T, priority: Priority, room: Room) -> bool {
         let mut state = self.lock();
         if !state.closed {
-            state.items.push_back((item, room));
+            state.items.push((item, room), priority);
             self.wake.notify_one();
         }
         !state.closed
@@ -81,7 +118,7 @@ impl<T> Queue<T> {
         }
         let mut taken = Vec::new();
         while taken.len() < most {
-            let Some((item, _room)) = state.items.pop_front() else {
+            let Some((item, _room)) = state.items.pop() else {
                 break;
             };
             taken.extend(keep(item));
@@ -93,6 +130,7 @@ impl<T> Queue<T> {
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.room.close();
+        self.low_room.close();
         self.wake.notify_all();
     }
 
@@ -113,3 +151,6 @@ impl<T> Queue<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

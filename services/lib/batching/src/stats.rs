@@ -1,8 +1,9 @@
-//! Counters and gauges as plain numbers; a service exports them under its own names.
+//! Counters and gauges as plain numbers.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use saga_metrics::WorkMetrics;
 
-/// One reading. Counters grow from the start of the batcher; they are read one after another, not at one instant.
+/// One reading of a work's metrics: `queued` of this batcher, the rest of all batchers that share the metrics. Figures are
+/// read one after another, not at one instant.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Items that wait in the queue now.
@@ -23,37 +24,17 @@ pub struct Stats {
     pub failed: u64,
 }
 
-/// The live numbers behind [`Stats`].
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) computing: AtomicU64,
-    pub(crate) shed: AtomicU64,
-    pub(crate) expired: AtomicU64,
-    pub(crate) abandoned: AtomicU64,
-    pub(crate) batches: AtomicU64,
-    pub(crate) computed: AtomicU64,
-    pub(crate) failed: AtomicU64,
-}
-
-impl Counters {
-    pub(crate) fn read(&self, queued: usize) -> Stats {
-        Stats {
+impl Stats {
+    pub(crate) fn read(metrics: &WorkMetrics, queued: usize) -> Self {
+        Self {
             queued: queued as u64,
-            computing: self.computing.load(Relaxed),
-            shed: self.shed.load(Relaxed),
-            expired: self.expired.load(Relaxed),
-            abandoned: self.abandoned.load(Relaxed),
-            batches: self.batches.load(Relaxed),
-            computed: self.computed.load(Relaxed),
-            failed: self.failed.load(Relaxed),
+            computing: metrics.computing(),
+            shed: metrics.full.get(),
+            expired: metrics.expired.get(),
+            abandoned: metrics.abandoned.get(),
+            batches: metrics.batch_size.count(),
+            computed: metrics.computed.get(),
+            failed: metrics.failed.get(),
         }
     }
-}
-
-pub(crate) fn add(counter: &AtomicU64, items: usize) {
-    counter.fetch_add(items as u64, Relaxed);
-}
-
-pub(crate) fn subtract(counter: &AtomicU64, items: usize) {
-    counter.fetch_sub(items as u64, Relaxed);
 }

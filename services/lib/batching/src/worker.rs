@@ -5,11 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::time::Instant;
 
+use saga_metrics::WorkMetrics;
 use tokio::sync::oneshot;
 
 use crate::answer::{Batched, SubmitError};
 use crate::queue::Queue;
-use crate::stats::{Counters, add, subtract};
 
 type Answer<Output, E> = oneshot::Sender<Result<Batched<Output>, SubmitError<E>>>;
 
@@ -24,15 +24,19 @@ pub(crate) struct Entry<Input, Output, E> {
 /// What handles and workers share.
 pub(crate) struct Shared<Input, Output, E> {
     pub(crate) queue: Queue<Entry<Input, Output, E>>,
-    pub(crate) counters: Counters,
+    pub(crate) metrics: WorkMetrics,
+    /// Items that all workers together compute at most.
+    pub(crate) places: usize,
     broken: OnceLock<String>,
 }
 
 impl<Input, Output, E> Shared<Input, Output, E> {
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize, places: usize, metrics: WorkMetrics) -> Self {
+        metrics.open(capacity, places);
         Self {
             queue: Queue::new(capacity),
-            counters: Counters::default(),
+            metrics,
+            places,
             broken: OnceLock::new(),
         }
     }
@@ -71,7 +75,7 @@ pub(crate) fn run<Input, Output, E, Make, Worker, M>(
     }
     while let Some(batch) = shared
         .queue
-        .take(max_batch, |entry| still_wanted(entry, &shared.counters))
+        .take(max_batch, |entry| still_wanted(entry, &shared.metrics))
     {
         if batch.is_empty() {
             continue;
@@ -85,17 +89,18 @@ pub(crate) fn run<Input, Output, E, Make, Worker, M>(
 
 fn still_wanted<Input, Output, E>(
     entry: Entry<Input, Output, E>,
-    counters: &Counters,
+    metrics: &WorkMetrics,
 ) -> Option<Entry<Input, Output, E>> {
+    metrics.queue_length.dec();
     if entry.answer.is_closed() {
-        add(&counters.abandoned, 1);
+        metrics.abandoned.inc();
         return None;
     }
     if entry
         .deadline
         .is_some_and(|deadline| deadline <= Instant::now())
     {
-        add(&counters.expired, 1);
+        metrics.expired.inc();
         let _ = entry.answer.send(Err(SubmitError::DeadlineExceeded));
         return None;
     }
@@ -108,7 +113,7 @@ fn compute<Input, Output, E>(
     worker: &mut impl FnMut(Vec<Input>) -> Vec<Result<Output, E>>,
     shared: &Shared<Input, Output, E>,
 ) -> Result<(), (String, Vec<Answer<Output, E>>)> {
-    let (counters, batch_size, started) = (&shared.counters, batch.len(), Instant::now());
+    let (metrics, batch_size, started) = (&shared.metrics, batch.len(), Instant::now());
     let queue_times: Vec<_> = batch
         .iter()
         .map(|entry| started - entry.submitted)
@@ -117,10 +122,10 @@ fn compute<Input, Output, E>(
         .into_iter()
         .map(|entry| (entry.input, entry.answer))
         .unzip();
-    add(&counters.computing, batch_size);
+    metrics.begin(batch_size);
     let results = catch_unwind(AssertUnwindSafe(|| worker(inputs)));
     let compute = started.elapsed();
-    subtract(&counters.computing, batch_size);
+    metrics.end(batch_size);
     let results = match results {
         Ok(results) if results.len() == batch_size => results,
         Ok(results) => {
@@ -136,12 +141,14 @@ fn compute<Input, Output, E>(
             ));
         }
     };
-    add(&counters.batches, 1);
-    add(&counters.computed, batch_size);
-    add(
-        &counters.failed,
-        results.iter().filter(|result| result.is_err()).count(),
-    );
+    let failed = results.iter().filter(|result| result.is_err()).count();
+    metrics.batch_size.observe_size(batch_size);
+    metrics.computed.inc_by(batch_size as u64);
+    metrics.failed.inc_by(failed as u64);
+    for &queue in &queue_times {
+        metrics.queue_seconds.observe(queue);
+        metrics.compute_seconds.observe(compute);
+    }
     for ((answer, queue), result) in answers.into_iter().zip(queue_times).zip(results) {
         let batched = result.map(|output| Batched {
             output,
@@ -165,7 +172,11 @@ fn give_up<Input, Output, E>(
     shared.queue.close();
     let refuse = |answer: Answer<Output, E>| drop(answer.send(Err(shared.unhealthy())));
     unanswered.into_iter().for_each(refuse);
-    while let Some(waiting) = shared.queue.take(usize::MAX, Some) {
+    let unqueued = |entry| {
+        shared.metrics.queue_length.dec();
+        Some(entry)
+    };
+    while let Some(waiting) = shared.queue.take(usize::MAX, unqueued) {
         waiting
             .into_iter()
             .map(|entry| entry.answer)

@@ -1,91 +1,16 @@
 //! The batcher's promises, with workers that the test opens and closes: no clock decides anything here.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod common;
+
 use std::collections::HashMap;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Instant;
 
+use common::{Answer, Doubler, Gated, double, work};
 use futures::future::join_all;
 use proptest::prelude::*;
-use saga_batching::{BatchConfig, Batched, Batcher, SpawnError, SubmitError};
-use tokio::task::JoinHandle;
-
-type Doubler = Batcher<u32, u32, String>;
-type Answer = Result<Batched<u32>, SubmitError<String>>;
-
-/// A worker that tells which batch it got and computes it only when told to.
-struct Gated {
-    batcher: Doubler,
-    batches: Receiver<Vec<u32>>,
-    release: Sender<()>,
-}
-
-impl Gated {
-    async fn new(max_batch: usize, queue_capacity: usize) -> Self {
-        let (tell, batches) = channel();
-        let (release, released) = channel::<()>();
-        let config = BatchConfig {
-            max_batch,
-            queue_capacity,
-        };
-        let batcher = Batcher::spawn("gated", config, move || {
-            Ok::<_, String>(move |batch: Vec<u32>| {
-                tell.send(batch.clone()).unwrap();
-                released.recv().unwrap();
-                batch.into_iter().map(double).collect::<Vec<_>>()
-            })
-        })
-        .await
-        .unwrap();
-        Self {
-            batcher,
-            batches,
-            release,
-        }
-    }
-
-    fn submit(&self, input: u32) -> JoinHandle<Answer> {
-        let batcher = self.batcher.clone();
-        tokio::spawn(async move { batcher.submit(input, None).await })
-    }
-
-    /// Submits `inputs` and returns when they all wait in the queue.
-    async fn submit_all(&self, inputs: &[u32]) -> Vec<JoinHandle<Answer>> {
-        let mut answers = Vec::new();
-        for &input in inputs {
-            let queued = self.batcher.stats().queued;
-            answers.push(self.submit(input));
-            self.until(|batcher| batcher.stats().queued == queued + 1)
-                .await;
-        }
-        answers
-    }
-
-    async fn until(&self, condition: impl Fn(&Doubler) -> bool) {
-        while !condition(&self.batcher) {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// Occupies the worker with item 0.
-    async fn occupy(&self) -> JoinHandle<Answer> {
-        let answer = self.submit(0);
-        self.until(|batcher| batcher.stats().computing == 1).await;
-        assert_eq!(self.batches.recv().unwrap(), [0]);
-        answer
-    }
-}
-
-/// 7 fails, 13 panics.
-fn double(input: u32) -> Result<u32, String> {
-    assert!(input != 13, "thirteen");
-    if input == 7 {
-        Err("seven".to_owned())
-    } else {
-        Ok(input * 2)
-    }
-}
+use saga_batching::{BatchConfig, Batcher, Priority, SpawnError, SubmitError};
 
 fn unhealthy(reason: &str) -> Answer {
     Err(SubmitError::Unhealthy {
@@ -128,7 +53,7 @@ async fn a_full_queue_sheds_and_makes_streams_wait() {
     let first = gated.occupy().await;
     let waiting = gated.submit_all(&[1, 2]).await;
     assert_eq!(
-        gated.batcher.try_submit(3, None).await,
+        gated.batcher.try_submit(3, Priority::Normal, None).await,
         Err(SubmitError::Full { capacity: 2 })
     );
     let patient = gated.submit(4);
@@ -150,7 +75,11 @@ async fn late_and_abandoned_items_are_never_computed() {
     let first = gated.occupy().await;
     let late = {
         let batcher = gated.batcher.clone();
-        tokio::spawn(async move { batcher.submit(1, Some(Instant::now())).await })
+        tokio::spawn(async move {
+            batcher
+                .submit(1, Priority::Normal, Some(Instant::now()))
+                .await
+        })
     };
     gated.until(|batcher| batcher.stats().queued == 1).await;
     let abandoned = gated.submit_all(&[2]).await.remove(0);
@@ -165,6 +94,15 @@ async fn late_and_abandoned_items_are_never_computed() {
     assert_eq!(gated.batches.recv().unwrap(), [3]);
     let stats = gated.batcher.stats();
     assert_eq!((stats.expired, stats.abandoned, stats.computed), (1, 1, 2));
+    let metrics = gated.batcher.metrics();
+    assert_eq!(
+        (
+            metrics.queue_seconds.count(),
+            metrics.compute_seconds.count()
+        ),
+        (2, 2)
+    );
+    assert_eq!(metrics.queue_length.get(), 0);
 }
 
 #[tokio::test]
@@ -203,8 +141,14 @@ async fn a_panic_answers_everyone_and_turns_health_off() {
     }
     assert_eq!(without_room.await.unwrap(), unhealthy(reason));
     assert!(!gated.batcher.is_healthy());
-    assert_eq!(gated.batcher.submit(4, None).await, unhealthy(reason));
-    assert_eq!(gated.batcher.try_submit(4, None).await, unhealthy(reason));
+    assert_eq!(
+        gated.batcher.submit(4, Priority::Normal, None).await,
+        unhealthy(reason)
+    );
+    assert_eq!(
+        gated.batcher.try_submit(4, Priority::Normal, None).await,
+        unhealthy(reason)
+    );
 }
 
 #[tokio::test]
@@ -213,13 +157,13 @@ async fn a_worker_that_miscounts_is_out_of_service() {
         max_batch: 4,
         queue_capacity: 4,
     };
-    let forgetful: Doubler = Batcher::spawn("forgetful", config, || {
+    let forgetful: Doubler = Batcher::spawn(work("forgetful"), config, || {
         Ok::<_, String>(|_: Vec<u32>| Vec::new())
     })
     .await
     .unwrap();
     assert_eq!(
-        forgetful.submit(1, None).await,
+        forgetful.submit(1, Priority::Normal, None).await,
         unhealthy("it answered 0 of 1 items")
     );
 }
@@ -231,16 +175,17 @@ async fn a_worker_that_cannot_be_made_is_reported() {
         max_batch: 1,
         queue_capacity: 1,
     };
-    let failed = Doubler::spawn("loader", config, || Err::<Work, _>("no weights"))
+    let failed = Doubler::spawn(work("loader"), config, || Err::<Work, _>("no weights"))
         .await
         .unwrap_err();
     assert!(
         matches!(failed, SpawnError::Make("no weights")),
         "{failed:?}"
     );
-    let panicked = Doubler::spawn::<_, Work, String>("loader", config, || panic!("bad weights"))
-        .await
-        .unwrap_err();
+    let panicked =
+        Doubler::spawn::<_, Work, String>(work("loader"), config, || panic!("bad weights"))
+            .await
+            .unwrap_err();
     assert_eq!(
         panicked.to_string(),
         "loader panicked while it was made: bad weights"
@@ -254,7 +199,7 @@ async fn a_pool_computes_at_the_same_time() {
         max_batch: 1,
         queue_capacity: 4,
     };
-    let pool: Doubler = Batcher::spawn_pool("pool", 2, config, move || {
+    let pool: Doubler = Batcher::spawn_pool(work("pool"), 2, config, move || {
         Ok::<_, String>(move |batch: Vec<u32>| {
             together.wait();
             batch.into_iter().map(double).collect::<Vec<_>>()
@@ -262,7 +207,10 @@ async fn a_pool_computes_at_the_same_time() {
     })
     .await
     .unwrap();
-    let (a, b) = tokio::join!(pool.submit(1, None), pool.submit(2, None));
+    let (a, b) = tokio::join!(
+        pool.submit(1, Priority::Normal, None),
+        pool.submit(2, Priority::Normal, None)
+    );
     assert_eq!((a.unwrap().output, b.unwrap().output), (2, 4));
 }
 
@@ -296,7 +244,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let answers = runtime.block_on(async {
             let config = BatchConfig { max_batch, queue_capacity };
-            let pool: Batcher<(usize, u32), u32, String> = Batcher::spawn_pool("pool", workers, config, move || {
+            let pool: Batcher<(usize, u32), u32, String> = Batcher::spawn_pool(work("pool"), workers, config, move || {
                 Ok::<_, String>(move |batch: Vec<(usize, u32)>| {
                     let mut seen = record.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     batch.iter().for_each(|(id, _)| *seen.entry(*id).or_default() += 1);
@@ -309,7 +257,7 @@ proptest! {
             join_all(inputs.iter().enumerate().map(|item| {
                 let pool = pool.clone();
                 let item = (item.0, *item.1);
-                async move { if item.0 % 3 == 0 { pool.try_submit(item, None).await } else { pool.submit(item, None).await } }
+                async move { if item.0 % 3 == 0 { pool.try_submit(item, Priority::Normal, None).await } else { pool.submit(item, Priority::Normal, None).await } }
             }))
             .await
         });

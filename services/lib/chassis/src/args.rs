@@ -12,6 +12,9 @@ pub struct CommonArgs {
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
+    /// Address and port to serve Prometheus metrics on (GET /metrics); off where not set.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub metrics_listen: Option<SocketAddr>,
     /// TOML file laid over the compiled-in defaults.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -24,8 +27,15 @@ impl CommonArgs {
     /// The flags that set configuration keys.
     #[must_use]
     pub fn flags(&self) -> Vec<Flag> {
-        let listen = self.listen.map(|address| address.to_string());
-        given([("--listen", "server.listen", listen)])
+        let text = |address: Option<SocketAddr>| address.map(|address| address.to_string());
+        given([
+            ("--listen", "server.listen", text(self.listen)),
+            (
+                "--metrics-listen",
+                "server.metrics_listen",
+                text(self.metrics_listen),
+            ),
+        ])
     }
 }
 

@@ -38,6 +38,9 @@ pub trait ServiceConfig: DeserializeOwned + Serialize {
 pub struct ServerConfig {
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Address and port of `GET /metrics` over HTTP; port 0 takes a free one. `None`, "" in TOML: off.
+    #[serde(with = "address")]
+    pub metrics_listen: Option<SocketAddr>,
     /// Largest message taken or sent, in bytes.
     pub max_message_bytes: usize,
     /// Requests in flight on one connection.
@@ -286,5 +289,6 @@ pub enum ConfigError {
     },
 }
 
+mod address;
 #[cfg(test)]
 mod tests;

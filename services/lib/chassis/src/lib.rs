@@ -4,6 +4,7 @@
 //! - [`args`]: the command-line flags that all services share
 //! - [`run`]: what each `main.rs` calls
 //! - [`server`]: the gRPC server with health, reflection, limits, TLS, token and graceful drain
+//! - [`metrics`]: what Prometheus scrapes
 //! - [`telemetry`] and [`propagation`]: logs, spans, and one trace across all hops
 //! - [`status`]: errors as gRPC statuses with standard details
 //!
@@ -29,7 +30,9 @@
 pub mod args;
 mod auth;
 pub mod config;
+mod grpc_metrics;
 mod health;
+pub mod metrics;
 mod overlay;
 pub mod propagation;
 pub mod run;
@@ -45,4 +48,5 @@ pub use config::{
 };
 pub use health::Readiness;
 pub use run::{end_with_workers, main_of};
+pub use saga_metrics::{Histogram, Metrics, WorkMetrics};
 pub use server::{Running, ServeError, Server};

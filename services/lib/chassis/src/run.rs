@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Command;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Running, ServiceConfig, args::ServiceArgs, config, signals, telemetry};
+use crate::{Running, ServiceConfig, args::ServiceArgs, config, metrics, signals, telemetry};
 
 /// Runs one service as a process.
 ///
@@ -69,6 +69,9 @@ where
         signals::cancel_on_stop(shutdown.clone())?;
         let running = start(config, shutdown).await?;
         tracing::info!(service = C::SERVICE, address = %running.addr, "listening");
+        if let Some(address) = running.metrics_addr {
+            tracing::info!(service = C::SERVICE, url = %format_args!("http://{address}{}", metrics::PATH), "metrics");
+        }
         running.wait().await?;
         tracing::info!(service = C::SERVICE, "stopped");
         anyhow::Ok(())

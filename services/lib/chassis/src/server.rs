@@ -5,6 +5,7 @@ use std::{
 };
 
 use http::{Request, Response};
+use saga_metrics::Metrics;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::{
@@ -19,7 +20,9 @@ use tower::Service;
 use crate::{
     auth::Auth,
     config::ServerConfig,
+    grpc_metrics::GrpcMetricsLayer,
     health::{HealthService, Readiness},
+    metrics,
     propagation::TraceContextLayer,
     tls,
 };
@@ -47,10 +50,13 @@ pub struct Server {
     /// Name to "follows readiness".
     services: HashMap<&'static str, bool>,
     readiness: Readiness,
+    metrics: Metrics,
+    /// Where the metrics are scraped.
+    scrapes: Option<(TcpListener, SocketAddr)>,
 }
 
 impl Server {
-    /// Reads keys and token, then takes the port.
+    /// Reads keys and token, then takes the ports.
     ///
     /// # Errors
     /// Unusable TLS or token files; a port that cannot be had, with its address.
@@ -66,15 +72,13 @@ impl Server {
                 .tls_config(tls)
                 .map_err(|error| ServeError::Tls(chain(&error)))?;
         }
-        let bind_error = |error| ServeError::Bind {
-            service: name,
-            address: config.listen,
-            error,
+        let (listener, address) = listen(name, "--listen", config.listen).await?;
+        let scrapes = match config.metrics_listen {
+            Some(address) => Some(listen(name, "--metrics-listen", address).await?),
+            None => None,
         };
-        let listener = TcpListener::bind(config.listen).await.map_err(bind_error)?;
-        let address = listener.local_addr().map_err(bind_error)?;
         let (routes, services) = (Routes::default(), HashMap::new());
-        let readiness = Readiness::new();
+        let (readiness, metrics) = (Readiness::new(), Metrics::new());
         Ok(Self {
             name,
             config: config.clone(),
@@ -85,6 +89,8 @@ impl Server {
             routes,
             services,
             readiness,
+            metrics,
+            scrapes,
         })
     }
 
@@ -98,6 +104,12 @@ impl Server {
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         self.readiness.clone()
+    }
+
+    /// What this server measures; it is scraped where `server.metrics_listen` says.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Adds a service whose health follows [`Server::readiness`]. Wrap it in [`limited!`](crate::limited).
@@ -130,6 +142,9 @@ impl Server {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()
             .map_err(|error| ServeError::Reflection(error.to_string()))?;
+        let measured = GrpcMetricsLayer::new(self.metrics.grpc().clone(), |service| {
+            self.services.contains_key(service)
+        });
         let health = HealthServer::new(HealthService::new(self.readiness.clone(), self.services));
         let reflection = InterceptedService::new(reflection, self.auth);
         let routes = self
@@ -146,13 +161,25 @@ impl Server {
         let serving = self
             .transport
             .layer(TraceContextLayer)
+            .layer(measured)
             .serve_with_incoming_shutdown(routes, incoming, async move {
                 stop.cancelled().await;
                 readiness.drain();
             });
-        let task = tokio::spawn(until_drained(self.name, serving, shutdown, drain));
+        let metrics_addr = self.scrapes.as_ref().map(|(_, address)| *address);
+        // The drain can be watched: metrics are served until it is over.
+        let drained = CancellationToken::new();
+        if let Some((listener, _)) = self.scrapes {
+            tokio::spawn(metrics::serve(listener, self.metrics, drained.clone()));
+        }
+        let serving = until_drained(self.name, serving, shutdown, drain);
+        let task = tokio::spawn(async move {
+            let _metrics_end_with_this = drained.drop_guard();
+            serving.await
+        });
         Ok(Running {
             addr: self.address,
+            metrics_addr,
             readiness: self.readiness,
             task,
         })
@@ -188,6 +215,8 @@ impl<S> GrpcService for S where
 pub struct Running {
     /// Where it listens.
     pub addr: SocketAddr,
+    /// Where metrics are scraped, if they are.
+    pub metrics_addr: Option<SocketAddr>,
     /// The switch of its health.
     pub readiness: Readiness,
     task: JoinHandle<Result<(), ServeError>>,
@@ -221,6 +250,22 @@ async fn until_drained(
     }
 }
 
+async fn listen(
+    service: &'static str,
+    flag: &'static str,
+    address: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let bind_error = |error| ServeError::Bind {
+        service,
+        flag,
+        address,
+        error,
+    };
+    let listener = TcpListener::bind(address).await.map_err(bind_error)?;
+    let taken = listener.local_addr().map_err(bind_error)?;
+    Ok((listener, taken))
+}
+
 fn transport(config: &ServerConfig) -> Transport {
     Transport::builder()
         .max_concurrent_streams(config.max_concurrent_streams)
@@ -240,11 +285,13 @@ fn chain(error: &dyn std::error::Error) -> String {
 pub enum ServeError {
     /// The port cannot be had.
     #[error(
-        "{service} cannot listen on {address}: {error}; choose another address with --listen (port 0: a free one)"
+        "{service} cannot listen on {address}: {error}; choose another address with {flag} (port 0: a free one)"
     )]
     Bind {
         /// Which service.
         service: &'static str,
+        /// What sets the address.
+        flag: &'static str,
         /// As configured.
         address: SocketAddr,
         /// From the operating system.

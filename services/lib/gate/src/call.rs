@@ -1,12 +1,14 @@
-//! How long a caller waits, and what that means for the queue.
+//! How long a caller waits and how urgent it is, and what that means for the queue.
 
 use std::time::{Duration, Instant};
 
-use saga_batching::{Batched, Batcher, SubmitError};
+use saga_batching::{Batched, Batcher, Priority, SubmitError};
 use saga_chassis::status;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 use tracing::{Instrument as _, field::Empty};
+
+use crate::priority::priority;
 
 /// When to try again after a full queue.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -18,24 +20,43 @@ pub struct Call {
     pub deadline: Option<Instant>,
     /// Whether the caller waits for room (a stream) or is shed (a unary call).
     pub waits_for_room: bool,
+    /// Which items of the queue go first.
+    pub priority: Priority,
+    /// When the item arrived at the service.
+    pub arrived: Instant,
 }
 
 impl Call {
     /// A unary call: shed where there is no room.
-    #[must_use]
-    pub fn unary(metadata: &MetadataMap) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT on a priority that is none.
+    pub fn unary(metadata: &MetadataMap) -> Result<Self, Status> {
+        Ok(Self {
             deadline: deadline(metadata),
             waits_for_room: false,
-        }
+            priority: priority(metadata)?,
+            arrived: Instant::now(),
+        })
     }
 
     /// An item of a stream: waits for room, which slows its sender down.
-    #[must_use]
-    pub fn stream(metadata: &MetadataMap) -> Self {
-        Self {
-            deadline: deadline(metadata),
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT on a priority that is none.
+    pub fn stream(metadata: &MetadataMap) -> Result<Self, Status> {
+        Ok(Self {
             waits_for_room: true,
+            ..Self::unary(metadata)?
+        })
+    }
+
+    /// The same call for an item of its stream that arrives now.
+    #[must_use]
+    pub fn arriving(self) -> Self {
+        Self {
+            arrived: Instant::now(),
+            ..self
         }
     }
 
@@ -50,13 +71,12 @@ impl Call {
     }
 }
 
-/// Hands `input` to the worker and waits for the answer, in a span called `work` that tells where the time went.
+/// Hands `input` to the worker and waits for the answer, in a span called as the work that tells where the time went.
 ///
 /// # Errors
 /// RESOURCE_EXHAUSTED with RetryInfo where a unary call finds no room, DEADLINE_EXCEEDED, INTERNAL where the worker is
 /// out of service, or the worker's own status.
 pub async fn submit<Input, Output>(
-    work: &'static str,
     batcher: &Batcher<Input, Output, Status>,
     input: Input,
     call: Call,
@@ -67,19 +87,25 @@ where
 {
     let span = tracing::info_span!(
         "work",
-        otel.name = work,
+        otel.name = batcher.metrics().work(),
         queue_us = Empty,
         compute_us = Empty,
         batch_size = Empty
     );
     let answer = async {
         if call.waits_for_room {
-            batcher.submit(input, call.deadline).await
+            batcher.submit(input, call.priority, call.deadline).await
         } else {
-            batcher.try_submit(input, call.deadline).await
+            batcher
+                .try_submit(input, call.priority, call.deadline)
+                .await
         }
     };
     let answer = answer.instrument(span.clone()).await;
+    if matches!(answer, Ok(_) | Err(SubmitError::Item(_))) {
+        let total = &batcher.metrics().request_seconds;
+        total.observe(call.arrived.elapsed());
+    }
     if let Ok(batched) = &answer {
         span.record("queue_us", microseconds(batched.queue));
         span.record("compute_us", microseconds(batched.compute));
@@ -121,7 +147,7 @@ mod tests {
     fn seconds_left(timeout: &str) -> Option<u64> {
         let mut metadata = MetadataMap::new();
         metadata.insert("grpc-timeout", timeout.parse().unwrap());
-        let deadline = Call::unary(&metadata).deadline?;
+        let deadline = Call::unary(&metadata).unwrap().deadline?;
         Some(
             deadline
                 .saturating_duration_since(Instant::now())
@@ -138,6 +164,7 @@ mod tests {
         for malformed in ["", "S", "1", "-1S", "123456789S", "5s"] {
             assert_eq!(seconds_left(malformed), None, "{malformed}");
         }
-        assert_eq!(Call::stream(&MetadataMap::new()).deadline, None);
+        let stream = Call::stream(&MetadataMap::new()).unwrap();
+        assert_eq!((stream.deadline, stream.waits_for_room), (None, true));
     }
 }

@@ -4,12 +4,14 @@
 //! says (inputs needed, thresholds and their ranges, sizes, hashes), runs streams with bounded concurrency and an
 //! answer for each item, compares the score with the thresholds, and writes the verdict.
 //!
-//! Unary calls shed where the queue is full; streams wait. [`submit`] does either, as the [`Call`] says.
+//! Unary calls shed where the queue is full; streams wait. A call's metadata may state its priority. [`submit`] does as the
+//! [`Call`] says.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod call;
 mod image;
+mod priority;
 mod server;
 mod thresholds;
 mod verdict;

@@ -74,7 +74,7 @@ impl<G: Gate> GateServer<G> {
     }
 
     async fn answer(&self, request: EvaluateStreamRequest, call: Call) -> EvaluateStreamResponse {
-        let outcome = match self.judge(request.item, call).await {
+        let outcome = match self.judge(request.item, call.arriving()).await {
             Ok(verdict) => Outcome::Verdict(verdict),
             Err(error) => Outcome::Error(status::item(&error)),
         };
@@ -100,7 +100,7 @@ impl<G: Gate> GateService for GateServer<G> {
         &self,
         request: Request<EvaluateRequest>,
     ) -> Result<Response<EvaluateResponse>, Status> {
-        let call = Call::unary(request.metadata());
+        let call = Call::unary(request.metadata())?;
         let verdict = self.judge(request.into_inner().item, call).await?;
         Ok(Response::new(EvaluateResponse {
             verdict: Some(verdict),
@@ -111,7 +111,7 @@ impl<G: Gate> GateService for GateServer<G> {
         &self,
         request: Request<Streaming<EvaluateStreamRequest>>,
     ) -> Result<Response<Self::EvaluateStreamStream>, Status> {
-        let call = Call::stream(request.metadata());
+        let call = Call::stream(request.metadata())?;
         let (server, span) = (self.clone(), Span::current());
         // An error of the transport ends the stream; an error of an item is that item's answer.
         let answers = request.into_inner().map(move |request| {

@@ -10,6 +10,7 @@ use std::{
 
 use image::RgbImage;
 use saga_batching::{BatchConfig, Batched, Batcher, SpawnError};
+use saga_chassis::{Histogram, Metrics};
 use saga_gate::{Call, EncodedImage, decode_error, submit};
 use saga_imaging::DecodeLimits;
 use saga_proto::r#type::v1::Timing;
@@ -19,6 +20,9 @@ use crate::config::{Limits, Work};
 
 /// A model's own resizing and normalising: picture to pixel values, channels first.
 pub type Preprocess = Arc<dyn Fn(&RgbImage) -> Vec<f32> + Send + Sync>;
+
+/// What spans and metrics call it.
+const WORK: &str = "decode";
 
 struct Job {
     field: Cow<'static, str>,
@@ -48,7 +52,11 @@ impl Decoding {
     ///
     /// # Errors
     /// Where the operating system gives no threads.
-    pub async fn start(limits: &Limits, work: &Work) -> Result<Self, SpawnError<Infallible>> {
+    pub async fn start(
+        limits: &Limits,
+        work: &Work,
+        metrics: &Metrics,
+    ) -> Result<Self, SpawnError<Infallible>> {
         let limits = limits.decode();
         let threads = match work.decoders {
             0 => available_parallelism().map_or(1, usize::from),
@@ -59,13 +67,15 @@ impl Decoding {
             max_batch: 1,
             queue_capacity: work.queue_capacity,
         };
+        let seconds = metrics.decode_seconds(WORK);
         let make = move || {
             Ok::<_, Infallible>(move |jobs: Vec<Job>| {
-                jobs.iter().map(|job| run(job, &limits)).collect::<Vec<_>>()
+                let answers = jobs.iter().map(|job| run(job, &limits, &seconds));
+                answers.collect::<Vec<_>>()
             })
         };
         Ok(Self {
-            pool: Batcher::spawn_pool("decode", threads, config, make).await?,
+            pool: Batcher::spawn_pool(metrics.work(WORK), threads, config, make).await?,
         })
     }
 
@@ -85,7 +95,6 @@ impl Decoding {
             queue,
             ..
         } = submit(
-            "decode",
             &self.pool,
             Job {
                 field: field.into(),
@@ -103,11 +112,18 @@ impl Decoding {
     }
 }
 
-fn run(job: &Job, limits: &DecodeLimits) -> Result<(Vec<f32>, Duration), Status> {
+fn run(
+    job: &Job,
+    limits: &DecodeLimits,
+    seconds: &Histogram,
+) -> Result<(Vec<f32>, Duration), Status> {
     let started = Instant::now();
     let picture = saga_imaging::decode(&job.image.data, limits)
         .map_err(|error| decode_error(&job.field, &error))?;
-    Ok(((job.preprocess)(&picture), started.elapsed()))
+    let pixels = (job.preprocess)(&picture);
+    let decode = started.elapsed();
+    seconds.observe(decode);
+    Ok((pixels, decode))
 }
 
 /// Where the time of one answer went: both queues together, the decoding, and the model's batch.

@@ -7,7 +7,7 @@ use std::sync::{
 
 use futures::future::try_join_all;
 use saga_batching::{BatchConfig, Batched, Batcher};
-use saga_chassis::Readiness;
+use saga_chassis::{Readiness, WorkMetrics};
 use saga_gate::{Call, submit};
 use tokio::sync::oneshot;
 use tonic::{Code, Status};
@@ -20,7 +20,6 @@ const LOST_AFTER: u32 = 3;
 /// A handle to a model's thread. Where the thread panics, or batch after batch fails as a whole, readiness goes off; it
 /// comes back with the first batch that succeeds, or with the next model that is loaded.
 pub struct Worker<Input, Output> {
-    name: &'static str,
     batcher: Batcher<Input, Output, Status>,
     condition: Arc<Condition>,
 }
@@ -30,13 +29,13 @@ where
     Input: Send + 'static,
     Output: Send + 'static,
 {
-    /// Starts the thread `name` and makes the model on it: `make` tells what only the loaded model knows, and how to answer
+    /// Starts the thread of this work and makes the model on it: `make` tells what only the loaded model knows, and how to answer
     /// each item of a batch, in order.
     ///
     /// # Errors
     /// What `make` says, or that its thread did not start or ended.
     pub async fn spawn<Make, Facts, Compute, E>(
-        name: &'static str,
+        metrics: WorkMetrics,
         batch: BatchConfig,
         readiness: Readiness,
         make: Make,
@@ -63,17 +62,13 @@ where
                 results
             })
         };
-        let batcher = Batcher::spawn(name, batch, make)
+        let batcher = Batcher::spawn(metrics, batch, make)
             .await
             .map_err(|error| LoadError(error.to_string()))?;
         let facts = told
             .await
             .map_err(|_| LoadError("its thread ended".to_owned()))?;
-        let worker = Self {
-            name,
-            batcher,
-            condition,
-        };
+        let worker = Self { batcher, condition };
         Ok((worker, facts))
     }
 
@@ -82,7 +77,7 @@ where
     /// # Errors
     /// As [`submit`].
     pub async fn submit(&self, input: Input, call: Call) -> Result<Batched<Output>, Status> {
-        let answer = submit(self.name, &self.batcher, input, call).await;
+        let answer = submit(&self.batcher, input, call).await;
         if answer.is_err() && !self.batcher.is_healthy() {
             self.condition.readiness.set_ready(false);
         }
@@ -142,14 +137,21 @@ impl Condition {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use saga_batching::Priority;
     use saga_chassis::{Server, ServerConfig, status::internal};
 
     use super::*;
 
-    const CALL: Call = Call {
-        deadline: None,
-        waits_for_room: true,
-    };
+    fn call() -> Call {
+        Call {
+            deadline: None,
+            waits_for_room: true,
+            priority: Priority::Normal,
+            arrived: Instant::now(),
+        }
+    }
 
     /// Doubles numbers; fails on negative ones, and panics on zero.
     async fn worker() -> (Worker<i32, i32>, Readiness) {
@@ -171,7 +173,13 @@ mod tests {
             let compute = move |numbers: Vec<i32>| numbers.into_iter().map(double).collect();
             Ok::<_, Status>((7, compute))
         };
-        let spawned = Worker::spawn("double", batch, readiness.clone(), make).await;
+        let spawned = Worker::spawn(
+            server.metrics().work("double"),
+            batch,
+            readiness.clone(),
+            make,
+        )
+        .await;
         let (worker, facts) = spawned.unwrap();
         assert_eq!(facts, 7);
         (worker, readiness)
@@ -181,19 +189,19 @@ mod tests {
     async fn failures_that_stick_turn_readiness_off_and_a_success_turns_it_on() {
         let (worker, readiness) = worker().await;
         for _ in 1..LOST_AFTER {
-            worker.submit(-1, CALL).await.unwrap_err();
+            worker.submit(-1, call()).await.unwrap_err();
         }
         assert!(readiness.is_ready() && worker.is_usable());
-        worker.submit(-1, CALL).await.unwrap_err();
+        worker.submit(-1, call()).await.unwrap_err();
         assert!(!readiness.is_ready() && !worker.is_usable());
-        assert_eq!(worker.submit(4, CALL).await.unwrap().output, 8);
+        assert_eq!(worker.submit(4, call()).await.unwrap().output, 8);
         assert!(readiness.is_ready() && worker.is_usable());
     }
 
     #[tokio::test]
     async fn a_panic_turns_readiness_off_for_good() {
         let (worker, readiness) = worker().await;
-        let status = worker.submit(0, CALL).await.unwrap_err();
+        let status = worker.submit(0, call()).await.unwrap_err();
         assert_eq!(status.code(), Code::Internal);
         assert!(!readiness.is_ready() && !worker.is_usable());
     }

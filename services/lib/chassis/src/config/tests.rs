@@ -152,3 +152,21 @@ fn what_is_printed_is_read_back() {
     let again = load_from::<Example>(Some(file(&printed).path()), std::iter::empty(), &[]).unwrap();
     assert_eq!(toml::to_string_pretty(&again).unwrap(), printed);
 }
+
+#[test]
+fn metrics_are_off_where_their_address_is_empty() {
+    assert_eq!(compiled_in::<Example>().server.metrics_listen, None);
+    let variable = "SAGA_LABEL_STORE__SERVER__METRICS_LISTEN";
+    let address = |text: &str| {
+        let environment = [(variable, text)];
+        let loaded = load_from::<Example>(None, variables(&environment), &[]);
+        loaded.map(|config| config.server.metrics_listen)
+    };
+    assert_eq!(address("").unwrap(), None);
+    let given = address("127.0.0.1:9464").unwrap();
+    assert_eq!(given, Some(([127, 0, 0, 1], 9464).into()));
+    let refused = address("9464").unwrap_err().to_string();
+    for part in [variable, "metrics_listen", "\"9464\" is no address"] {
+        assert!(refused.contains(part), "{refused}");
+    }
+}

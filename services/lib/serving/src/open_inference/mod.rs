@@ -155,7 +155,7 @@ impl<M: OpenInference> GrpcInferenceService for OpenInferenceServer<M> {
         &self,
         request: Request<ModelInferRequest>,
     ) -> Result<Response<ModelInferResponse>, Status> {
-        let call = Call::unary(request.metadata());
+        let call = Call::unary(request.metadata())?;
         let mut request = request.into_inner();
         let spec = self.spec(&request.model_name, &request.model_version)?;
         let wanted = wanted_outputs(&request, &spec)?;
