@@ -99,11 +99,11 @@ impl Comparer {
             resize_grey(&candidate, width, height, Filter::Bicubic)
         };
         let decode = started.elapsed();
-        let ssim = ssim(&source, &candidate).map_err(CompareError::Ssim)?;
-        let map = match with_map {
-            true => ssim_map(&source, &candidate).map_err(CompareError::Ssim)?,
-            false => Vec::new(),
+        let compared = match with_map {
+            true => ssim_map(&source, &candidate),
+            false => ssim(&source, &candidate).map(|mean| (mean, Vec::new())),
         };
+        let (ssim, map) = compared.map_err(CompareError::Ssim)?;
         Ok(Comparison {
             ssim,
             map,

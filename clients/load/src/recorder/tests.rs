@@ -1,3 +1,5 @@
+//! What a recorder makes of answers in, before and after its window.
+
 use super::*;
 
 const DEADLINE: Duration = Duration::from_millis(100);

@@ -2,56 +2,23 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod common;
+
 use std::{sync::Arc, time::Duration};
 
+use common::Example;
 use opentelemetry_sdk::trace::SpanData;
 use saga_chassis::{Running, ServeError, Server, ServerConfig, limited, telemetry};
 use saga_client::{Options, ReadyError, connect, wait_until_ready};
 use saga_proto::model::v1::{
-    ListModelsRequest, ListModelsResponse, LoadModelRequest, LoadModelResponse, UnloadModelRequest,
-    UnloadModelResponse,
-    model_service_client::ModelServiceClient,
-    model_service_server::{ModelService, ModelServiceServer},
+    ListModelsRequest, LoadModelRequest, UnloadModelRequest,
+    model_service_client::ModelServiceClient, model_service_server::ModelServiceServer,
 };
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Request, Response, Status};
+use tonic::Code;
 use tracing::Instrument as _;
 
 const SERVICE: &str = "saga.model.v1.ModelService";
-
-/// List answers at once, Load fails, Unload waits for `release`.
-#[derive(Default)]
-struct Example {
-    entered: Notify,
-    release: Notify,
-}
-
-#[tonic::async_trait]
-impl ModelService for Example {
-    async fn load_model(
-        &self,
-        _: Request<LoadModelRequest>,
-    ) -> Result<Response<LoadModelResponse>, Status> {
-        Err(Status::internal("broken"))
-    }
-
-    async fn list_models(
-        &self,
-        _: Request<ListModelsRequest>,
-    ) -> Result<Response<ListModelsResponse>, Status> {
-        tracing::info_span!("work").in_scope(|| Ok(Response::new(ListModelsResponse::default())))
-    }
-
-    async fn unload_model(
-        &self,
-        _: Request<UnloadModelRequest>,
-    ) -> Result<Response<UnloadModelResponse>, Status> {
-        self.entered.notify_one();
-        self.release.notified().await;
-        Ok(Response::new(UnloadModelResponse {}))
-    }
-}
 
 async fn start(config: &ServerConfig, example: &Arc<Example>, stop: &CancellationToken) -> Running {
     let server = Server::bind("example", config).await.unwrap();

@@ -2,46 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod common;
+
+use common::Example;
 use saga_chassis::{Running, Server, ServerConfig, metrics::scrape};
 use saga_client::connect;
 use saga_proto::{
     gate::v1::{DescribeRequest, gate_service_client::GateServiceClient},
     model::v1::{
-        ListModelsRequest, ListModelsResponse, LoadModelRequest, LoadModelResponse,
-        UnloadModelRequest, UnloadModelResponse,
-        model_service_client::ModelServiceClient,
-        model_service_server::{ModelService, ModelServiceServer},
+        ListModelsRequest, LoadModelRequest, UnloadModelRequest,
+        model_service_client::ModelServiceClient, model_service_server::ModelServiceServer,
     },
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status};
-
-/// List answers, Load fails, Unload never answers.
-struct Example;
-
-#[tonic::async_trait]
-impl ModelService for Example {
-    async fn load_model(
-        &self,
-        _: Request<LoadModelRequest>,
-    ) -> Result<Response<LoadModelResponse>, Status> {
-        Err(Status::internal("broken"))
-    }
-
-    async fn list_models(
-        &self,
-        _: Request<ListModelsRequest>,
-    ) -> Result<Response<ListModelsResponse>, Status> {
-        Ok(Response::new(ListModelsResponse::default()))
-    }
-
-    async fn unload_model(
-        &self,
-        _: Request<UnloadModelRequest>,
-    ) -> Result<Response<UnloadModelResponse>, Status> {
-        std::future::pending().await
-    }
-}
+use tonic::Request;
 
 fn scraped() -> ServerConfig {
     ServerConfig {
@@ -52,7 +26,7 @@ fn scraped() -> ServerConfig {
 
 async fn start(config: &ServerConfig, stop: &CancellationToken) -> Running {
     let server = Server::bind("example", config).await.unwrap();
-    let server = server.add_service(ModelServiceServer::new(Example));
+    let server = server.add_service(ModelServiceServer::new(Example::default()));
     server.start(stop.clone()).unwrap()
 }
 

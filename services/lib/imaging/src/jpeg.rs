@@ -17,7 +17,7 @@ const FORMAT: &str = "JPEG";
 
 /// Decodes `bytes` to upright RGB. CMYK and YCCK are converted as Pillow does (inverted, as Adobe writes them).
 pub(crate) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, DecodeError> {
-    let complete = reaches_end_of_image(bytes);
+    let Markers { frame, complete } = Markers::of(bytes);
     let fail = |error: DecodeErrors| {
         if complete {
             from_jpeg_error(&error)
@@ -33,7 +33,7 @@ pub(crate) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, De
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(fail)?;
     let halvings = match decoder.input_colorspace() {
-        Some(ColorSpace::YCbCr) => halvings(bytes),
+        Some(ColorSpace::YCbCr) => halvings(frame),
         _ => 0,
     };
     if halvings > 0 {
@@ -85,12 +85,10 @@ fn malformed(why: String) -> DecodeError {
     }
 }
 
-/// How often chroma was halved: once for 4:2:2, twice for 4:2:0; 0 where the decoder does not interpolate it.
-fn halvings(bytes: &[u8]) -> i32 {
-    let Some(frame) = frame_header(bytes) else {
-        return 0;
-    };
-    // Precision, height, width and the number of components; then identifier, sampling and table of each.
+/// How often chroma was halved: once for 4:2:2, twice for 4:2:0; 0 where the decoder does not interpolate it. `frame` is what
+/// follows the length in a frame header: precision, height, width and the number of components; then identifier, sampling and
+/// table of each.
+fn halvings(frame: &[u8]) -> i32 {
     let sampling = |component: usize| {
         let packed = frame.get(6 + 3 * component + 1)?;
         Some((packed >> 4, packed & 15))
@@ -124,50 +122,52 @@ fn rgb_of_ycbcr(pixels: &mut [u8], halvings: i32) {
     }
 }
 
-/// What follows the length in the first frame header (SOF0 to SOF2).
-fn frame_header(bytes: &[u8]) -> Option<&[u8]> {
-    let mut rest = bytes.get(2..)?;
-    loop {
-        let start = rest.iter().position(|&byte| byte != 0xFF)?;
-        let (&marker, segment) = rest.get(start..)?.split_first()?;
-        let &[high, low, ..] = segment else {
-            return None;
-        };
-        let length = usize::from(u16::from_be_bytes([high, low]));
-        if matches!(marker, 0xC0..=0xC2) {
-            return segment.get(2..length);
-        }
-        rest = segment.get(length.max(2)..)?;
-    }
+/// What the markers of a file tell.
+#[derive(Default)]
+struct Markers<'a> {
+    /// What follows the length in the first frame header (SOF0 to SOF2); empty where there is none.
+    frame: &'a [u8],
+    /// Whether the end of the image follows a scan.
+    complete: bool,
 }
 
-/// Walks the markers (ITU-T T.81, annex B): segments by their length, entropy-coded data byte by byte, up to EOI.
-fn reaches_end_of_image(bytes: &[u8]) -> bool {
-    const START_OF_SCAN: u8 = 0xDA;
-    const END_OF_IMAGE: u8 = 0xD9;
-    let mut at = 2;
-    let mut in_scan = false;
-    loop {
-        // Inside a scan everything up to the next marker is data; between segments it is padding.
-        let Some(offset) = bytes
-            .get(at..)
-            .and_then(|rest| rest.iter().position(|&b| b == 0xFF))
-        else {
-            return false;
-        };
-        at += offset + 1;
-        match bytes.get(at) {
-            None => return false,
-            Some(0xFF) => {}
-            // A stuffed zero, a restart, TEM, or a stray SOI: no length follows.
-            Some(0x00 | 0x01 | 0xD0..=0xD8) => at += 1,
-            Some(&END_OF_IMAGE) => return in_scan,
-            Some(&marker) => {
-                let Some(&[high, low]) = bytes.get(at + 1..at + 3) else {
-                    return false;
-                };
-                at += 1 + usize::from(u16::from_be_bytes([high, low])).max(2);
-                in_scan |= marker == START_OF_SCAN;
+impl<'a> Markers<'a> {
+    /// Walks the markers (ITU-T T.81, annex B): segments by their length, entropy-coded data byte by byte, up to EOI.
+    fn of(bytes: &'a [u8]) -> Self {
+        const START_OF_SCAN: u8 = 0xDA;
+        const END_OF_IMAGE: u8 = 0xD9;
+        let mut markers = Self::default();
+        let mut at = 2;
+        let mut in_scan = false;
+        loop {
+            // Inside a scan everything up to the next marker is data; between segments it is padding.
+            let Some(offset) = bytes
+                .get(at..)
+                .and_then(|rest| rest.iter().position(|&b| b == 0xFF))
+            else {
+                return markers;
+            };
+            at += offset + 1;
+            match bytes.get(at) {
+                None => return markers,
+                Some(0xFF) => {}
+                // A stuffed zero, a restart, TEM, or a stray SOI: no length follows.
+                Some(0x00 | 0x01 | 0xD0..=0xD8) => at += 1,
+                Some(&END_OF_IMAGE) => {
+                    markers.complete = in_scan;
+                    return markers;
+                }
+                Some(&marker) => {
+                    let Some(&[high, low]) = bytes.get(at + 1..at + 3) else {
+                        return markers;
+                    };
+                    let end = at + 1 + usize::from(u16::from_be_bytes([high, low])).max(2);
+                    if matches!(marker, 0xC0..=0xC2) && markers.frame.is_empty() {
+                        markers.frame = bytes.get(at + 3..end).unwrap_or_default();
+                    }
+                    at = end;
+                    in_scan |= marker == START_OF_SCAN;
+                }
             }
         }
     }

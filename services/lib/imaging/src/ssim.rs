@@ -52,17 +52,18 @@ pub fn ssim(a: &GrayImage, b: &GrayImage) -> Result<f64, SsimError> {
     Ok(total / windows as f64)
 }
 
-/// The SSIM of every window, row by row, `(width - 6) x (height - 6)` of them: scikit-image's map (`full=True`) without the
-/// border of 3 pixels that its mean leaves out too.
+/// [`ssim`], and that of every window, row by row, `(width - 6) x (height - 6)` of them: scikit-image's map (`full=True`)
+/// without the border of 3 pixels that its mean leaves out too.
 ///
 /// # Errors
 /// As [`ssim`].
-pub fn ssim_map(a: &GrayImage, b: &GrayImage) -> Result<Vec<f32>, SsimError> {
-    let mut map = Vec::new();
-    over_rows(a, b, |row| {
-        map.extend(row.iter().map(|&value| value as f32))
+pub fn ssim_map(a: &GrayImage, b: &GrayImage) -> Result<(f64, Vec<f32>), SsimError> {
+    let (mut total, mut map) = (0.0, Vec::new());
+    let windows = over_rows(a, b, |row| {
+        total += sum(row);
+        map.extend(row.iter().map(|&value| value as f32));
     })?;
-    Ok(map)
+    Ok((total / windows as f64, map))
 }
 
 /// Hands each row of windows to `take`; answers with their number. Compiled for each kind of vector unit, of which the

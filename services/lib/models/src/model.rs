@@ -98,7 +98,7 @@ pub trait Model: Sized {
     /// [`ModelError::Golden`] where the answers are not those that were recorded with it;
     /// [`ModelError::Precision`] where bf16 was asked for and drifts from f32.
     fn from_checkpoint(checkpoint: Checkpoint, runtime: Runtime) -> Result<Self> {
-        let in_precision = |precision: Precision| {
+        let frozen = |precision: Precision| {
             let runtime = Runtime {
                 precision,
                 ..runtime
@@ -107,17 +107,22 @@ pub trait Model: Sized {
             let weights = &mut model.base_mut().weights;
             weights.freeze();
             weights.cast(precision.kind(), Self::KEPT_F32)?;
-            model.seal()?;
             Ok::<_, ModelError>(model)
         };
-        let reference = in_precision(Precision::F32)?;
+        let mut reference = frozen(Precision::F32)?;
+        let serves_f32 = runtime.precision == Precision::F32;
+        // Sealing costs time and memory: a mere reference does without.
+        if serves_f32 {
+            reference.seal()?;
+        }
         if let Some(golden) = &checkpoint.golden {
             golden.check(&reference)?;
         }
-        if runtime.precision == Precision::F32 {
+        if serves_f32 {
             return Ok(reference);
         }
-        let fast = in_precision(runtime.precision)?;
+        let mut fast = frozen(runtime.precision)?;
+        fast.seal()?;
         let drift = drift(&reference, &fast)?;
         // NaN counts as drift.
         if drift <= Self::MAX_DRIFT {
@@ -140,6 +145,7 @@ pub trait Model: Sized {
             "{} drifts from f32; serving in f32",
             runtime.precision
         );
+        reference.seal()?;
         Ok(reference)
     }
 }

@@ -1,8 +1,11 @@
 //! Pictures to pixel values, obeying a checkpoint's preprocessor_config.json as transformers' `ViTImageProcessor`
 //! and `CLIPImageProcessor` do: resize, centre crop, rescale, normalise.
 
+mod geometry;
+
 use crate::directory;
 use crate::error::{ModelError, Result};
+use geometry::{Resize, half_margin};
 use saga_imaging::{Filter, RgbImage, resize};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -52,15 +55,6 @@ pub enum CropRounding {
     Down,
     /// torchvision, timm, open_clip.
     HalfToEven,
-}
-
-impl CropRounding {
-    fn half(self, margin: u32) -> u32 {
-        match self {
-            Self::Down => margin / 2,
-            Self::HalfToEven => margin / 2 + u32::from(margin % 4 == 3),
-        }
-    }
 }
 
 /// A target size as Hugging Face writes it.
@@ -132,15 +126,6 @@ impl Config {
     }
 }
 
-/// What a picture is resized to.
-#[derive(Debug, Clone, Copy)]
-enum Resize {
-    /// Height and width, whatever the aspect.
-    Exact(u32, u32),
-    /// The shorter side; the aspect is kept.
-    ShortestEdge(u32),
-}
-
 /// Turns decoded pictures into pixel values, channels first.
 #[derive(Debug, Clone)]
 pub struct Preprocessor {
@@ -154,16 +139,11 @@ pub struct Preprocessor {
 }
 
 impl Preprocessor {
-    /// Reads preprocessor_config.json of a model directory.
-    pub fn from_dir(dir: &Path) -> Result<Self> {
-        Self::new(directory::read_json(&dir.join(directory::PREPROCESSOR))?)
-    }
-
     /// # Errors
     /// [`ModelError::Config`] for an interpolation, size or statistics this cannot follow exactly.
     pub fn new(config: Config) -> Result<Self> {
         let filter = filter(config.resample)?;
-        let (resize, output) = geometry(&config)?;
+        let (resize, output) = Resize::and_output(&config)?;
         let tables = [table(&config, 0)?, table(&config, 1)?, table(&config, 2)?];
         Ok(Self {
             config,
@@ -190,10 +170,10 @@ impl Preprocessor {
 
     /// The geometric half: 8-bit, of [`Self::output_size`].
     pub fn resize_and_crop(&self, picture: &RgbImage) -> RgbImage {
-        let (height, width) = self.resized_size(picture);
+        let (height, width) = self.resize.size(picture);
         let resized = resize(picture, width, height, self.filter);
         let (crop_height, crop_width) = self.output;
-        let half = |margin| self.config.center_crop_rounding.half(margin);
+        let half = |margin| half_margin(self.config.center_crop_rounding, margin);
         let (top, left) = (half(height - crop_height), half(width - crop_width));
         if (height, width) == self.output {
             return resized;
@@ -231,97 +211,7 @@ impl Preprocessor {
         let shape = [items.len() as i64, 3, height as i64, width as i64];
         Ok(Tensor::f_from_slice(&items.concat())?.f_reshape(shape)?)
     }
-
-    fn resized_size(&self, picture: &RgbImage) -> (u32, u32) {
-        match self.resize {
-            Resize::ShortestEdge(side) => keep_aspect(picture, side),
-            Resize::Exact(height, width) => (height, width),
-        }
-    }
 }
-
-/// transformers truncates the long side; it is never shorter than the short one.
-fn keep_aspect(picture: &RgbImage, side: u32) -> (u32, u32) {
-    let (width, height) = picture.dimensions();
-    let long = |long: u32, short: u32| {
-        (u64::from(side) * u64::from(long) / u64::from(short.max(1))) as u32
-    };
-    if width <= height {
-        (long(height, width).max(side), side)
-    } else {
-        (side, long(width, height))
-    }
-}
-
-/// What a picture is resized to, and the size of what is cut from its centre.
-fn geometry(config: &Config) -> Result<(Resize, (u32, u32))> {
-    let refuse = |key, why: &str| {
-        Err(ModelError::Config {
-            key,
-            why: why.into(),
-        })
-    };
-    if !config.do_resize {
-        return refuse("do_resize", "must be true: the model takes one size");
-    }
-    let exact = |size| match size {
-        Size::Exact { height, width } => (height, width),
-        Size::ShortestEdge {
-            shortest_edge: side,
-        }
-        | Size::Side(side) => (side, side),
-    };
-    let whole = exact(config.size);
-    if whole.0.max(whole.1) > MAX_SIDE {
-        return refuse("size", "must be at most 4096");
-    }
-    if config.image_processor_type.starts_with("ConvNext") {
-        return conv_next(config, whole);
-    }
-    let resize = match config.size {
-        Size::ShortestEdge {
-            shortest_edge: side,
-        } => Resize::ShortestEdge(side),
-        Size::Side(side) if config.do_center_crop => Resize::ShortestEdge(side),
-        Size::Side(_) | Size::Exact { .. } => Resize::Exact(whole.0, whole.1),
-    };
-    let output = match (config.do_center_crop, resize) {
-        (true, _) => exact(config.crop_size.unwrap_or(config.size)),
-        (false, Resize::Exact(..)) => whole,
-        (false, Resize::ShortestEdge(_)) => {
-            return refuse(
-                "do_center_crop",
-                "must be true with a shortest_edge: the model takes one size",
-            );
-        }
-    };
-    if output.0 == 0 || output.1 == 0 || output.0 > whole.0 || output.1 > whole.1 {
-        return refuse(
-            "crop_size",
-            "must be positive and within the resized picture",
-        );
-    }
-    Ok((resize, output))
-}
-
-/// `ConvNextImageProcessor`: a crop of `whole` below 384 pixels, a squash from there.
-fn conv_next(config: &Config, whole: (u32, u32)) -> Result<(Resize, (u32, u32))> {
-    let share = config.crop_pct.unwrap_or(0.875);
-    if !(0.1..=1.0).contains(&share) || whole.0 == 0 || whole.1 == 0 {
-        return Err(ModelError::Config {
-            key: "crop_pct",
-            why: "must be from 0.1 to 1, of a positive size".into(),
-        });
-    }
-    let resize = if whole.0 < 384 {
-        Resize::ShortestEdge((f64::from(whole.0) / share) as u32)
-    } else {
-        Resize::Exact(whole.0, whole.1)
-    };
-    Ok((resize, whole))
-}
-
-const MAX_SIDE: u32 = 4096;
 
 fn filter(resample: u8) -> Result<Filter> {
     match resample {
@@ -378,13 +268,6 @@ mod tests {
             clip.resize_and_crop(&RgbImage::new(40, 90)).dimensions(),
             (24, 24)
         );
-    }
-
-    #[test]
-    fn a_long_thin_picture_keeps_its_aspect() {
-        assert_eq!(keep_aspect(&RgbImage::new(333, 100), 224), (224, 745));
-        assert_eq!(keep_aspect(&RgbImage::new(100, 333), 224), (745, 224));
-        assert_eq!(keep_aspect(&RgbImage::new(50, 50), 224), (224, 224));
     }
 
     #[test]

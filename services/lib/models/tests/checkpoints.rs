@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{distance, fixture};
+use common::{distance, expected_in, fixture};
 use saga_imaging::DecodeLimits;
 use saga_models::checkpoint::{Checkpoint, ImportOptions, import};
 use saga_models::clip::Clip;
@@ -65,14 +65,6 @@ fn figures(what: &str, found: &Tensor, expected: &Tensor) -> (f64, f64) {
     (largest, cosine)
 }
 
-fn expected(dir: &Path) -> HashMap<String, Tensor> {
-    let file = dir.join("expected.safetensors");
-    Tensor::read_safetensors(file)
-        .unwrap()
-        .into_iter()
-        .collect()
-}
-
 /// A directory that can be loaded: what lies there, or what `saga model import` makes of a lone file.
 fn checkpoint(dir: &Path) -> Checkpoint {
     let lone = dir.join("weights.pth");
@@ -100,7 +92,7 @@ fn pixels(dir: &Path, checkpoint: &Checkpoint) -> Tensor {
 fn every_layout_gives_the_numbers_of_the_library_that_wrote_it() {
     for dir in directories() {
         let name = dir.file_name().unwrap().to_str().unwrap().to_owned();
-        let expected = expected(&dir);
+        let expected = expected_in(&dir);
         let checkpoint = checkpoint(&dir);
         let own = pixels(&dir, &checkpoint);
         let levels = (&own - &expected["pixel_values"]).abs().mean(Kind::Float);

@@ -7,7 +7,7 @@ use common::{assert_levels, distance, expected, fixture, pictures};
 use saga_models::clip::{Clip, Config, TextConfig, VisionConfig};
 use saga_models::tch::{Device, Kind, Tensor, nn, nn::OptimizerConfig};
 use saga_models::tokenizer::{Tokenizer, Tokens};
-use saga_models::{Model as _, ModelError, Precision, Runtime, directory, preprocess};
+use saga_models::{Checkpoint, Model as _, ModelError, Precision, Runtime, directory};
 
 const FIXTURES: [&str; 2] = ["clip", "clip-legacy"];
 const BF16: Runtime = Runtime {
@@ -65,7 +65,10 @@ fn embeddings_equal_transformers() {
 
 #[test]
 fn preprocessing_equals_transformers() {
-    let preprocessor = preprocess::Preprocessor::from_dir(&fixture("clip")).unwrap();
+    let preprocessor = Checkpoint::read(&fixture("clip"))
+        .unwrap()
+        .preprocessor()
+        .unwrap();
     let pixels = preprocessor.batch(&pictures("clip")).unwrap();
     assert_levels(
         &pixels,

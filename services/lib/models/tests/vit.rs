@@ -7,7 +7,7 @@ use common::{assert_levels, distance, expected, fixture, pictures};
 use saga_models::tch::{Device, Kind, Reduction, Tensor, nn, nn::OptimizerConfig};
 use saga_models::vit::{Config, SagaHead, VitClassifier};
 use saga_models::{
-    Model as _, ModelError, Precision, Runtime, WeightMismatch, directory, preprocess,
+    Checkpoint, Model as _, ModelError, Precision, Runtime, WeightMismatch, directory,
 };
 use std::path::Path;
 
@@ -46,7 +46,10 @@ fn logits_equal_transformers() {
 
 #[test]
 fn preprocessing_equals_transformers() {
-    let preprocessor = preprocess::Preprocessor::from_dir(&fixture("vit")).unwrap();
+    let preprocessor = Checkpoint::read(&fixture("vit"))
+        .unwrap()
+        .preprocessor()
+        .unwrap();
     let pixels = preprocessor.batch(&pictures("vit")).unwrap();
     assert_levels(
         &pixels,

@@ -57,7 +57,9 @@ pub fn import(
         checkpoint.preprocessor = Some(directory::read_json(path)?);
     }
     if !options.labels.is_empty() {
-        timm::name_classes(&mut checkpoint.architecture, options.labels.clone())?;
+        checkpoint
+            .architecture
+            .name_classes(options.labels.clone())?;
     }
     let preprocessor = checkpoint
         .preprocessor

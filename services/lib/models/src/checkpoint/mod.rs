@@ -26,6 +26,7 @@ pub(crate) use source::files as weight_files;
 
 use crate::error::{ModelError, Result};
 use crate::golden::Golden;
+use crate::labels::Labels;
 use crate::{clip, directory, preprocess};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -50,6 +51,33 @@ pub enum Architecture {
     Vit(crate::vit::Config),
     ResNet(crate::resnet::Config),
     Clip(clip::Config),
+}
+
+impl Architecture {
+    /// Gives the classes of a classifier their names.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] where there are more or fewer names than classes, or none to name.
+    fn name_classes(&mut self, names: Vec<String>) -> Result<()> {
+        let classes = match self {
+            Self::Vit(config) => &mut config.classes,
+            Self::ResNet(config) => &mut config.classes,
+            Self::Clip(_) => {
+                let why = "are a classifier's; this is a CLIP".to_owned();
+                return Err(ModelError::Config { key: "labels", why });
+            }
+        };
+        if names.len() as i64 != classes.classes() {
+            let why = format!(
+                "are {}; the model has {} classes",
+                names.len(),
+                classes.classes()
+            );
+            return Err(ModelError::Config { key: "labels", why });
+        }
+        *classes = Labels::new(names);
+        Ok(())
+    }
 }
 
 /// The dialect of a configuration.

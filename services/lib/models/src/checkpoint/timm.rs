@@ -2,7 +2,6 @@
 
 use super::{Architecture, Checkpoint, Tensors, preset, resnet, unprefixed, vit};
 use crate::error::{ModelError, Result};
-use crate::labels::Labels;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -52,36 +51,11 @@ pub(super) fn checkpoint(config: &Value, tensors: Tensors) -> Result<Checkpoint>
         });
     };
     if let Some(names) = config.label_names {
-        name_classes(&mut architecture, names)?;
+        architecture.name_classes(names)?;
     }
     Ok(Checkpoint::of(
         architecture,
         Some(config.pretrained_cfg.config()?),
         tensors,
     ))
-}
-
-/// Gives the classes of a classifier their names.
-///
-/// # Errors
-/// [`ModelError::Config`] where there are more or fewer names than classes, or none to name.
-pub(super) fn name_classes(architecture: &mut Architecture, names: Vec<String>) -> Result<()> {
-    let classes = match architecture {
-        Architecture::Vit(config) => &mut config.classes,
-        Architecture::ResNet(config) => &mut config.classes,
-        Architecture::Clip(_) => {
-            let why = "are a classifier's; this is a CLIP".to_owned();
-            return Err(ModelError::Config { key: "labels", why });
-        }
-    };
-    if names.len() as i64 != classes.classes() {
-        let why = format!(
-            "are {}; the model has {} classes",
-            names.len(),
-            classes.classes()
-        );
-        return Err(ModelError::Config { key: "labels", why });
-    }
-    *classes = Labels::new(names);
-    Ok(())
 }

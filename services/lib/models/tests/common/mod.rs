@@ -3,7 +3,7 @@
 
 use saga_models::tch::Tensor;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Written by `fixtures/make.py`.
 pub fn fixture(name: &str) -> PathBuf {
@@ -13,7 +13,11 @@ pub fn fixture(name: &str) -> PathBuf {
 }
 
 pub fn expected(name: &str) -> HashMap<String, Tensor> {
-    Tensor::read_safetensors(fixture(name).join("expected.safetensors"))
+    expected_in(&fixture(name))
+}
+
+pub fn expected_in(dir: &Path) -> HashMap<String, Tensor> {
+    Tensor::read_safetensors(dir.join("expected.safetensors"))
         .unwrap()
         .into_iter()
         .collect()
@@ -39,7 +43,10 @@ pub fn assert_levels(a: &Tensor, b: &Tensor, config: &saga_models::preprocess::C
 
 /// Pixel values of the fixture's pictures, in the order of the expected batch.
 pub fn pictures(name: &str) -> Vec<Vec<f32>> {
-    let preprocessor = saga_models::preprocess::Preprocessor::from_dir(&fixture(name)).unwrap();
+    let preprocessor = saga_models::Checkpoint::read(&fixture(name))
+        .unwrap()
+        .preprocessor()
+        .unwrap();
     let read = |picture| image::open(fixture(name).join(picture)).unwrap().to_rgb8();
     ["wide.png", "tall.png", "square.png"]
         .map(|picture| preprocessor.pixel_values(&read(picture)))
