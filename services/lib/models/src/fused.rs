@@ -2,7 +2,7 @@
 
 use crate::error::{ModelError, Result};
 use crate::layers::Linear;
-use saga_onednn::{PackedLinear, Then};
+use saga_kernels::{PackedLinear, Then};
 use tch::Tensor;
 
 /// A linear map that is not trained any more.
@@ -37,7 +37,7 @@ impl Fused {
             .map(|linear| Some(linear.bias.as_ref()?.shallow_clone()))
             .collect();
         let bias = biases.map(|biases| scaled(biases, scale[1])).transpose()?;
-        if !saga_onednn::available() || weight.device() != tch::Device::Cpu {
+        if !saga_kernels::linear::available() || weight.device() != tch::Device::Cpu {
             return Ok(Self::Plain { weight, bias });
         }
         let packed = PackedLinear::new(&weight, bias.as_ref(), rows)?;

@@ -7,14 +7,16 @@
 //!
 //! CPU only; ask [`available`] first.
 
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CStr, c_char, c_void};
 
 use tch::{Device, TchError, Tensor};
 
+use crate::ffi::owned;
+
 unsafe extern "C" {
-    fn saga_onednn_available() -> bool;
-    fn saga_onednn_pack(weight: *const c_void, rows: i64, error: *mut *mut c_char) -> *mut c_void;
-    fn saga_onednn_linear(
+    fn saga_linear_available() -> bool;
+    fn saga_linear_pack(weight: *const c_void, rows: i64, error: *mut *mut c_char) -> *mut c_void;
+    fn saga_linear_forward(
         x: *const c_void,
         weight: *const c_void,
         bias: *const c_void,
@@ -22,21 +24,20 @@ unsafe extern "C" {
         algorithm: *const c_char,
         error: *mut *mut c_char,
     ) -> *mut c_void;
-    fn saga_onednn_linear_add(
+    fn saga_linear_add(
         x: *const c_void,
         other: *const c_void,
         weight: *const c_void,
         bias: *const c_void,
         error: *mut *mut c_char,
     ) -> *mut c_void;
-    fn saga_onednn_free(text: *mut c_char);
 }
 
 /// Whether this libtorch has the kernels, which builds for other processors lack.
 #[must_use]
 pub fn available() -> bool {
     // SAFETY: takes nothing, and reads a registry that libtorch locks itself.
-    unsafe { saga_onednn_available() }
+    unsafe { saga_linear_available() }
 }
 
 /// What follows a linear map in its kernel.
@@ -71,7 +72,7 @@ impl PackedLinear {
         let weight = weight.f_contiguous()?;
         let mut error = std::ptr::null_mut();
         // SAFETY: `weight` outlives the call, which does not keep it.
-        let packed = unsafe { saga_onednn_pack(weight.as_ptr().cast(), rows, &mut error) };
+        let packed = unsafe { saga_linear_pack(weight.as_ptr().cast(), rows, &mut error) };
         Ok(Self {
             weight: owned(packed, error)?,
             bias: bias.map(Tensor::shallow_clone),
@@ -98,7 +99,7 @@ impl PackedLinear {
                 let mut error = std::ptr::null_mut();
                 // SAFETY: every tensor outlives the call, which keeps none.
                 let sum = unsafe {
-                    saga_onednn_linear_add(
+                    saga_linear_add(
                         x.as_ptr().cast(),
                         other.as_ptr().cast(),
                         weight,
@@ -113,7 +114,7 @@ impl PackedLinear {
         let mut error = std::ptr::null_mut();
         // SAFETY: tensors and strings outlive the call, which keeps none.
         let output = unsafe {
-            saga_onednn_linear(
+            saga_linear_forward(
                 x.as_ptr().cast(),
                 weight,
                 bias,
@@ -124,23 +125,6 @@ impl PackedLinear {
         };
         owned(output, error)
     }
-}
-
-/// Takes over what the C++ half answered: a tensor, or a message.
-fn owned(tensor: *mut c_void, error: *mut c_char) -> Result<Tensor, TchError> {
-    if tensor.is_null() {
-        let message = if error.is_null() {
-            CString::default()
-        } else {
-            // SAFETY: a message is a C string of its own, freed once below.
-            unsafe { CStr::from_ptr(error) }.to_owned()
-        };
-        // SAFETY: as above; null is allowed.
-        unsafe { saga_onednn_free(error) };
-        return Err(TchError::Torch(message.to_string_lossy().into_owned()));
-    }
-    // SAFETY: a tensor that the C++ half allocated for us alone, as tch's own do.
-    Ok(unsafe { Tensor::from_ptr(tensor.cast()) })
 }
 
 #[cfg(test)]
