@@ -13,6 +13,9 @@ pub const WEIGHTS: &str = "model.safetensors";
 /// Answers recorded with the model.
 pub const GOLDEN: &str = "golden.safetensors";
 pub const TOKENIZER: &str = "tokenizer.json";
+/// Words and merges of a tokenizer, where there is no tokenizer.json.
+pub const VOCAB: &str = "vocab.json";
+pub const MERGES: &str = "merges.txt";
 pub const MODEL_CARD: &str = "README.md";
 
 /// Reads a directory's config.json.

@@ -1,4 +1,5 @@
-//! CLIP's text side: sentences to token ids by a tokenizer.json, and making a small one of one's own.
+//! CLIP's text side: sentences to token ids by a tokenizer.json, or by vocab.json and merges.txt; and making a small one of one's
+//! own.
 
 use crate::directory;
 use crate::error::{ModelError, Result};
@@ -12,6 +13,9 @@ use tokenizers::{TruncationParams, TruncationStrategy};
 const BOS: &str = "<|startoftext|>";
 const EOS: &str = "<|endoftext|>";
 const WORD_END: &str = "</w>";
+
+/// Words and their ids, as vocab.json holds them.
+type Vocab = serde_json::Map<String, Value>;
 
 /// A sentence as CLIP reads it: begin, words, end; never padded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,9 +31,19 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads tokenizer.json of a model directory; `max_tokens` is the text tower's `max_position_embeddings`.
+    /// Reads tokenizer.json of a model directory, or vocab.json and merges.txt where there is none; `max_tokens` is the text
+    /// tower's `max_position_embeddings`.
+    ///
+    /// # Errors
+    /// No such files, or ones that make no tokenizer.
     pub fn from_dir(dir: &Path, max_tokens: usize) -> Result<Self> {
         let path = dir.join(directory::TOKENIZER);
+        if !path.exists() && dir.join(directory::MERGES).exists() {
+            let vocab: Vocab = directory::read_json(&dir.join(directory::VOCAB))?;
+            let merges = merges(&dir.join(directory::MERGES))?;
+            let json = description(&vocab, &merges);
+            return Self::from_json(json.to_string().as_bytes(), max_tokens);
+        }
         let bytes = std::fs::read(&path).map_err(ModelError::io(&path))?;
         Self::from_json(&bytes, max_tokens)
     }
@@ -58,7 +72,7 @@ impl Tokenizer {
         max_tokens: usize,
     ) -> Result<Self> {
         let mut learner =
-            tokenizers::Tokenizer::from_bytes(description(&[], &json!([])).to_string())
+            tokenizers::Tokenizer::from_bytes(description(&Vocab::new(), &json!([])).to_string())
                 .map_err(describe)?;
         let alphabet = sorted_alphabet();
         let mut trainer: TrainerWrapper = BpeTrainer::builder()
@@ -135,7 +149,7 @@ fn sorted_alphabet() -> Vec<char> {
 }
 
 /// Bytes, bytes that end a word, merged pairs, begin and end: the order of OpenAI's vocabulary.
-fn vocabulary(alphabet: &[char], pairs: &Value) -> Vec<String> {
+fn vocabulary(alphabet: &[char], pairs: &Value) -> Vocab {
     let ending = alphabet.iter().map(|letter| format!("{letter}{WORD_END}"));
     let merged = pairs.as_array().into_iter().flatten().map(|pair| {
         pair.as_array()
@@ -149,16 +163,33 @@ fn vocabulary(alphabet: &[char], pairs: &Value) -> Vec<String> {
     let mut known: std::collections::HashSet<String> = words.iter().cloned().collect();
     words.extend(merged.filter(|word| known.insert(word.clone())));
     words.extend([BOS, EOS].map(String::from));
-    words
+    words.into_iter().zip((0_u32..).map(Value::from)).collect()
+}
+
+/// merges.txt: a pair of words a line, the first to be merged first, after a line that tells the version.
+fn merges(path: &Path) -> Result<Value> {
+    let text = std::fs::read_to_string(path).map_err(ModelError::io(path))?;
+    let pairs = text
+        .lines()
+        .enumerate()
+        .filter(|(index, line)| !(line.is_empty() || *index == 0 && line.starts_with("#version")))
+        .map(|(index, line)| match line.split_once(' ') {
+            Some((left, right))
+                if !left.is_empty() && !right.is_empty() && !right.contains(' ') =>
+            {
+                Ok(json!([left, right]))
+            }
+            _ => Err(ModelError::Tokenizer(format!(
+                "line {} of {} is not two words: {line:?}",
+                index + 1,
+                path.display()
+            ))),
+        });
+    pairs.collect()
 }
 
 /// tokenizer.json as transformers writes it for `CLIPTokenizerFast`.
-fn description(words: &[String], merges: &Value) -> Value {
-    let vocab: serde_json::Map<String, Value> = words
-        .iter()
-        .cloned()
-        .zip((0_u32..).map(Value::from))
-        .collect();
+fn description(vocab: &Vocab, merges: &Value) -> Value {
     let id = |token: &str| vocab.get(token).cloned();
     let special = [BOS, EOS].into_iter().filter_map(|token| {
         Some(json!({"id": id(token)?, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
@@ -229,6 +260,36 @@ mod tests {
         let tokens = tokenizer.encode(PROMPTS[0]).unwrap();
         assert_eq!((tokens.ids.len(), tokens.truncated), (5, true));
         assert_eq!(tokens.ids[4], tokenizer.bos_and_eos().unwrap().1);
+    }
+
+    #[test]
+    fn vocab_and_merges_are_told_from_what_they_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = |vocab: &str, merges: &str| {
+            std::fs::write(dir.path().join(directory::VOCAB), vocab).unwrap();
+            std::fs::write(dir.path().join(directory::MERGES), merges).unwrap();
+            Tokenizer::from_dir(dir.path(), 16).map_err(|error| error.to_string())
+        };
+        let vocab =
+            r#"{"a": 0, "b</w>": 1, "ab</w>": 2, "<|startoftext|>": 3, "<|endoftext|>": 4}"#;
+        let tokens = read(vocab, "#version: 0.2\na b</w>\n")
+            .unwrap()
+            .encode("AB")
+            .unwrap();
+        assert_eq!(tokens.ids, [3, 2, 4]);
+        for (merges, wanted) in [
+            ("#version: 0.2\nab", "line 2 of "),
+            ("a b c", "line 1 of "),
+            ("a c</w>", ""),
+        ] {
+            let error = read(vocab, merges).err().unwrap();
+            assert!(
+                error.starts_with("tokenizer: ") && error.contains(wanted),
+                "{error}"
+            );
+        }
+        let error = read("[]", "a b</w>").err().unwrap();
+        assert!(error.contains("vocab.json"), "{error}");
     }
 
     #[test]

@@ -44,6 +44,33 @@ fn tokens_equal_transformers() {
 }
 
 #[test]
+fn words_and_merges_tokenise_as_the_tokenizer_they_are_taken_from() {
+    let path = fixture(FIXTURES[0]).join(directory::TOKENIZER);
+    let whole: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let vocab = whole["model"]["vocab"].to_string();
+    std::fs::write(dir.path().join(directory::VOCAB), vocab).unwrap();
+    let merges = whole["model"]["merges"].as_array().unwrap().iter();
+    let words = |pair: &serde_json::Value| [0, 1].map(|i| pair[i].as_str().unwrap().to_owned());
+    let lines: Vec<String> = merges.map(|pair| words(pair).join(" ")).collect();
+    let text = format!("#version: 0.2\n{}\n", lines.join("\n"));
+    std::fs::write(dir.path().join(directory::MERGES), text).unwrap();
+    let lone = Tokenizer::from_dir(dir.path(), 16).unwrap();
+    let reference = Tokenizer::from_dir(&fixture(FIXTURES[0]), 16).unwrap();
+    for sentence in [
+        "A photo of a  HAPPY face!",
+        "it's 2 o'clock: zürich, 東京 😀",
+        "",
+        "fear",
+    ] {
+        assert_eq!(
+            lone.encode(sentence).unwrap(),
+            reference.encode(sentence).unwrap()
+        );
+    }
+}
+
+#[test]
 fn embeddings_equal_transformers() {
     for name in FIXTURES {
         let expected = expected(name);

@@ -172,13 +172,13 @@ fn copy_tokenizer(from: &Path, to: &Path, assumptions: &mut Assumptions) -> Resu
     for name in [
         directory::TOKENIZER,
         "tokenizer_config.json",
-        "vocab.json",
-        "merges.txt",
+        directory::VOCAB,
+        directory::MERGES,
     ] {
         let path = from.join(name);
         if path.is_file() {
             std::fs::copy(&path, to.join(name)).map_err(ModelError::io(&path))?;
-            found |= name == directory::TOKENIZER || name == "merges.txt";
+            found |= name == directory::TOKENIZER || name == directory::MERGES;
         }
     }
     if !found {
