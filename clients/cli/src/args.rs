@@ -87,7 +87,7 @@ pub enum Command {
     Guard(GuardArgs),
     /// Classify images.
     Classify(ClassifyArgs),
-    /// Bring checkpoints of other libraries into the directories that the services load.
+    /// Bring checkpoints of other libraries into directories that the services load; load, list and roll back what they serve.
     #[command(subcommand)]
     Model(ModelCommand),
     /// Load-test one gate: latency at a rate, peak throughput, or a sweep that finds the knee.
@@ -192,6 +192,45 @@ pub struct ClassifyArgs {
 pub enum ModelCommand {
     /// Make a Hugging Face directory from one file of weights; nothing in the file is executed.
     Import(ImportArgs),
+    /// Put a model directory in service: loaded, checked and warm before it takes the place of the one that had the name.
+    Load(LoadModelArgs),
+    /// List the models in service.
+    List(ListArgs),
+    /// Put the model back in service that had the name before the last load.
+    Rollback(NamedArgs),
+    /// Take a model out of service.
+    Unload(NamedArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct LoadModelArgs {
+    /// Model directory (Hugging Face layout), on a disk that the service sees too.
+    pub directory: PathBuf,
+    /// Address of a classifier or of a CLIP gate.
+    #[arg(long, value_name = "URL")]
+    pub address: String,
+    /// Name that requests call it by.
+    #[arg(long, default_value = "default")]
+    pub name: String,
+    /// Give it the requests that name no model, too; the first model loaded gets them in any case.
+    #[arg(long)]
+    pub make_default: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Address of a classifier or of a CLIP gate.
+    #[arg(long, value_name = "URL")]
+    pub address: String,
+}
+
+#[derive(Debug, Args)]
+pub struct NamedArgs {
+    /// Name of the model.
+    pub name: String,
+    /// Address of a classifier or of a CLIP gate.
+    #[arg(long, value_name = "URL")]
+    pub address: String,
 }
 
 #[derive(Debug, Args)]

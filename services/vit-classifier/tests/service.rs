@@ -4,7 +4,10 @@
 
 mod common;
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use common::{LABELS, empty, load, png, raw};
 use saga_chassis::status::reason;
@@ -24,8 +27,10 @@ use saga_proto::{
         grpc_inference_service_client::GrpcInferenceServiceClient,
         model_infer_request::InferInputTensor,
     },
+    model::v1::{RollbackModelRequest, model_service_client::ModelServiceClient},
     r#type::v1::Image,
 };
+use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 async fn classify(
@@ -253,6 +258,61 @@ async fn open_inference_gives_the_classifiers_own_probabilities() {
         let open = f64::from(probabilities[3 + prediction.index as usize]);
         assert!((open - prediction.probability).abs() < 1e-6);
     }
+}
+
+#[tokio::test]
+async fn swaps_and_rollbacks_lose_no_request() {
+    const CALLERS: usize = 8;
+    const ROUNDS: u64 = 6;
+    let (_running, transport) = empty().await;
+    load(&transport, "m", 1).await;
+    let stop = CancellationToken::new();
+    let call = |stop: CancellationToken, transport: Transport| async move {
+        let mut seen = BTreeMap::<String, Vec<f64>>::new();
+        while !stop.is_cancelled() {
+            let answer = classify(&transport, Some(png(3)), "m").await.unwrap();
+            let predictions = answer.predictions.iter();
+            let probabilities: Vec<f64> = predictions
+                .map(|prediction| prediction.probability)
+                .collect();
+            // An answer is the whole answer of the model it names.
+            let revision = answer.model.unwrap().revision;
+            let first = seen
+                .entry(revision)
+                .or_insert_with(|| probabilities.clone());
+            // Batches of other sizes round otherwise.
+            assert!(
+                first
+                    .iter()
+                    .zip(&probabilities)
+                    .all(|(a, b)| (a - b).abs() < 1e-5)
+            );
+        }
+        seen
+    };
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|_| tokio::spawn(call(stop.clone(), transport.clone())))
+        .collect();
+    let mut models = ModelServiceClient::new(transport.clone());
+    let mut loaded = BTreeSet::new();
+    for seed in 0..ROUNDS {
+        load(&transport, "m", 2 + seed).await;
+        let name = "m".to_owned();
+        let back = models
+            .rollback_model(RollbackModelRequest { name })
+            .await
+            .unwrap();
+        let model = back.into_inner().model.unwrap();
+        loaded.extend([model.version, model.previous].map(|version| version.unwrap().revision));
+        // Each round is seen by requests.
+        classify(&transport, Some(png(3)), "m").await.unwrap();
+    }
+    stop.cancel();
+    for caller in callers {
+        let seen = caller.await.unwrap();
+        assert!(!seen.is_empty() && seen.keys().all(|revision| loaded.contains(revision)));
+    }
+    assert_eq!(loaded.len() as u64, 1 + ROUNDS);
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ mod up;
 
 use anyhow::Result;
 
-use crate::args::{Cli, Command, DataCommand, ModelCommand};
+use crate::args::{Cli, Command, DataCommand};
 
 /// Runs the command that was asked for.
 pub async fn dispatch(cli: Cli) -> Result<()> {
@@ -26,7 +26,7 @@ pub async fn dispatch(cli: Cli) -> Result<()> {
         Command::Load(args) => load::load(&global, args).await,
         Command::Data(DataCommand::Studio(args)) => data::studio(&global, args).await,
         Command::Data(DataCommand::Stats(args)) => data::stats(&global, args).await,
-        Command::Model(ModelCommand::Import(args)) => model::import_file(&global, args).await,
+        Command::Model(command) => model::model(&global, command).await,
         Command::Doctor => doctor::doctor(&global).await,
     }
 }

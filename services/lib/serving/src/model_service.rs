@@ -4,8 +4,9 @@ use std::{path::Path, sync::Arc};
 
 use saga_chassis::status::invalid_argument;
 use saga_proto::model::v1::{
-    ListModelsRequest, ListModelsResponse, LoadModelRequest, LoadModelResponse, UnloadModelRequest,
-    UnloadModelResponse, model_service_server::ModelService,
+    ListModelsRequest, ListModelsResponse, LoadModelRequest, LoadModelResponse,
+    RollbackModelRequest, RollbackModelResponse, UnloadModelRequest, UnloadModelResponse,
+    model_service_server::ModelService,
 };
 use tonic::{Request, Response, Status};
 
@@ -45,6 +46,14 @@ impl<L: Loader> ModelService for ModelServer<L> {
             .load(&name, Path::new(&directory), make_default)
             .await?;
         Ok(Response::new(LoadModelResponse { model: Some(model) }))
+    }
+
+    async fn rollback_model(
+        &self,
+        request: Request<RollbackModelRequest>,
+    ) -> Result<Response<RollbackModelResponse>, Status> {
+        let model = self.registry.rollback(&request.into_inner().name)?;
+        Ok(Response::new(RollbackModelResponse { model: Some(model) }))
     }
 
     async fn list_models(

@@ -1,10 +1,11 @@
 //! Models by name: loaded and warm before they are put in service, swapped without losing a request.
 //!
-//! A request holds the model it was given until it is answered; a model that was replaced or unloaded ends with the last
-//! of them. Readiness follows: ready while there is a default model.
+//! A request holds the model it was given until it is answered. The model that a load replaced is kept, so that a rollback is a
+//! swap and no load; one that was unloaded, or replaced twice, ends with the last of its requests. Readiness follows: ready while
+//! there is a default model.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
@@ -62,8 +63,31 @@ impl<M> Held<M> {
     }
 }
 
+/// What one name stands for.
+struct Slot<M> {
+    current: Arc<Held<M>>,
+    /// Served under the name before the last load or rollback.
+    previous: Option<Arc<Held<M>>>,
+}
+
+impl<M> Slot<M> {
+    /// What ListModels tells of it.
+    fn info(&self, is_default: bool) -> LoadedModel {
+        LoadedModel {
+            is_default,
+            previous: self.previous.as_ref().map(|held| held.version()),
+            ..self.current.info.clone()
+        }
+    }
+
+    /// Keeps the current model for a rollback.
+    fn replace(&mut self, held: Arc<Held<M>>) {
+        self.previous = Some(std::mem::replace(&mut self.current, held));
+    }
+}
+
 struct State<M> {
-    models: BTreeMap<String, Arc<Held<M>>>,
+    models: BTreeMap<String, Slot<M>>,
     default: Option<String>,
 }
 
@@ -102,8 +126,8 @@ impl<L: Loader> Registry<L> {
         } else {
             Some(name)
         };
-        if let Some(held) = wanted.and_then(|name| state.models.get(name)) {
-            return Ok(Arc::clone(held));
+        if let Some(slot) = wanted.and_then(|name| state.models.get(name)) {
+            return Ok(Arc::clone(&slot.current));
         }
         if state.models.is_empty() {
             let message = "no model is loaded; call saga.model.v1.ModelService/LoadModel or start with --model DIR";
@@ -172,9 +196,7 @@ impl<L: Loader> Registry<L> {
                 device = info.device,
                 "model in service"
             );
-            self.write()
-                .models
-                .insert(name.to_owned(), Arc::new(Held { model, info }));
+            self.put(name, Held { model, info });
         }
         let mut state = self.write();
         if make_default || state.default.is_none() {
@@ -192,14 +214,46 @@ impl<L: Loader> Registry<L> {
             .ok_or_else(|| internal("MODEL_LOST", "the model was unloaded while it was loaded"))
     }
 
+    fn put(&self, name: &str, held: Held<L::Model>) {
+        let current = Arc::new(held);
+        match self.write().models.entry(name.to_owned()) {
+            Entry::Occupied(mut slot) => slot.get_mut().replace(current),
+            Entry::Vacant(slot) => {
+                let previous = None;
+                slot.insert(Slot { current, previous });
+            }
+        }
+    }
+
+    /// Puts the model back in service that was called `name` before the last load; the one it replaces is kept in its place.
+    ///
+    /// # Errors
+    /// As [`Registry::unload`]; FAILED_PRECONDITION with NO_PREVIOUS_MODEL where none is kept that can answer.
+    pub fn rollback(&self, name: &str) -> Result<LoadedModel, Status> {
+        self.named(name)?;
+        let mut state = self.write();
+        let is_default = state.default.as_deref() == Some(name);
+        let slot = state.models.get_mut(name);
+        let kept = slot.and_then(|slot| Some((slot.previous.take()?, slot)));
+        let Some((previous, slot)) = kept.filter(|(held, _)| L::is_usable(&held.model)) else {
+            let message = format!("no earlier model is kept for {name}; load its directory");
+            return Err(failed_precondition("NO_PREVIOUS_MODEL", message));
+        };
+        slot.replace(previous);
+        let info = slot.info(is_default);
+        drop(state);
+        tracing::info!(name, directory = info.directory, "rolled back");
+        self.readiness.set_ready(true);
+        Ok(info)
+    }
+
     /// The models in service, by name.
     pub fn list(&self) -> Vec<LoadedModel> {
         let state = self.read();
-        let entry = |(name, held): (&String, &Arc<Held<L::Model>>)| LoadedModel {
-            is_default: state.default.as_ref() == Some(name),
-            ..held.info.clone()
-        };
-        state.models.iter().map(entry).collect()
+        let models = state.models.iter();
+        models
+            .map(|(name, slot)| slot.info(state.default.as_ref() == Some(name)))
+            .collect()
     }
 
     /// The names of the models in service.
@@ -212,13 +266,7 @@ impl<L: Loader> Registry<L> {
     /// # Errors
     /// As [`Registry::get`]; FAILED_PRECONDITION for the default model while there are others.
     pub fn unload(&self, name: &str) -> Result<(), Status> {
-        if name.is_empty() {
-            return Err(invalid_argument(
-                "name",
-                "is empty; ListModels tells the names",
-            ));
-        }
-        self.get(name)?;
+        self.named(name)?;
         let mut state = self.write();
         if state.default.as_deref() == Some(name) {
             if state.models.len() > 1 {
@@ -234,8 +282,20 @@ impl<L: Loader> Registry<L> {
         Ok(())
     }
 
+    /// The model called `name`, and no other.
+    fn named(&self, name: &str) -> Result<Arc<Held<L::Model>>, Status> {
+        if name.is_empty() {
+            return Err(invalid_argument(
+                "name",
+                "is empty; ListModels tells the names",
+            ));
+        }
+        self.get(name)
+    }
+
     fn has(&self, name: &str, directory: &Path, revision: &str) -> bool {
-        self.read().models.get(name).is_some_and(|held| {
+        self.read().models.get(name).is_some_and(|slot| {
+            let held = &slot.current;
             Path::new(&held.info.directory) == directory
                 && held.version().revision == revision
                 && L::is_usable(&held.model)

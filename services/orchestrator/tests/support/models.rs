@@ -9,7 +9,8 @@ use saga_proto::{
     },
     model::v1::{
         ListModelsRequest, ListModelsResponse, LoadModelRequest, LoadModelResponse,
-        UnloadModelRequest, UnloadModelResponse, model_service_server::ModelService,
+        RollbackModelRequest, RollbackModelResponse, UnloadModelRequest, UnloadModelResponse,
+        model_service_server::ModelService,
     },
     trainer::v1::{
         Epoch, Finished, StreamTrainingRequest, StreamTrainingResponse,
@@ -68,6 +69,13 @@ impl ModelService for FakeClassifier {
     ) -> Result<Response<LoadModelResponse>, Status> {
         self.loads.lock().unwrap().push(request.into_inner());
         Ok(Response::new(LoadModelResponse::default()))
+    }
+
+    async fn rollback_model(
+        &self,
+        _: Request<RollbackModelRequest>,
+    ) -> Result<Response<RollbackModelResponse>, Status> {
+        Err(Status::unimplemented("not in tests"))
     }
 
     async fn list_models(

@@ -1,4 +1,4 @@
-//! `saga model`: checkpoints of other libraries to directories that the services load.
+//! `saga model import`: checkpoints of other libraries to directories that the services load.
 
 use anyhow::Result;
 use saga_models::checkpoint::{Architecture, ImportOptions, import};

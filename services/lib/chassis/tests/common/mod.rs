@@ -1,8 +1,9 @@
 //! A small service to call.
 
 use saga_proto::model::v1::{
-    ListModelsRequest, ListModelsResponse, LoadModelRequest, LoadModelResponse, UnloadModelRequest,
-    UnloadModelResponse, model_service_server::ModelService,
+    ListModelsRequest, ListModelsResponse, LoadModelRequest, LoadModelResponse,
+    RollbackModelRequest, RollbackModelResponse, UnloadModelRequest, UnloadModelResponse,
+    model_service_server::ModelService,
 };
 use tokio::sync::Notify;
 use tonic::{Request, Response, Status};
@@ -21,6 +22,13 @@ impl ModelService for Example {
         _: Request<LoadModelRequest>,
     ) -> Result<Response<LoadModelResponse>, Status> {
         Err(Status::internal("broken"))
+    }
+
+    async fn rollback_model(
+        &self,
+        _: Request<RollbackModelRequest>,
+    ) -> Result<Response<RollbackModelResponse>, Status> {
+        Err(Status::unimplemented("not asked here"))
     }
 
     async fn list_models(

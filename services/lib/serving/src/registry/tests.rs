@@ -99,6 +99,28 @@ async fn a_swap_leaves_requests_their_model_and_a_failed_one_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_rollback_returns_what_was_before_and_another_what_was_after() {
+    let (registry, _, directory) = registry().await;
+    weights(directory.path(), "old");
+    registry.load("a", directory.path(), false).await.unwrap();
+    let nothing = registry.rollback("a").unwrap_err();
+    assert_eq!(reason(&nothing).as_deref(), Some("NO_PREVIOUS_MODEL"));
+    weights(directory.path(), "new");
+    let loaded = registry.load("a", directory.path(), false).await.unwrap();
+    assert_eq!(loaded.previous.unwrap().revision, "old");
+    for (current, previous) in [("old", "new"), ("new", "old")] {
+        let info = registry.rollback("a").unwrap();
+        assert!(info.is_default);
+        assert_eq!(info.version.unwrap().revision, current);
+        assert_eq!(info.previous.unwrap().revision, previous);
+        assert_eq!(registry.get("").unwrap().model, current);
+    }
+    for name in ["", "b"] {
+        registry.rollback(name).unwrap_err();
+    }
+}
+
+#[tokio::test]
 async fn the_default_is_the_first_until_another_takes_its_place() {
     let (registry, readiness, directory) = registry().await;
     weights(directory.path(), "one");
