@@ -4,7 +4,8 @@
 //! with a 7x7 uniform window, sample covariance, K1 = 0.01, K2 = 0.03 and data range 255. The reference crops the 3
 //! pixels at the border, so that only windows which lie wholly inside the image count: no padding is needed.
 //!
-//! Window sums of 8-bit pixels are exact in 32-bit integers, and they slide: a row enters, a row leaves.
+//! Window sums of 8-bit pixels are exact in 32-bit integers, and they slide: a row enters, a row leaves. The quotient of a
+//! window is taken in f32, 4e-7 from the reference at most, and their mean in f64.
 
 use image::GrayImage;
 use pulp::Arch;
@@ -61,14 +62,14 @@ pub fn ssim_map(a: &GrayImage, b: &GrayImage) -> Result<(f64, Vec<f32>), SsimErr
     let (mut total, mut map) = (0.0, Vec::new());
     let windows = over_rows(a, b, |row| {
         total += sum(row);
-        map.extend(row.iter().map(|&value| value as f32));
+        map.extend_from_slice(row);
     })?;
     Ok((total / windows as f64, map))
 }
 
 /// Hands each row of windows to `take`; answers with their number. Compiled for each kind of vector unit, of which the
 /// processor's best is taken: what is below is inlined into it.
-fn over_rows(a: &GrayImage, b: &GrayImage, take: impl FnMut(&[f64])) -> Result<usize, SsimError> {
+fn over_rows(a: &GrayImage, b: &GrayImage, take: impl FnMut(&[f32])) -> Result<usize, SsimError> {
     Arch::new().dispatch(|| over_rows_inlined(a, b, take))
 }
 
@@ -76,7 +77,7 @@ fn over_rows(a: &GrayImage, b: &GrayImage, take: impl FnMut(&[f64])) -> Result<u
 fn over_rows_inlined(
     a: &GrayImage,
     b: &GrayImage,
-    mut take: impl FnMut(&[f64]),
+    mut take: impl FnMut(&[f32]),
 ) -> Result<usize, SsimError> {
     let (width, height) = a.dimensions();
     if a.dimensions() != b.dimensions() {
@@ -94,14 +95,17 @@ fn over_rows_inlined(
     let stride = width as usize;
     let a: Vec<_> = a.as_raw().chunks_exact(stride).collect();
     let b: Vec<_> = b.as_raw().chunks_exact(stride).collect();
+    let nothing = vec![0; stride];
     let mut rows = Rows::new(stride);
     for (y, (row_a, row_b)) in a.iter().zip(&b).enumerate() {
-        rows.shift::<1>(row_a, row_b);
+        let leaving = match y.checked_sub(SIDE) {
+            Some(oldest) => [a[oldest], b[oldest]],
+            None => [nothing.as_slice(); 2],
+        };
+        rows.slide([row_a, row_b], leaving);
         if y + 1 >= SIDE {
             rows.compute();
             take(&rows.values);
-            let oldest = y + 1 - SIDE;
-            rows.shift::<-1>(a[oldest], b[oldest]);
         }
     }
     Ok((a.len() - SIDE + 1) * (stride - SIDE + 1))
@@ -149,7 +153,7 @@ struct Rows {
     columns: Sums,
     windows: Sums,
     /// The SSIM of the windows whose lowest row was added last.
-    values: Vec<f64>,
+    values: Vec<f32>,
 }
 
 impl Rows {
@@ -163,20 +167,22 @@ impl Rows {
     }
 
     #[inline(always)]
-    fn shift<const SIGN: i32>(&mut self, a: &[u8], b: &[u8]) {
+    fn slide(&mut self, entering: [&[u8]; 2], leaving: [&[u8]; 2]) {
         let Sums {
-            a: sums_a,
-            b: sums_b,
+            a,
+            b,
             squares,
             products,
         } = &mut self.columns;
-        let columns = sums_a.iter_mut().zip(sums_b).zip(squares).zip(products);
-        for ((((sum_a, sum_b), squares), products), (&a, &b)) in columns.zip(a.iter().zip(b)) {
-            let (a, b) = (i32::from(a), i32::from(b));
-            *sum_a += SIGN * a;
-            *sum_b += SIGN * b;
-            *squares += SIGN * (a * a + b * b);
-            *products += SIGN * (a * b);
+        let sums = a.iter_mut().zip(b).zip(squares.iter_mut().zip(products));
+        let entering = entering[0].iter().zip(entering[1]);
+        let leaving = leaving[0].iter().zip(leaving[1]);
+        for (((a, b), (squares, products)), (new, old)) in sums.zip(entering.zip(leaving)) {
+            let [new_a, new_b, old_a, old_b] = [new.0, new.1, old.0, old.1].map(|&p| i32::from(p));
+            *a += new_a - old_a;
+            *b += new_b - old_b;
+            *squares += new_a * new_a + new_b * new_b - old_a * old_a - old_b * old_b;
+            *products += new_a * new_b - old_a * old_b;
         }
     }
 
@@ -198,30 +204,31 @@ impl Rows {
 
 /// In eight strands, which do not wait for each other.
 #[inline(always)]
-fn sum(values: &[f64]) -> f64 {
+fn sum(values: &[f32]) -> f64 {
     let (whole, rest) = values.as_chunks::<8>();
     let mut strands = [0.0; 8];
     for chunk in whole {
-        for (strand, value) in strands.iter_mut().zip(chunk) {
-            *strand += value;
+        for (strand, &value) in strands.iter_mut().zip(chunk) {
+            *strand += f64::from(value);
         }
     }
-    strands.iter().chain(rest).sum()
+    let rest = rest.iter().map(|&value| f64::from(value));
+    strands.into_iter().chain(rest).sum()
 }
 
 /// SSIM of one window from its sums. All terms are kept as integers scaled by NP^2 and NP (NP - 1), which cancel; the
 /// largest, twice the product of two sums of 49 pixels, is 3.2e8.
 #[inline(always)]
-fn window_ssim(a: i32, b: i32, squares: i32, products: i32) -> f64 {
-    const LUMA: f64 = 0.01 * 255.0 * 0.01 * 255.0 * AREA * AREA;
-    const CONTRAST: f64 = 0.03 * 255.0 * 0.03 * 255.0 * AREA * (AREA - 1.0);
+fn window_ssim(a: i32, b: i32, squares: i32, products: i32) -> f32 {
+    const LUMA: f32 = (0.01 * 255.0 * 0.01 * 255.0 * AREA * AREA) as f32;
+    const CONTRAST: f32 = (0.03 * 255.0 * 0.03 * 255.0 * AREA * (AREA - 1.0)) as f32;
     let area = AREA as i32;
     let means = a * b;
     let mean_squares = a * a + b * b;
     let covariance = area * products - means;
     let variances = area * squares - mean_squares;
-    let above = (f64::from(2 * means) + LUMA) * (f64::from(2 * covariance) + CONTRAST);
-    let below = (f64::from(mean_squares) + LUMA) * (f64::from(variances) + CONTRAST);
+    let above = ((2 * means) as f32 + LUMA) * ((2 * covariance) as f32 + CONTRAST);
+    let below = (mean_squares as f32 + LUMA) * (variances as f32 + CONTRAST);
     above / below
 }
 
