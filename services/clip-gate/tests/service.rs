@@ -145,7 +145,7 @@ async fn it_keeps_the_gate_contract() {
     let report = conformance::check(&address, &fixtures).await.unwrap();
     assert!(report.passed(), "{report}");
     assert_eq!(report.gate, "clip");
-    assert_eq!(report.checks.len(), 19, "{report}");
+    assert_eq!(report.checks.len(), 21, "{report}");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use saga_models::{Environment, ModelError, Runtime};
+use saga_models::{Environment, ModelError, Precision, Runtime};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::{
@@ -59,6 +59,12 @@ impl Trainer {
     /// Chooses the device, and creates the models folder.
     pub fn new(config: Config) -> Result<Self, TrainError> {
         let runtime = Runtime::select(&config.compute.device, &config.compute.precision)?;
+        if runtime.precision == Precision::F16 {
+            return Err(TrainError::Model(ModelError::Precision {
+                precision: runtime.precision.to_string(),
+                why: "is too short of range to train in; use auto, f32 or bf16".into(),
+            }));
+        }
         let folder = &config.models.directory;
         let models = std::fs::create_dir_all(folder).and_then(|()| folder.canonicalize());
         Ok(Self {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use saga_models::{Environment, ModelError, directory};
+use saga_models::{Environment, ModelError, directory, golden};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -115,7 +115,7 @@ pub struct Outcome<'a> {
     pub stopped: Option<String>,
 }
 
-/// Replaces `output` at once by the files that `write_model` writes, a model card and the record.
+/// Replaces `output` at once by the files that `write_model` writes, its golden answers, a model card and the record.
 pub fn write(
     output: &Path,
     outcome: Outcome,
@@ -124,6 +124,7 @@ pub fn write(
     let mut record = record(outcome);
     directory::replace(output, |new| {
         write_model(new)?;
+        golden::record(new)?;
         record.revision = directory::revision(new)?;
         let card = new.join(directory::MODEL_CARD);
         std::fs::write(&card, model_card(&record))

@@ -6,6 +6,10 @@ mod common;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -63,7 +67,7 @@ async fn it_keeps_the_gate_contract() {
     let report = conformance::check(&address, &fixtures).await.unwrap();
     assert!(report.passed(), "{report}");
     assert_eq!(report.gate, "vit");
-    assert_eq!(report.checks.len(), 19, "{report}");
+    assert_eq!(report.checks.len(), 21, "{report}");
 }
 
 #[tokio::test]
@@ -258,6 +262,46 @@ async fn open_inference_gives_the_classifiers_own_probabilities() {
         let open = f64::from(probabilities[3 + prediction.index as usize]);
         assert!((open - prediction.probability).abs() < 1e-6);
     }
+}
+
+#[tokio::test]
+async fn ten_thousand_items_are_answered_once_and_taken_no_faster_than_answered() {
+    const ITEMS: u64 = 10_000;
+    // What the service has in hand, and what the connection's windows hold of these small messages.
+    const AHEAD: u64 = 3_000;
+    let (_running, transport) = empty().await;
+    load(&transport, "baseline", 1).await;
+    let taken = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&taken);
+    let image = png(1);
+    let requests = (0..ITEMS).map(move |sequence| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        ClassifyStreamRequest {
+            sequence,
+            request: Some(ClassifyRequest {
+                image: Some(image.clone()),
+                ..ClassifyRequest::default()
+            }),
+        }
+    });
+    let mut client = limited!(ClassifierServiceClient::new(transport));
+    let answers = client.classify_stream(tokio_stream::iter(requests)).await;
+    let mut answers = answers.unwrap().into_inner();
+    let mut seen = vec![false; ITEMS as usize];
+    for answered in 0..ITEMS {
+        let ahead = taken.load(Ordering::Relaxed) - answered;
+        assert!(ahead <= AHEAD, "{ahead} items ahead of {answered} answers");
+        let answer = answers.message().await.unwrap().unwrap();
+        assert!(
+            matches!(answer.outcome, Some(Outcome::Response(_))),
+            "{answer:?}"
+        );
+        assert!(!std::mem::replace(
+            &mut seen[answer.sequence as usize],
+            true
+        ));
+    }
+    assert!(answers.message().await.unwrap().is_none());
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod departures;
 mod items;
 mod png;
 mod refusals;
@@ -106,7 +107,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Runs every check against the gate at `address`. Some 40 small calls; nothing is stored.
+/// Runs every check against the gate at `address`. Some 100 small calls; nothing is stored.
 ///
 /// # Errors
 /// Only where nobody answers at `address`; what the gate does wrong stands in the report.
@@ -124,6 +125,7 @@ pub async fn check(address: &str, fixtures: &Fixtures) -> Result<Report, Connect
             verdicts::check(&mut subject, &mut report).await;
             refusals::check(&mut subject, &mut report).await;
             streams::check(&mut subject, &mut report).await;
+            departures::check(&mut subject, &mut report).await;
         }
     }
     Ok(report)

@@ -105,7 +105,7 @@ pub struct ModelConfig {
     pub name: String,
     /// "auto", "cpu" or "cuda:N".
     pub device: String,
-    /// "auto", "f32" or "bf16".
+    /// "auto", "f32", "bf16"; on a GPU "f16".
     pub precision: String,
 }
 

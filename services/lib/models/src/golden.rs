@@ -2,10 +2,14 @@
 //! model gave for them in f32 where it was made: probabilities of a classifier, unit vectors of a CLIP. A service that loads
 //! the model asks it again before it is ready, so that weights, code or libraries that changed are noticed then.
 
-use crate::checkpoint::Tensors;
+use crate::checkpoint::{Architecture, Checkpoint, Tensors};
+use crate::clip::Clip;
 use crate::directory;
 use crate::error::{ModelError, Result};
 use crate::model::{Model, canary};
+use crate::resnet::ResNetClassifier;
+use crate::runtime::Runtime;
+use crate::vit::VitClassifier;
 use crate::weights::save;
 use std::path::Path;
 use tch::Tensor;
@@ -50,15 +54,30 @@ impl Golden {
         }
         Err(ModelError::Golden(format!(
             "records other {} than the model gives now: drift {drift:.4}, over {}; the weights or a library changed, so \
-             compare with the original and import it again",
+             compare with the original, and import or train it again",
             M::OUTPUT,
             M::MAX_DRIFT
         )))
     }
 }
 
-/// Writes what `model` answers to the canary batch.
-pub(crate) fn record<M: Model>(model: &M, dir: &Path) -> Result<()> {
+/// Loads a model directory as a service does, and records beside it what it answers.
+///
+/// # Errors
+/// As [`Model::load`], and where the file cannot be written.
+pub fn record(dir: &Path) -> Result<()> {
+    let checkpoint = Checkpoint::read(dir)?;
+    checkpoint.preprocessor()?;
+    match checkpoint.architecture() {
+        Architecture::Vit(_) => record_of::<VitClassifier>(checkpoint, dir),
+        Architecture::ResNet(_) => record_of::<ResNetClassifier>(checkpoint, dir),
+        Architecture::Clip(_) => record_of::<Clip>(checkpoint, dir),
+    }
+}
+
+/// Writes what the model answers to the canary batch.
+fn record_of<M: Model>(checkpoint: Checkpoint, dir: &Path) -> Result<()> {
+    let model = M::from_checkpoint(checkpoint, Runtime::REFERENCE)?;
     let (channels, side) = model.image_shape();
     let pixel_values = canary(channels, side)?;
     let output = model.canary_output(&pixel_values)?;

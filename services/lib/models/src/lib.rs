@@ -13,7 +13,7 @@ pub mod directory;
 mod environment;
 mod error;
 mod fused;
-mod golden;
+pub mod golden;
 mod labels;
 mod layers;
 mod model;

@@ -8,6 +8,8 @@ use tch::{Device, Kind, Tensor};
 pub enum Precision {
     F32,
     Bf16,
+    /// On GPUs, and to serve only: its range is too short to train in.
+    F16,
 }
 
 impl Precision {
@@ -15,6 +17,7 @@ impl Precision {
         match self {
             Self::F32 => Kind::Float,
             Self::Bf16 => Kind::BFloat16,
+            Self::F16 => Kind::Half,
         }
     }
 }
@@ -24,6 +27,7 @@ impl std::fmt::Display for Precision {
         f.write_str(match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::F16 => "f16",
         })
     }
 }
@@ -46,7 +50,7 @@ impl Runtime {
         may_fall_back: false,
     };
 
-    /// Chooses from `device` ("auto", "cpu", "cuda", "cuda:N") and `precision` ("auto", "f32", "bf16").
+    /// Chooses from `device` ("auto", "cpu", "cuda", "cuda:N") and `precision` ("auto", "f32", "bf16"; on a GPU "f16").
     ///
     /// "auto" takes the first GPU where there is one, and bf16 where the CPU has AMX or the GPU computes in it.
     ///
@@ -58,7 +62,14 @@ impl Runtime {
             "auto" if computes_bf16_fast(device) => (Precision::Bf16, true),
             "auto" | "f32" => (Precision::F32, false),
             "bf16" => (Precision::Bf16, false),
-            other => return Err(unknown_precision(other)),
+            "f16" if device.is_cuda() => (Precision::F16, false),
+            "f16" => {
+                return Err(refused(
+                    precision,
+                    "is for GPUs; use bf16 or f32 on the CPU",
+                ));
+            }
+            other => return Err(refused(other, "unknown; use auto, f32, bf16 or f16")),
         };
         Ok(Self {
             device,
@@ -90,10 +101,10 @@ pub fn set_threads(threads: usize) {
     }
 }
 
-fn unknown_precision(name: &str) -> ModelError {
+fn refused(precision: &str, why: &str) -> ModelError {
     ModelError::Precision {
-        precision: name.into(),
-        why: "unknown; use auto, f32 or bf16".into(),
+        precision: precision.into(),
+        why: why.into(),
     }
 }
 
@@ -219,10 +230,12 @@ mod tests {
                 "{device}"
             );
         }
-        assert!(matches!(
-            Runtime::select("cpu", "f16"),
-            Err(ModelError::Precision { .. })
-        ));
+        for precision in ["f16", "f8", ""] {
+            assert!(matches!(
+                Runtime::select("cpu", precision),
+                Err(ModelError::Precision { .. })
+            ));
+        }
     }
 
     #[test]

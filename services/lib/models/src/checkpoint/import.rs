@@ -2,13 +2,8 @@
 
 use super::open_clip::Heads;
 use super::{Architecture, Checkpoint, open_clip, preset, resnet, source, timm, unprefixed, vit};
-use crate::clip::Clip;
 use crate::error::{ModelError, Result};
 use crate::layers::Activation;
-use crate::model::Model as _;
-use crate::resnet::ResNetClassifier;
-use crate::runtime::Runtime;
-use crate::vit::VitClassifier;
 use crate::weights::save;
 use crate::{directory, golden, preprocess};
 use std::path::{Path, PathBuf};
@@ -80,26 +75,9 @@ pub fn import(
         }
         preprocessor.write(new)?;
         save(&checkpoint.tensors, &new.join(directory::WEIGHTS))?;
-        record(new)
+        golden::record(new)
     })?;
     Ok((checkpoint.architecture, assumptions))
-}
-
-/// Loads what was written as a service does, and records what it answers.
-fn record(dir: &Path) -> Result<()> {
-    let checkpoint = Checkpoint::read(dir)?;
-    checkpoint.preprocessor()?;
-    let runtime = Runtime::REFERENCE;
-    match checkpoint.architecture() {
-        Architecture::Vit(_) => {
-            golden::record(&VitClassifier::from_checkpoint(checkpoint, runtime)?, dir)
-        }
-        Architecture::ResNet(_) => golden::record(
-            &ResNetClassifier::from_checkpoint(checkpoint, runtime)?,
-            dir,
-        ),
-        Architecture::Clip(_) => golden::record(&Clip::from_checkpoint(checkpoint, runtime)?, dir),
-    }
 }
 
 /// A file without configuration: its names tell the layout, its shapes the sizes.
