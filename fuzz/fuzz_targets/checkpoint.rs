@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
+use saga_imaging::RgbImage;
 use saga_models::checkpoint::Architecture;
 use saga_models::clip::Clip;
 use saga_models::{Checkpoint, Classifier, Model as _, ModelError, Runtime};
@@ -116,6 +117,12 @@ fn load(dir: &Path) -> Result<(), ModelError> {
     let checkpoint = Checkpoint::read(dir)?;
     let preprocessor = checkpoint.preprocessor()?;
     let (height, width) = preprocessor.output_size();
+    if height.max(width) <= 512 {
+        for (width, height) in [(40, 30), (3, 400)] {
+            let pixels = preprocessor.pixel_values(&RgbImage::new(width, height));
+            let _ = preprocessor.batch(&[pixels])?;
+        }
+    }
     let blank = preprocessor.batch(&[vec![0.0; 3 * height as usize * width as usize]])?;
     match checkpoint.architecture() {
         Architecture::Clip(_) => {

@@ -1,7 +1,7 @@
 //! config.json of a CLIP, as transformers writes it.
 
 use crate::error::{ModelError, Result};
-use crate::layers::{Activation, check_patches, check_width};
+use crate::layers::{Activation, check_patches, check_sizes, check_width};
 use crate::tokenizer::Tokens;
 use serde::{Deserialize, Serialize};
 
@@ -135,10 +135,13 @@ impl Config {
             vision.num_hidden_layers,
             vision.num_channels,
         ];
-        if sizes.iter().chain(&depths).any(|&size| size < 1) || text.max_position_embeddings < 2 {
+        check_sizes("projection_dim", &sizes)?;
+        check_sizes("num_hidden_layers", &depths)?;
+        check_sizes("max_position_embeddings", &[text.max_position_embeddings])?;
+        if text.max_position_embeddings < 2 {
             return Err(ModelError::Config {
-                key: "projection_dim",
-                why: "every size must be positive".into(),
+                key: "max_position_embeddings",
+                why: "must be at least 2: a text begins and ends".into(),
             });
         }
         Ok(())
