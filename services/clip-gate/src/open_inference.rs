@@ -19,7 +19,7 @@ use tonic::Status;
 
 use crate::{
     model::{ClipModel, Embedding, Input},
-    service::Inference,
+    service::{Inference, check_text},
 };
 
 const IMAGE: &str = "clip-image";
@@ -73,14 +73,14 @@ impl OpenClip {
     }
 }
 
+/// Texts of a length that is tokenised.
 fn utf8(texts: &[Bytes]) -> Result<Vec<String>, Status> {
     let text = |(index, bytes): (usize, &Bytes)| {
-        std::str::from_utf8(bytes)
-            .map(str::to_owned)
-            .map_err(|error| {
-                let field = format!("inputs[0].contents[{index}]");
-                invalid_argument(field, format!("is not UTF-8: {error}"))
-            })
+        let field = format!("inputs[0].contents[{index}]");
+        match std::str::from_utf8(bytes) {
+            Ok(text) => check_text(&field, text).map(|()| text.to_owned()),
+            Err(error) => Err(invalid_argument(field, format!("is not UTF-8: {error}"))),
+        }
     };
     texts.iter().enumerate().map(text).collect()
 }

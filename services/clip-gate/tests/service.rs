@@ -230,6 +230,12 @@ async fn refusals_name_the_field_and_the_limit() {
         let status = client.score(request).await.unwrap_err();
         refuses(&status, &["prompts", &count.to_string(), "1 to 1000"]);
     }
+    let request = EmbedTextRequest {
+        texts: vec![String::new(), "word ".repeat(2_000)],
+        model: String::new(),
+    };
+    let status = client.embed_text(request).await.unwrap_err();
+    refuses(&status, &["texts[1]", "10000 bytes", "8192"]);
     for image in [None, message(vec![]), message(b"plain text".to_vec())] {
         let request = EmbedImageRequest {
             image,
