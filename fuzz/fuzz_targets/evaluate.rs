@@ -42,7 +42,7 @@ struct Item {
 #[derive(Debug, Arbitrary)]
 enum Label {
     Known,
-    Any(String),
+    Any(Text),
 }
 
 #[derive(Debug, Arbitrary)]
@@ -71,7 +71,7 @@ impl From<Item> for v1::Item {
             source: item.source.map(Into::into),
             target_label: match item.label {
                 Label::Known => "fear".to_owned(),
-                Label::Any(label) => label,
+                Label::Any(label) => label.into(),
             },
             prompt: item.prompt.into(),
             thresholds: thresholds.collect(),

@@ -88,6 +88,8 @@ impl Service {
 /// # Panics
 /// Where it is not.
 pub fn blame(code: Code, message: &str) {
+    // It travels in a header.
+    assert!(message.len() < 2_000, "{} bytes", message.len());
     assert!(
         matches!(code, Code::InvalidArgument | Code::NotFound),
         "{code:?}: {message}"

@@ -10,7 +10,7 @@ const LOADED: &str = "default";
 pub enum Model {
     Default,
     Loaded,
-    Unknown(String),
+    Unknown(Text),
 }
 
 impl From<Model> for String {
@@ -18,7 +18,7 @@ impl From<Model> for String {
         match model {
             Model::Default => Self::new(),
             Model::Loaded => LOADED.to_owned(),
-            Model::Unknown(name) => name,
+            Model::Unknown(name) => name.into(),
         }
     }
 }
