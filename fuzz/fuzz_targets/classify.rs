@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use saga_fuzz::{
+    MOST_ITEMS,
     image::Image,
     service::{Service, blame},
     text::Model,
@@ -67,6 +68,7 @@ fuzz_target!(|call: Call| match call {
     Call::Stream(items) => {
         let numbered = items
             .into_iter()
+            .take(MOST_ITEMS)
             .zip(0..)
             .map(|(item, sequence)| ClassifyStreamRequest {
                 sequence,

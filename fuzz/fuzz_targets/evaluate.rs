@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use saga_fuzz::{
+    MOST_ITEMS,
     image::Image,
     service::{Service, blame},
     text::{Model, Text},
@@ -98,14 +99,14 @@ fuzz_target!(|input: (Gate, Call)| {
             }
         }
         Call::Stream(items) => {
-            let numbered =
-                items
-                    .into_iter()
-                    .zip(0..)
-                    .map(|(item, sequence)| EvaluateStreamRequest {
-                        sequence,
-                        item: item.map(Into::into),
-                    });
+            let numbered = items
+                .into_iter()
+                .take(MOST_ITEMS)
+                .zip(0..)
+                .map(|(item, sequence)| EvaluateStreamRequest {
+                    sequence,
+                    item: item.map(Into::into),
+                });
             let requests: Vec<_> = numbered.collect();
             let (sent, requests) = (requests.len(), tokio_stream::iter(requests));
             let ask = async |routes| {

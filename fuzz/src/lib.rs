@@ -15,6 +15,9 @@ use std::path::PathBuf;
 /// Pixels of an image at most: what takes long finds little.
 pub const MAX_PIXELS: u64 = 1 << 20;
 
+/// Items of a stream at most: more take longer and find no more.
+pub const MOST_ITEMS: usize = 4;
+
 /// A model directory with random weights, small enough to answer at once.
 #[must_use]
 pub fn model(name: &str) -> PathBuf {
