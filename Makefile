@@ -54,6 +54,15 @@ parity: setup $(references)/ready ## Compare full-size checkpoints of every layo
 	[ -d $(SAGA_CACHE)/parity ] || $(references)/bin/python services/lib/models/tests/fixtures/layouts.py full $(SAGA_CACHE)/parity
 	SAGA_PARITY_DIR=$(SAGA_CACHE)/parity cargo test --workspace --test checkpoints -- --nocapture
 
+cargo_fuzz := $(SAGA_CACHE)/cargo-fuzz-0.13.2
+$(cargo_fuzz)/bin/cargo-fuzz:
+	cargo install --quiet --locked --root $(cargo_fuzz) cargo-fuzz@0.13.2
+
+FUZZ_SECONDS ?= 600
+.PHONY: fuzz
+fuzz: setup $(cargo_fuzz)/bin/cargo-fuzz ## Run every fuzz target for FUZZ_SECONDS (default 600) each
+	PATH="$(cargo_fuzz)/bin:$$PATH" fuzz/run $(FUZZ_SECONDS)
+
 .PHONY: lint
 lint: setup ## Check formatting and lints
 	cargo fmt --all --check

@@ -6,7 +6,7 @@ use saga_gate::{Candidate, Gate, Judgement};
 use saga_proto::gate::v1::{DescribeResponse, ThresholdSpec};
 use tonic::Status;
 
-use crate::service::{Inference, cosine};
+use crate::service::{Inference, check_text, cosine};
 
 /// The gate "clip".
 pub(crate) struct ClipGate {
@@ -44,6 +44,7 @@ impl Gate for ClipGate {
             call,
             ..
         } = candidate;
+        check_text("item.prompt", &prompt)?;
         let (image, timing) = self
             .inference
             .image(&held, "item.candidate", candidate, call)

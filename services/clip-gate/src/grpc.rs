@@ -11,7 +11,7 @@ use saga_proto::clip::v1::{
 use saga_serving::softmax;
 use tonic::{Request, Response, Status};
 
-use crate::service::{Inference, cosine};
+use crate::service::{Inference, check_text, cosine};
 
 /// Most texts or prompts of one call.
 const MAX_TEXTS: usize = 1_000;
@@ -29,7 +29,8 @@ fn check_texts(field: &str, texts: &[String]) -> Result<(), Status> {
             format!("has {} entries; 1 to {MAX_TEXTS} are allowed", texts.len()),
         ));
     }
-    Ok(())
+    let check = |(index, text): (usize, &String)| check_text(&format!("{field}[{index}]"), text);
+    texts.iter().enumerate().try_for_each(check)
 }
 
 #[tonic::async_trait]

@@ -38,6 +38,14 @@ pub use config::{Cache, Config, Threshold};
 /// A device or precision that is not to be had, an address that cannot be bound, a model of the configuration that does
 /// not load.
 pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Running> {
+    Ok(server(config).await?.start(shutdown)?)
+}
+
+/// The service with its port taken, before it answers.
+///
+/// # Errors
+/// As [`start`].
+pub async fn server(config: Config) -> anyhow::Result<Server> {
     let runtime = Runtime::select(&config.model.device, &config.model.precision)?;
     let server = Server::bind("clip-gate", &config.server).await?;
     let loader = model::ClipLoader {
@@ -82,7 +90,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
             max_in_flight,
         },
     );
-    let server = server
+    Ok(server
         .add_service(limited!(ClipServiceServer::new(embed), config.server))
         .add_service(limited!(GateServiceServer::new(gate), config.server))
         .add_control_service(limited!(
@@ -92,6 +100,5 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         .add_control_service(limited!(
             ModelServiceServer::new(ModelServer::new(models)),
             config.server
-        ));
-    Ok(server.start(shutdown)?)
+        )))
 }

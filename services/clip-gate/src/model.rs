@@ -6,7 +6,7 @@ use saga_batching::BatchConfig;
 use saga_chassis::{Readiness, WorkMetrics, status::internal};
 use saga_models::{
     Checkpoint, Model as _, ModelError, Runtime,
-    clip::Clip,
+    clip::{Clip, TextConfig},
     directory,
     preprocess::Preprocessor,
     tch,
@@ -41,6 +41,8 @@ pub(crate) struct ClipModel {
     pub(crate) input_size: (u32, u32),
     /// Length of an embedding.
     pub(crate) projection_dim: i64,
+    /// Which tokens make a sentence.
+    pub(crate) text_config: TextConfig,
 }
 
 /// Loads CLIP models.
@@ -58,6 +60,7 @@ struct Facts {
     precision: String,
     logit_scale: f64,
     projection_dim: i64,
+    text_config: TextConfig,
     preprocessor: Arc<Preprocessor>,
     tokenizer: Tokenizer,
 }
@@ -113,6 +116,7 @@ impl Loader for ClipLoader {
                 prompts,
                 input_size,
                 projection_dim: facts.projection_dim,
+                text_config: facts.text_config,
             },
             info,
         ))
@@ -128,6 +132,7 @@ fn facts(model: &Clip, path: &Path, preprocessor: Arc<Preprocessor>) -> Result<F
         precision: model.precision().to_string(),
         logit_scale: model.logit_scale()?,
         projection_dim: config.projection_dim,
+        text_config: config.text_config.clone(),
         preprocessor,
         tokenizer: Tokenizer::from_dir(path, usize::try_from(positions).unwrap_or_default())?,
     })

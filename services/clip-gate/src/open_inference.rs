@@ -7,7 +7,7 @@ use futures::future::try_join_all;
 use prost::bytes::Bytes;
 use saga_chassis::status::invalid_argument;
 use saga_gate::Call;
-use saga_models::tokenizer::Tokens;
+use saga_models::{clip::TextConfig, tokenizer::Tokens};
 use saga_serving::{
     Held,
     open_inference::{
@@ -19,7 +19,7 @@ use tonic::Status;
 
 use crate::{
     model::{ClipModel, Embedding, Input},
-    service::Inference,
+    service::{Inference, check_text},
 };
 
 const IMAGE: &str = "clip-image";
@@ -63,7 +63,7 @@ impl OpenClip {
                     .collect())
             }
             ("input_ids", Elements::Int64(ids)) => {
-                let rows = token_rows(&ids, &input.shape)?;
+                let rows = token_rows(&ids, &input.shape, &held.model.text_config)?;
                 worker
                     .submit_all(rows.into_iter().map(Input::Text), call)
                     .await
@@ -73,34 +73,37 @@ impl OpenClip {
     }
 }
 
+/// Texts of a length that is tokenised.
 fn utf8(texts: &[Bytes]) -> Result<Vec<String>, Status> {
     let text = |(index, bytes): (usize, &Bytes)| {
-        std::str::from_utf8(bytes)
-            .map(str::to_owned)
-            .map_err(|error| {
-                let field = format!("inputs[0].contents[{index}]");
-                invalid_argument(field, format!("is not UTF-8: {error}"))
-            })
+        let field = format!("inputs[0].contents[{index}]");
+        match std::str::from_utf8(bytes) {
+            Ok(text) => check_text(&field, text).map(|()| text.to_owned()),
+            Err(error) => Err(invalid_argument(field, format!("is not UTF-8: {error}"))),
+        }
     };
     texts.iter().enumerate().map(text).collect()
 }
 
-/// Token ids of shape `[N, length]`, as CLIP's tokenizer gives them.
-fn token_rows(ids: &[i64], shape: &[i64]) -> Result<Vec<Tokens>, Status> {
+/// Token ids of shape `[N, length]`, as CLIP's tokenizer gives them. Rows that are no sentence are refused here: the model
+/// would refuse the whole batch.
+fn token_rows(ids: &[i64], shape: &[i64], config: &TextConfig) -> Result<Vec<Tokens>, Status> {
     let length = shape.get(1).map_or(1, |&length| length.max(1) as usize);
+    let refused = |why: String| invalid_argument("inputs[0].contents", why);
     let id = |&id: &i64| {
-        u32::try_from(id).map_err(|_| {
-            let why = format!("holds {id}; a token id is not negative");
-            invalid_argument("inputs[0].contents", why)
-        })
+        u32::try_from(id).map_err(|_| refused(format!("holds {id}; a token id is not negative")))
     };
-    let row = |row: &[i64]| {
-        Ok(Tokens {
+    let row = |(index, row): (usize, &[i64])| {
+        let tokens = Tokens {
             ids: row.iter().map(id).collect::<Result<_, Status>>()?,
             truncated: false,
-        })
+        };
+        match config.end(&tokens) {
+            Ok(_) => Ok(tokens),
+            Err(error) => Err(refused(format!("row {index}: {error}"))),
+        }
     };
-    ids.chunks_exact(length).map(row).collect()
+    ids.chunks_exact(length).enumerate().map(row).collect()
 }
 
 impl OpenInference for OpenClip {

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use futures::future::try_join_all;
-use saga_chassis::status::internal;
+use saga_chassis::status::{internal, invalid_argument};
 use saga_gate::{Call, EncodedImage};
 use saga_proto::r#type::v1::Timing;
 use saga_serving::{Decoded, Decoding, Held, Registry, timing};
@@ -13,6 +13,21 @@ use crate::{
     model::{ClipLoader, ClipModel, Embedding, Input},
     prompts::Prompt,
 };
+
+/// Longest text in bytes: far more than any context holds, and little enough that tokenising it takes no time.
+const MAX_TEXT_BYTES: usize = 8 << 10;
+
+/// Checks the text in the message field `field`.
+///
+/// # Errors
+/// INVALID_ARGUMENT on `field` where it is too long.
+pub(crate) fn check_text(field: &str, text: &str) -> Result<(), Status> {
+    if text.len() > MAX_TEXT_BYTES {
+        let why = format!("has {} bytes and the limit is {MAX_TEXT_BYTES}", text.len());
+        return Err(invalid_argument(field, why));
+    }
+    Ok(())
+}
 
 /// What the gate and the CLIP service share.
 pub(crate) struct Inference {
@@ -40,7 +55,7 @@ impl Inference {
         Ok((batched.output, timing))
     }
 
-    /// The embeddings of texts, in order. They wait for room even in a unary call: its number of texts is bounded.
+    /// The embeddings of checked texts, in order. They wait for room even in a unary call: its number of texts is bounded.
     pub(crate) async fn texts(
         &self,
         held: &Held<ClipModel>,

@@ -230,6 +230,12 @@ async fn refusals_name_the_field_and_the_limit() {
         let status = client.score(request).await.unwrap_err();
         refuses(&status, &["prompts", &count.to_string(), "1 to 1000"]);
     }
+    let request = EmbedTextRequest {
+        texts: vec![String::new(), "word ".repeat(2_000)],
+        model: String::new(),
+    };
+    let status = client.embed_text(request).await.unwrap_err();
+    refuses(&status, &["texts[1]", "10000 bytes", "8192"]);
     for image in [None, message(vec![]), message(b"plain text".to_vec())] {
         let request = EmbedImageRequest {
             image,
@@ -312,4 +318,31 @@ async fn open_inference_gives_the_same_embeddings() {
     assert!((dot(&image, &text) - own.scores[0].cosine).abs() < 1e-6);
     let status = infer("clip-text", "text", vec![0xff]).await.unwrap_err();
     assert!(status.message().contains("UTF-8"), "{status}");
+}
+
+#[tokio::test]
+async fn token_ids_that_are_no_sentence_are_the_callers_fault() {
+    let (running, transport) = loaded().await;
+    let mut open = saga_client::limited!(GrpcInferenceServiceClient::new(transport));
+    let far = vec![1; CONTEXT + 1];
+    for ids in [&[1_i64, 2][..], &[1, 1 << 20], &[-1], &far] {
+        let input = InferInputTensor {
+            name: "input_ids".to_owned(),
+            datatype: "INT64".to_owned(),
+            shape: vec![1, ids.len() as i64],
+            contents: Some(InferTensorContents {
+                int64_contents: ids.to_vec(),
+                ..InferTensorContents::default()
+            }),
+            ..InferInputTensor::default()
+        };
+        let request = ModelInferRequest {
+            model_name: "clip-text".to_owned(),
+            inputs: vec![input],
+            ..ModelInferRequest::default()
+        };
+        let status = open.model_infer(request).await.unwrap_err();
+        refuses(&status, &["inputs[0].contents"]);
+    }
+    assert!(running.readiness.is_ready());
 }

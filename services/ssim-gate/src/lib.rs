@@ -29,6 +29,14 @@ use grpc::SsimGate;
 /// # Errors
 /// A configuration out of range, an address that cannot be bound, or no threads.
 pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Running> {
+    Ok(server(config).await?.start(shutdown)?)
+}
+
+/// The service with its port taken, before it answers.
+///
+/// # Errors
+/// As [`start`].
+pub async fn server(config: Config) -> anyhow::Result<Server> {
     let server = Server::bind("ssim-gate", &config.server).await?;
     let gate = Arc::new(
         SsimGate::start(&config, server.metrics())
@@ -44,5 +52,5 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         .add_service(limited!(GateServiceServer::new(shared), config.server))
         .add_service(limited!(SsimServiceServer::from_arc(gate), config.server));
     server.readiness().set_ready(true);
-    Ok(server.start(shutdown)?)
+    Ok(server)
 }

@@ -37,6 +37,14 @@ pub use config::{Config, Threshold};
 /// A device or precision that is not to be had, an address that cannot be bound, a model of the configuration that does
 /// not load.
 pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Running> {
+    Ok(server(config).await?.start(shutdown)?)
+}
+
+/// The service with its port taken, before it answers.
+///
+/// # Errors
+/// As [`start`].
+pub async fn server(config: Config) -> anyhow::Result<Server> {
     let runtime = Runtime::select(&config.model.device, &config.model.precision)?;
     let server = Server::bind("vit-classifier", &config.server).await?;
     let loader = model::VitLoader {
@@ -81,7 +89,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
             max_in_flight,
         },
     );
-    let server = server
+    Ok(server
         .add_service(limited!(
             ClassifierServiceServer::new(classify),
             config.server
@@ -94,6 +102,5 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         .add_control_service(limited!(
             ModelServiceServer::new(ModelServer::new(models)),
             config.server
-        ));
-    Ok(server.start(shutdown)?)
+        )))
 }

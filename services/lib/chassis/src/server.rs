@@ -132,6 +132,12 @@ impl Server {
         self
     }
 
+    /// The services alone, for callers in the same process: the ports are given up, and neither health nor reflection is there.
+    #[must_use]
+    pub fn into_routes(self) -> Routes {
+        self.routes.prepare()
+    }
+
     /// Starts to answer, until `shutdown` is cancelled and requests in flight are done or out of time.
     ///
     /// # Errors

@@ -15,9 +15,23 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 /// `domain` of every ErrorInfo.
 pub const DOMAIN: &str = "saga";
 
+/// Longest message in bytes. A status travels in headers, its message once plain and twice in the details, and some clients
+/// take 8 KiB of headers.
+const MAX_MESSAGE: usize = 1_200;
+
+/// Messages quote what was sent and list what is known, which may be of any length.
+fn shortened(message: impl Into<String>) -> String {
+    let mut message = message.into();
+    if message.len() > MAX_MESSAGE {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+        message.push('…');
+    }
+    message
+}
+
 /// Bad input: `field` as in the proto ("item.source.data"), `why` with the limit and what to do.
 pub fn invalid_argument(field: impl Into<String>, why: impl Into<String>) -> Status {
-    let (field, why) = (field.into(), why.into());
+    let (field, why) = (field.into(), shortened(why));
     let message = format!("{field}: {why}");
     Status::with_error_details(
         Code::InvalidArgument,
@@ -68,7 +82,7 @@ pub fn resource_exhausted(message: impl Into<String>, retry_after: Duration) -> 
 fn with_reason(code: Code, reason: &str, message: impl Into<String>) -> Status {
     Status::with_error_details(
         code,
-        message,
+        shortened(message),
         ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new()),
     )
 }
@@ -114,6 +128,19 @@ mod tests {
         assert_eq!(back.code(), Code::FailedPrecondition);
         assert_eq!(back.message(), status.message());
         assert_eq!(reason(&back).as_deref(), Some("MODEL_NOT_LOADED"));
+    }
+
+    #[test]
+    fn what_is_quoted_at_length_is_cut_so_that_headers_hold_it() {
+        for status in [
+            invalid_argument("item.target_label", "ä".repeat(50_000)),
+            not_found("MODEL_UNKNOWN", "x".repeat(50_000)),
+        ] {
+            assert!(status.message().ends_with('…'), "{status}");
+            // Percent-encoded and in base64.
+            let headers = 3 * status.message().len() + status.details().len() * 4 / 3;
+            assert!(headers < 8_000, "{headers}");
+        }
     }
 
     #[test]

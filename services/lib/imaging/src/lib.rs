@@ -21,6 +21,6 @@ pub use encode::{EncodeError, blake3_hex, encode_jpeg, encode_jpeg_grey};
 pub use grey::grey;
 pub use image::{GrayImage, Luma, Rgb, RgbImage};
 pub use phash::{hamming, phash};
-pub use resize::{Filter, resize, resize_grey};
+pub use resize::{Filter, Part, resize, resize_grey, resize_part};
 pub use sharpness::laplacian_variance;
 pub use ssim::{SsimError, WINDOW as SSIM_WINDOW, ssim, ssim_map};

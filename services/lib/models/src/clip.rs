@@ -66,7 +66,7 @@ impl Clip {
     pub fn text_embeds_t(&self, sentences: &[Tokens]) -> Result<Tensor> {
         let ends = sentences
             .iter()
-            .map(|tokens| self.end(tokens))
+            .map(|tokens| self.base.config.text_config.end(tokens))
             .collect::<Result<Vec<i64>>>()?;
         let longest = ends
             .iter()
@@ -97,37 +97,6 @@ impl Clip {
 
     fn device(&self) -> Device {
         self.base.weights.var_store().device()
-    }
-
-    /// The position that stands for the sentence.
-    fn end(&self, tokens: &Tokens) -> Result<i64> {
-        let text = &self.base.config.text_config;
-        let refuse = |why: String| Err(ModelError::Input(why));
-        if let Some(id) = tokens
-            .ids
-            .iter()
-            .find(|&&id| i64::from(id) >= text.vocab_size)
-        {
-            return refuse(format!(
-                "token id {id} is outside the vocabulary of {}",
-                text.vocab_size
-            ));
-        }
-        let largest = tokens.ids.iter().max();
-        let end = if text.eos_token_id == LEGACY_EOS {
-            largest
-        } else {
-            Some(&text.eos_token_id)
-        };
-        match tokens.ids.iter().position(|id| Some(id) == end) {
-            Some(end) if (end as i64) < text.max_position_embeddings => Ok(end as i64),
-            Some(end) => refuse(format!(
-                "{} tokens; at most {} fit",
-                end + 1,
-                text.max_position_embeddings
-            )),
-            None => refuse("a tokenised sentence lacks its end-of-text token".into()),
-        }
     }
 }
 
@@ -199,6 +168,3 @@ impl Model for Clip {
         max_difference(&cosine.f_ones_like()?, &cosine)
     }
 }
-
-/// transformers' stand-in for the end-of-text id in configurations written before its correction.
-const LEGACY_EOS: u32 = 2;

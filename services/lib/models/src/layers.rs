@@ -254,7 +254,8 @@ pub(crate) fn check_pixels(pixels: &Tensor, channels: i64, side: i64) -> Result<
 
 /// Checks the sizes every vision or text tower needs.
 pub(crate) fn check_width(key: &'static str, width: i64, heads: i64) -> Result<()> {
-    if width < 1 || heads < 1 || width % heads != 0 {
+    check_sizes(key, &[width, heads])?;
+    if width % heads != 0 {
         let why =
             format!("width {width} must be a positive multiple of the {heads} attention heads");
         return Err(ModelError::Config { key, why });
@@ -262,9 +263,21 @@ pub(crate) fn check_width(key: &'static str, width: i64, heads: i64) -> Result<(
     Ok(())
 }
 
+/// Checks sizes that a configuration gives.
+pub(crate) fn check_sizes(key: &'static str, sizes: &[i64]) -> Result<()> {
+    /// Above every model's, and low enough to be squared.
+    const LARGEST: i64 = 1 << 20;
+    if sizes.iter().all(|size| (1..=LARGEST).contains(size)) {
+        return Ok(());
+    }
+    let why = format!("sizes {sizes:?} must lie in 1 to {LARGEST}");
+    Err(ModelError::Config { key, why })
+}
+
 /// Checks that an image of `side` pixels divides into patches.
 pub(crate) fn check_patches(side: i64, patch: i64) -> Result<()> {
-    if side < 1 || patch < 1 || side % patch != 0 {
+    check_sizes("patch_size", &[side, patch])?;
+    if side % patch != 0 {
         let why =
             format!("image side {side} must be a positive multiple of the patch side {patch}");
         return Err(ModelError::Config {

@@ -157,7 +157,7 @@ fn filled<M: Model>(checkpoint: &Checkpoint, runtime: Runtime) -> Result<M> {
     })?;
     let mut model = M::build(Base {
         config,
-        weights: Weights::blank(runtime.device),
+        weights: Weights::blank(runtime.device, &checkpoint.tensors),
         precision: runtime.precision,
     })?;
     model.base_mut().weights.fill(&checkpoint.tensors)?;

@@ -6,7 +6,7 @@ mod geometry;
 use crate::directory;
 use crate::error::{ModelError, Result};
 use geometry::{Resize, half_margin};
-use saga_imaging::{Filter, RgbImage, resize};
+use saga_imaging::{Filter, Part, RgbImage, resize_part};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use tch::Tensor;
@@ -171,14 +171,15 @@ impl Preprocessor {
     /// The geometric half: 8-bit, of [`Self::output_size`].
     pub fn resize_and_crop(&self, picture: &RgbImage) -> RgbImage {
         let (height, width) = self.resize.size(picture);
-        let resized = resize(picture, width, height, self.filter);
         let (crop_height, crop_width) = self.output;
         let half = |margin| half_margin(self.config.center_crop_rounding, margin);
-        let (top, left) = (half(height - crop_height), half(width - crop_width));
-        if (height, width) == self.output {
-            return resized;
-        }
-        image::imageops::crop_imm(&resized, left, top, crop_width, crop_height).to_image()
+        let crop = Part {
+            left: half(width - crop_width),
+            top: half(height - crop_height),
+            width: crop_width,
+            height: crop_height,
+        };
+        resize_part(picture, (width, height), crop, self.filter)
     }
 
     /// The numeric half: rescaled and normalised, channels first.
@@ -292,6 +293,14 @@ mod tests {
             Config {
                 crop_size: Some(Size::Side(225)),
                 ..Config::clip(224)
+            },
+            Config {
+                image_processor_type: "ConvNextImageProcessor".into(),
+                size: Size::Exact {
+                    height: 100,
+                    width: 300,
+                },
+                ..Config::default()
             },
         ];
         for config in refused {

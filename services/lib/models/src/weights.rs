@@ -32,23 +32,42 @@ pub enum Init {
 /// All parameters and buffers of a model: f32 on one device, trainable unless frozen.
 pub struct Weights {
     store: nn::VarStore,
-    random: RefCell<Option<ChaCha8Rng>>,
+    start: RefCell<Start>,
 }
+
+/// Where the values of new tensors come from.
+enum Start {
+    Random(Box<ChaCha8Rng>),
+    /// A file that is read once all are there; so many elements more it may leave unfilled.
+    File {
+        room: usize,
+    },
+}
+
+/// How much larger than its file a model may be: enough to list what is missing, too little for a configuration to exhaust
+/// the memory.
+const GROWTH: usize = 8;
+const ALWAYS_ALLOWED: usize = 1 << 24;
+/// What a tensor costs besides its elements, in elements.
+const PER_TENSOR: usize = 1 << 10;
 
 impl Weights {
     /// Starts parameters from `seed`; the same seed gives the same weights on every machine.
     pub fn random(device: Device, seed: u64) -> Self {
         Self {
             store: nn::VarStore::new(device),
-            random: RefCell::new(Some(ChaCha8Rng::seed_from_u64(seed))),
+            start: RefCell::new(Start::Random(Box::new(ChaCha8Rng::seed_from_u64(seed)))),
         }
     }
 
-    /// Starts parameters as constants, to be overwritten by [`Weights::fill`].
-    pub fn blank(device: Device) -> Self {
+    /// Starts parameters as constants, to be overwritten by [`Weights::fill`] with `found`. Of a model that is far larger than
+    /// that, parameters cannot be made.
+    pub fn blank(device: Device, found: &Tensors) -> Self {
+        let elements: usize = found.values().map(Tensor::numel).sum();
+        let room = elements.saturating_mul(GROWTH).max(ALWAYS_ALLOWED);
         Self {
             store: nn::VarStore::new(device),
-            random: RefCell::new(None),
+            start: RefCell::new(Start::File { room }),
         }
     }
 
@@ -57,7 +76,7 @@ impl Weights {
         Scope {
             path: self.store.root(),
             group: group::BODY,
-            random: &self.random,
+            start: &self.start,
         }
     }
 
@@ -150,7 +169,7 @@ pub(crate) fn save(tensors: &Tensors, file: &Path) -> Result<()> {
 pub struct Scope<'a> {
     path: nn::Path<'a>,
     group: usize,
-    random: &'a RefCell<Option<ChaCha8Rng>>,
+    start: &'a RefCell<Start>,
 }
 
 impl<'a> Scope<'a> {
@@ -191,12 +210,30 @@ impl<'a> Scope<'a> {
 
     fn initial(&self, shape: &[i64], init: Init) -> Result<Tensor> {
         let device = self.path.device();
-        match (init, self.random.borrow_mut().as_mut()) {
-            (Init::Const(value), _) => Ok(Tensor::f_full(shape, value, (Kind::Float, device))?),
-            (Init::Normal(_), None) => Ok(Tensor::f_zeros(shape, (Kind::Float, device))?),
-            (Init::Normal(deviation), Some(random)) => normal(shape, deviation, random, device),
+        match (init, &mut *self.start.borrow_mut()) {
+            (Init::Normal(deviation), Start::Random(random)) => {
+                return normal(shape, deviation, random, device);
+            }
+            (_, Start::File { room }) => *room = rest(*room, shape)?,
+            (Init::Const(_), Start::Random(_)) => {}
         }
+        let value = match init {
+            Init::Const(value) => value,
+            Init::Normal(_) => 0.0,
+        };
+        Ok(Tensor::f_full(shape, value, (Kind::Float, device))?)
     }
+}
+
+/// What is left of `room` elements beside a new tensor.
+fn rest(room: usize, shape: &[i64]) -> Result<usize> {
+    let side = |size: usize, &side: &i64| size.checked_mul(usize::try_from(side).ok()?);
+    let size = shape.iter().try_fold(1, side);
+    let rest = size.and_then(|size| room.checked_sub(size)?.checked_sub(PER_TENSOR));
+    rest.ok_or_else(|| {
+        let why = "the configuration describes a model far larger than its weights; is it theirs?";
+        ModelError::Input(why.into())
+    })
 }
 
 fn normal(
@@ -261,4 +298,30 @@ fn raw(tensor: &Tensor) -> Result<Raw> {
         tensor.size().iter().map(|&side| side as usize).collect(),
         bytes,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_far_larger_than_its_file_is_not_made() {
+        let weights = Weights::blank(Device::Cpu, &Tensors::new());
+        let make = |name: i64, shape: &[i64]| {
+            let made = weights
+                .root()
+                .at(name)
+                .parameter("weight", shape, Init::Const(1.0));
+            made.map_err(|error| error.to_string())
+        };
+        assert!(make(0, &[1 << 10, 1 << 10]).is_ok());
+        for shape in [&[1 << 13, 1 << 12][..], &[i64::MAX, 2], &[-1]] {
+            assert!(
+                make(1, shape).unwrap_err().contains("far larger"),
+                "{shape:?}"
+            );
+        }
+        // Nor one of any number of small tensors.
+        assert!((2..1 << 15).any(|name| make(name, &[1]).is_err()));
+    }
 }

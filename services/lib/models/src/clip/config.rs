@@ -1,8 +1,12 @@
 //! config.json of a CLIP, as transformers writes it.
 
 use crate::error::{ModelError, Result};
-use crate::layers::{Activation, check_patches, check_width};
+use crate::layers::{Activation, check_patches, check_sizes, check_width};
+use crate::tokenizer::Tokens;
 use serde::{Deserialize, Serialize};
+
+/// transformers' stand-in for the end-of-text id in configurations written before its correction.
+const LEGACY_EOS: u32 = 2;
 
 /// config.json of a CLIP; defaults are transformers' (ViT-B/32).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -131,12 +135,77 @@ impl Config {
             vision.num_hidden_layers,
             vision.num_channels,
         ];
-        if sizes.iter().chain(&depths).any(|&size| size < 1) || text.max_position_embeddings < 2 {
+        check_sizes("projection_dim", &sizes)?;
+        check_sizes("num_hidden_layers", &depths)?;
+        check_sizes("max_position_embeddings", &[text.max_position_embeddings])?;
+        if text.max_position_embeddings < 2 {
             return Err(ModelError::Config {
-                key: "projection_dim",
-                why: "every size must be positive".into(),
+                key: "max_position_embeddings",
+                why: "must be at least 2: a text begins and ends".into(),
             });
         }
         Ok(())
+    }
+}
+
+impl TextConfig {
+    /// The position that stands for a sentence: that of its end.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`] for ids outside the vocabulary, a sentence without end, or one that is too long.
+    pub fn end(&self, tokens: &Tokens) -> Result<i64> {
+        let refuse = |why: String| Err(ModelError::Input(why));
+        let is_unknown = |id: &&u32| i64::from(**id) >= self.vocab_size;
+        if let Some(id) = tokens.ids.iter().find(is_unknown) {
+            return refuse(format!(
+                "token id {id} is outside the vocabulary of {}",
+                self.vocab_size
+            ));
+        }
+        let end = if self.eos_token_id == LEGACY_EOS {
+            tokens.ids.iter().max()
+        } else {
+            Some(&self.eos_token_id)
+        };
+        match tokens.ids.iter().position(|id| Some(id) == end) {
+            Some(end) if (end as i64) < self.max_position_embeddings => Ok(end as i64),
+            Some(end) => refuse(format!(
+                "{} tokens; at most {} fit",
+                end + 1,
+                self.max_position_embeddings
+            )),
+            None => refuse("a tokenised sentence lacks its end-of-text token".into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_ends_within_the_context_and_knows_only_the_vocabulary() {
+        let text = TextConfig {
+            vocab_size: 10,
+            eos_token_id: 9,
+            max_position_embeddings: 3,
+            ..TextConfig::default()
+        };
+        let end = |ids: &[u32]| {
+            let tokens = Tokens {
+                ids: ids.to_vec(),
+                truncated: false,
+            };
+            text.end(&tokens).map_err(|error| error.to_string())
+        };
+        assert_eq!(end(&[8, 1, 9, 9]), Ok(2));
+        for (ids, why) in [
+            (&[8, 10, 9][..], "outside the vocabulary of 10"),
+            (&[8, 1, 1, 9], "4 tokens; at most 3 fit"),
+            (&[8, 1], "lacks its end"),
+            (&[], "lacks its end"),
+        ] {
+            assert!(end(ids).unwrap_err().contains(why), "{ids:?}");
+        }
     }
 }

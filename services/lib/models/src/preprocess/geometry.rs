@@ -106,6 +106,12 @@ fn conv_next(config: &Config, whole: (u32, u32)) -> Result<(Resize, (u32, u32))>
             why: "must be from 0.1 to 1, of a positive size".into(),
         });
     }
+    if whole.0 < 384 && whole.0 != whole.1 {
+        return Err(ModelError::Config {
+            key: "size",
+            why: "must be a shortest edge or a square below 384".into(),
+        });
+    }
     let resize = if whole.0 < 384 {
         Resize::ShortestEdge((f64::from(whole.0) / share) as u32)
     } else {

@@ -2,6 +2,7 @@
 
 use crate::error::{ModelError, Result};
 use crate::labels::Labels;
+use crate::layers::check_sizes;
 use serde::{Deserialize, Serialize};
 
 /// config.json of a ResNet classifier; defaults are transformers' (ResNet-50).
@@ -71,19 +72,16 @@ impl Config {
                 format!("{:?} is not \"relu\"", self.hidden_act),
             );
         }
-        let mut sizes = self.hidden_sizes.iter().chain(&self.depths);
-        if self.hidden_sizes.len() != self.depths.len()
-            || self.depths.is_empty()
-            || sizes.any(|&size| size < 1)
-            || self.num_channels < 1
-            || self.embedding_size < 1
-        {
+        if self.hidden_sizes.len() != self.depths.len() || self.depths.is_empty() {
             let why = format!(
-                "{:?} and depths {:?} must be positive and as many",
+                "{:?} and depths {:?} must be as many, one at least",
                 self.hidden_sizes, self.depths
             );
             return refuse("hidden_sizes", why);
         }
+        check_sizes("hidden_sizes", &self.hidden_sizes)?;
+        check_sizes("depths", &self.depths)?;
+        check_sizes("embedding_size", &[self.num_channels, self.embedding_size])?;
         let bottleneck = self.layer_type == LayerType::Bottleneck;
         if bottleneck && self.hidden_sizes.iter().any(|size| size % 4 != 0) {
             return refuse(

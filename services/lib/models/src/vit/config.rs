@@ -2,7 +2,7 @@
 
 use crate::error::{ModelError, Result};
 use crate::labels::Labels;
-use crate::layers::{Activation, check_patches, check_width};
+use crate::layers::{Activation, check_patches, check_sizes, check_width};
 use serde::{Deserialize, Serialize};
 
 /// config.json of a ViT classifier; defaults are transformers' (ViT-Base at 224 pixels, patch 16).
@@ -94,11 +94,9 @@ impl Config {
             self.intermediate_size,
             self.num_channels,
         ];
-        if sizes.iter().any(|&size| size < 1) {
-            return Err(ModelError::Config {
-                key: "num_hidden_layers",
-                why: format!("sizes {sizes:?} must be positive"),
-            });
+        check_sizes("num_hidden_layers", &sizes)?;
+        if let Some(head) = &self.saga_head {
+            check_sizes("saga_head", &[head.hidden])?;
         }
         self.classes.check()
     }
