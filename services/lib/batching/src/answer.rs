@@ -24,8 +24,8 @@ pub enum SubmitError<E> {
         /// Items that the queue holds, or of low ones where those fill their share.
         capacity: usize,
     },
-    /// The deadline passed before a worker took the item; nothing was computed.
-    #[error("the deadline passed while the item waited; nothing was computed")]
+    /// The deadline passed while the item waited, or would have before its batch was done; nothing was computed.
+    #[error("the item waited too long to be answered before its deadline; nothing was computed")]
     DeadlineExceeded,
     /// A worker panicked or miscounted; no worker takes items any more.
     #[error("the worker is out of service: {reason}")]

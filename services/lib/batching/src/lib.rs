@@ -5,7 +5,8 @@
 //! - **Bounded.** [`Batcher::submit`] waits for room (backpressure for streams); [`Batcher::try_submit`] sheds.
 //! - **Two levels.** Items of [`Priority::Low`] wait behind all normal ones, take at most half of the queue, and never
 //!   starve: while they wait, one of every [`LOW_EVERY`] items taken is a low one.
-//! - **No wasted work.** An item whose deadline passed, or whose caller went away, is skipped before it is computed.
+//! - **No wasted work.** An item whose caller went away, or whose deadline will have passed when a batch like the last ones is
+//!   done, is skipped before it is computed.
 //! - **Isolation.** Each item has its own result. A worker that panics or miscounts answers all that wait with
 //!   [`SubmitError::Unhealthy`] and takes no more; nothing hangs.
 //!
@@ -35,6 +36,7 @@ mod alive;
 mod answer;
 mod batcher;
 mod levels;
+mod pace;
 mod queue;
 mod stats;
 mod worker;

@@ -3,12 +3,13 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use saga_metrics::WorkMetrics;
 use tokio::sync::oneshot;
 
 use crate::answer::{Batched, SubmitError};
+use crate::pace::Pace;
 use crate::queue::Queue;
 
 type Answer<Output, E> = oneshot::Sender<Result<Batched<Output>, SubmitError<E>>>;
@@ -73,22 +74,28 @@ pub(crate) fn run<Input, Output, E, Make, Worker, M>(
     if tell.send(Ok(Ok(()))).is_err() {
         return;
     }
-    while let Some(batch) = shared
-        .queue
-        .take(max_batch, |entry| still_wanted(entry, &shared.metrics))
-    {
+    let mut pace = Pace::default();
+    while let Some(batch) = shared.queue.take(max_batch, |entry| {
+        still_wanted(entry, pace.expected(), &shared.metrics)
+    }) {
         if batch.is_empty() {
+            pace.doubt();
             continue;
         }
-        if let Err((reason, unanswered)) = compute(batch, &mut worker, shared) {
-            tracing::error!(reason, "worker out of service");
-            return give_up(shared, reason, unanswered);
+        match compute(batch, &mut worker, shared) {
+            Ok(compute) => pace.observe(compute),
+            Err((reason, unanswered)) => {
+                tracing::error!(reason, "worker out of service");
+                return give_up(shared, reason, unanswered);
+            }
         }
     }
 }
 
+/// The entry, where its caller will still be there after a batch that takes as long as `expected`.
 fn still_wanted<Input, Output, E>(
     entry: Entry<Input, Output, E>,
+    expected: Duration,
     metrics: &WorkMetrics,
 ) -> Option<Entry<Input, Output, E>> {
     metrics.queue_length.dec();
@@ -98,7 +105,7 @@ fn still_wanted<Input, Output, E>(
     }
     if entry
         .deadline
-        .is_some_and(|deadline| deadline <= Instant::now())
+        .is_some_and(|deadline| deadline <= Instant::now() + expected)
     {
         metrics.expired.inc();
         let _ = entry.answer.send(Err(SubmitError::DeadlineExceeded));
@@ -107,12 +114,12 @@ fn still_wanted<Input, Output, E>(
     Some(entry)
 }
 
-/// Computes and answers one batch. Err: the worker panicked or miscounted; nobody was answered.
+/// Computes and answers one batch, and tells how long it took. Err: the worker panicked or miscounted; nobody was answered.
 fn compute<Input, Output, E>(
     batch: Vec<Entry<Input, Output, E>>,
     worker: &mut impl FnMut(Vec<Input>) -> Vec<Result<Output, E>>,
     shared: &Shared<Input, Output, E>,
-) -> Result<(), (String, Vec<Answer<Output, E>>)> {
+) -> Result<Duration, (String, Vec<Answer<Output, E>>)> {
     let (metrics, batch_size, started) = (&shared.metrics, batch.len(), Instant::now());
     let queue_times: Vec<_> = batch
         .iter()
@@ -159,7 +166,7 @@ fn compute<Input, Output, E>(
         // A caller who left meanwhile wants no answer.
         let _ = answer.send(batched.map_err(SubmitError::Item));
     }
-    Ok(())
+    Ok(compute)
 }
 
 /// Closes the queue, then answers the failed batch and all that wait: who is told of the failure finds health off.

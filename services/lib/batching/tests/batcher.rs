@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Barrier, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::{Answer, Doubler, Gated, double, work};
 use futures::future::join_all;
@@ -103,6 +103,32 @@ async fn late_and_abandoned_items_are_never_computed() {
         (2, 2)
     );
     assert_eq!(metrics.queue_length.get(), 0);
+}
+
+#[tokio::test]
+async fn what_would_be_late_when_its_batch_is_done_is_not_computed() {
+    const BATCH: Duration = Duration::from_millis(40);
+    let gated = Gated::new(8, 8).await;
+    let first = gated.occupy().await;
+    let started = Instant::now();
+    let submit = |input, deadline| {
+        let batcher = gated.batcher.clone();
+        tokio::spawn(async move { batcher.submit(input, Priority::Normal, Some(deadline)).await })
+    };
+    let patient = submit(1, Instant::now() + 1_000 * BATCH);
+    gated.until(|batcher| batcher.stats().queued == 1).await;
+    while started.elapsed() < BATCH {
+        std::hint::spin_loop();
+    }
+    // Not yet late, but so after another batch of this length.
+    let hopeless = submit(2, Instant::now() + BATCH / 2);
+    gated.until(|batcher| batcher.stats().queued == 2).await;
+    gated.release.send(()).unwrap();
+    gated.release.send(()).unwrap();
+    assert_eq!(hopeless.await.unwrap(), Err(SubmitError::DeadlineExceeded));
+    assert_eq!(patient.await.unwrap().unwrap().batch_size, 1);
+    assert!(first.await.unwrap().is_ok());
+    assert_eq!(gated.batches.recv().unwrap(), [1]);
 }
 
 #[tokio::test]

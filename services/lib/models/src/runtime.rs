@@ -78,6 +78,14 @@ impl Runtime {
         })
     }
 
+    /// Images at a time that the device computes fastest, or nearly so with less to wait for. ViT-B/16 in bf16 on two cores:
+    /// 26.3 ms an image eight at a time, 24.6 ms sixteen, 31.0 ms thirty-two, whose tensors of over 32 MB the allocator asks the
+    /// operating system for each time.
+    #[must_use]
+    pub fn suitable_batch(&self) -> usize {
+        if self.device.is_cuda() { 64 } else { 16 }
+    }
+
     /// "cpu" or "cuda:0", as [`Runtime::select`] takes it.
     #[must_use]
     pub fn device_name(&self) -> String {

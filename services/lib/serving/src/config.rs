@@ -40,18 +40,21 @@ pub struct Work {
     pub decoders: usize,
     /// Items that wait for a decoder, and decoded ones that wait for a model.
     pub queue_capacity: usize,
-    /// Items that a model computes at once.
+    /// Items that a model computes at once; 0: what suits the device.
     pub max_batch: usize,
     /// Items of one stream under way at the same time.
     pub max_in_flight: usize,
 }
 
 impl Work {
-    /// Queue and batch of a model.
+    /// Queue and batch of a model on a device that batches of `suitable` items suit.
     #[must_use]
-    pub fn batch(&self) -> BatchConfig {
+    pub fn batch(&self, suitable: usize) -> BatchConfig {
         BatchConfig {
-            max_batch: self.max_batch,
+            max_batch: match self.max_batch {
+                0 => suitable,
+                chosen => chosen,
+            },
             queue_capacity: self.queue_capacity,
         }
     }
@@ -63,7 +66,7 @@ impl Work {
     pub fn check(&self) -> Result<(), InvalidValue> {
         InvalidValue::unless_within("work.decoders", self.decoders, 0..=1024)?;
         InvalidValue::unless_within("work.queue_capacity", self.queue_capacity, 1..=100_000)?;
-        InvalidValue::unless_within("work.max_batch", self.max_batch, 1..=4096)?;
+        InvalidValue::unless_within("work.max_batch", self.max_batch, 0..=4096)?;
         InvalidValue::unless_within("work.max_in_flight", self.max_in_flight, 1..=100_000)
     }
 }
