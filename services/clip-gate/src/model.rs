@@ -76,6 +76,10 @@ impl Loader for ClipLoader {
         model.worker.is_usable()
     }
 
+    fn set_in_service(model: &ClipModel, serves: bool) {
+        model.worker.set_in_service(serves);
+    }
+
     async fn load(&self, path: &Path) -> Result<(ClipModel, LoadedModel), LoadError> {
         let (path, runtime) = (path.to_owned(), self.runtime);
         let make = move || {

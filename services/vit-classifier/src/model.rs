@@ -46,6 +46,10 @@ impl Loader for VitLoader {
         model.worker.is_usable()
     }
 
+    fn set_in_service(model: &Classifier, serves: bool) {
+        model.worker.set_in_service(serves);
+    }
+
     async fn load(&self, path: &Path) -> Result<(Classifier, LoadedModel), LoadError> {
         let (path, runtime) = (path.to_owned(), self.runtime);
         let make = move || {

@@ -10,6 +10,7 @@ use saga_client::{Transport, limited};
 use saga_proto::classifier::v1::{
     ClassifyRequest, ClassifyStreamRequest, classifier_service_client::ClassifierServiceClient,
 };
+use saga_proto::model::v1::{RollbackModelRequest, model_service_client::ModelServiceClient};
 use saga_proto::r#type::v1::Image;
 use tokio_stream::iter;
 use vit_classifier::Config;
@@ -91,4 +92,13 @@ async fn decoding_and_model_are_counted_apart_and_a_swap_loses_nothing() {
     assert_eq!(figure("saga_computed_total{work=\"vit\"}"), 24.0);
     let loads = "saga_grpc_requests_total{service=\"saga.model.v1.ModelService\",method=\"LoadModel\",code=\"OK\"}";
     assert_eq!(figure(loads), 3.0);
+    // The kept one comes back with its queue, and the other goes.
+    let name = "baseline".to_owned();
+    let mut models = ModelServiceClient::new(transport.clone());
+    models
+        .rollback_model(RollbackModelRequest { name })
+        .await
+        .unwrap();
+    let figure = figures(&running).await;
+    assert_eq!(figure("saga_queue_capacity{work=\"vit\"}"), 200.0);
 }

@@ -33,14 +33,8 @@ struct Handle<Input, Output, E>(Arc<Shared<Input, Output, E>>);
 
 impl<Input, Output, E> Drop for Handle<Input, Output, E> {
     fn drop(&mut self) {
-        let Shared {
-            queue,
-            metrics,
-            places,
-            ..
-        } = &*self.0;
-        queue.close();
-        metrics.close(queue.capacity(), *places);
+        self.0.queue.close();
+        self.0.set_in_service(false);
     }
 }
 
@@ -230,6 +224,12 @@ where
 }
 
 impl<Input, Output, E> Batcher<Input, Output, E> {
+    /// Whether its queue and its workers' places count in the metrics, as they do from the start. They should not while a model is
+    /// kept that nobody asks: saturation would look lower than it is.
+    pub fn set_in_service(&self, serves: bool) {
+        self.0.0.set_in_service(serves);
+    }
+
     /// Whether workers take items. Once false, it stays false.
     #[must_use]
     pub fn is_healthy(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use saga_metrics::WorkMetrics;
@@ -29,6 +30,8 @@ pub(crate) struct Shared<Input, Output, E> {
     /// Items that all workers together compute at most.
     pub(crate) places: usize,
     broken: OnceLock<String>,
+    /// Whether capacity and places count in the metrics.
+    in_service: AtomicBool,
 }
 
 impl<Input, Output, E> Shared<Input, Output, E> {
@@ -39,6 +42,18 @@ impl<Input, Output, E> Shared<Input, Output, E> {
             metrics,
             places,
             broken: OnceLock::new(),
+            in_service: AtomicBool::new(true),
+        }
+    }
+
+    pub(crate) fn set_in_service(&self, serves: bool) {
+        if self.in_service.swap(serves, Ordering::Relaxed) == serves {
+            return;
+        }
+        let (capacity, places) = (self.queue.capacity(), self.places);
+        match serves {
+            true => self.metrics.open(capacity, places),
+            false => self.metrics.close(capacity, places),
         }
     }
 

@@ -113,7 +113,11 @@ async fn what_would_be_late_when_its_batch_is_done_is_not_computed() {
     let started = Instant::now();
     let submit = |input, deadline| {
         let batcher = gated.batcher.clone();
-        tokio::spawn(async move { batcher.submit(input, Priority::Normal, Some(deadline)).await })
+        tokio::spawn(async move {
+            batcher
+                .submit(input, Priority::Normal, Some(deadline))
+                .await
+        })
     };
     let patient = submit(1, Instant::now() + 1_000 * BATCH);
     gated.until(|batcher| batcher.stats().queued == 1).await;

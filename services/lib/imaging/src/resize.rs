@@ -6,7 +6,7 @@ use fast_image_resize::{
     images::{TypedImage, TypedImageRef},
     pixels::{U8, U8x3},
 };
-use image::{GrayImage, RgbImage};
+use image::{GrayImage, RgbImage, imageops};
 
 /// The interpolation, named as in Pillow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,13 +51,28 @@ impl Part {
 /// edges the order shows.
 #[must_use]
 pub fn resize(picture: &RgbImage, width: u32, height: u32, filter: Filter) -> RgbImage {
-    resize_part(picture, (width, height), Part::whole(width, height), filter)
+    part_alone(picture, (width, height), Part::whole(width, height), filter)
 }
 
-/// What [`resize`] to `size`, width and height, has in `part`. Nothing else is computed: the strip that a long thin picture
-/// becomes at a model's height may be a thousand times as large as what the model sees of it.
+/// Pixels up to which a resized picture is made as a whole and then cut.
+const WHOLE: u64 = 2048 * 2048;
+
+/// What [`resize`] to `size`, width and height, has in `part`. Of a large picture nothing else is computed: the strip that a long
+/// thin one becomes at a model's height may be a thousand times as large as what the model sees of it. That may be a level
+/// off here and there, as weights are rounded to as many bits as the largest in the part leaves.
 #[must_use]
 pub fn resize_part(picture: &RgbImage, size: (u32, u32), part: Part, filter: Filter) -> RgbImage {
+    if u64::from(size.0) * u64::from(size.1) > WHOLE {
+        return part_alone(picture, size, part, filter);
+    }
+    let whole = resize(picture, size.0, size.1, filter);
+    if part == Part::whole(size.0, size.1) {
+        return whole;
+    }
+    imageops::crop_imm(&whole, part.left, part.top, part.width, part.height).to_image()
+}
+
+fn part_alone(picture: &RgbImage, size: (u32, u32), part: Part, filter: Filter) -> RgbImage {
     let mut resized = RgbImage::new(part.width, part.height);
     two_passes::<U8x3>(
         picture,
@@ -212,9 +227,10 @@ mod tests {
                     width: size.0 - 10,
                     height: size.1 - 6,
                 };
-                let found = resize_part(&picture, size, part, filter);
+                let found = part_alone(&picture, size, part, filter);
                 let whole = resize(&picture, size.0, size.1, filter);
                 let cut = whole.view(part.left, part.top, part.width, part.height);
+                assert_eq!(resize_part(&picture, size, part, filter), cut.to_image());
                 let differences = found
                     .iter()
                     .zip(cut.to_image().iter())

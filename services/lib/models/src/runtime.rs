@@ -52,12 +52,16 @@ impl Runtime {
 
     /// Chooses from `device` ("auto", "cpu", "cuda", "cuda:N") and `precision` ("auto", "f32", "bf16"; on a GPU "f16").
     ///
-    /// "auto" takes the first GPU where there is one, and bf16 where the CPU has AMX or the GPU computes in it.
+    /// "auto" takes the first GPU where there is one, and bf16 where the CPU has AMX or the GPU computes in it. On a CPU this
+    /// process keeps freed memory from now on, for tensors to come.
     ///
     /// # Errors
     /// [`ModelError::Device`] and [`ModelError::Precision`] for an unknown name or one this machine cannot serve.
     pub fn select(device: &str, precision: &str) -> Result<Self> {
         let device = select_device(device)?;
+        if device == Device::Cpu {
+            keep_freed_memory();
+        }
         let (precision, may_fall_back) = match precision {
             "auto" if computes_bf16_fast(device) => (Precision::Bf16, true),
             "auto" | "f32" => (Precision::F32, false),
@@ -108,6 +112,24 @@ pub fn set_threads(threads: usize) {
         tch::set_num_threads(threads);
     }
 }
+
+/// Tells the C library's allocator, which tensors on the CPU come from, not to give memory back to the operating system at
+/// once: it would ask for the same pages again in the next layer, zeroed one by one. In a service, where models compute on
+/// threads of their own, that took ViT-B/16 30.5 ms an image for 26.9. Blocks of 32 MB and more still go back.
+#[cfg(target_env = "gnu")]
+#[allow(unsafe_code)]
+fn keep_freed_memory() {
+    const LARGEST_KEPT: libc::c_int = 32 << 20;
+    // SAFETY: sets two numbers under the allocator's own lock.
+    let set = unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGEST_KEPT) == 1
+            && libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX) == 1
+    };
+    tracing::debug!(set, "freed memory is kept");
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn keep_freed_memory() {}
 
 fn refused(precision: &str, why: &str) -> ModelError {
     ModelError::Precision {

@@ -39,8 +39,8 @@ fn directories() -> Vec<PathBuf> {
     found
 }
 
-/// From files the decoder and the resizer round some levels otherwise than libjpeg and Pillow. Full-size models of random
-/// weights make more of that than the bounds allow, so there it is told, and only a gross difference fails.
+/// From files the resizer rounds some levels otherwise than Pillow. Full-size models of random weights may make more of that
+/// than the bounds allow, so there it is told, and only a gross difference fails.
 fn compare_from_files(what: &str, found: &Tensor, expected: &Tensor) {
     let what = format!("{what} from files");
     if std::env::var_os("SAGA_PARITY_DIR").is_some() {

@@ -35,6 +35,9 @@ pub trait Loader: Send + Sync + 'static {
     /// Whether a model may be expected to answer; one that is not is loaded anew where it is asked for again.
     fn is_usable(model: &Self::Model) -> bool;
 
+    /// A model takes its place before requests, or leaves it and is kept.
+    fn set_in_service(_model: &Self::Model, _serves: bool) {}
+
     /// Loads and warms up. The answer's `name`, `revision`, `directory` and `is_default` are filled in by the registry.
     fn load(
         &self,
@@ -78,11 +81,6 @@ impl<M> Slot<M> {
             previous: self.previous.as_ref().map(|held| held.version()),
             ..self.current.info.clone()
         }
-    }
-
-    /// Keeps the current model for a rollback.
-    fn replace(&mut self, held: Arc<Held<M>>) {
-        self.previous = Some(std::mem::replace(&mut self.current, held));
     }
 }
 
@@ -217,12 +215,18 @@ impl<L: Loader> Registry<L> {
     fn put(&self, name: &str, held: Held<L::Model>) {
         let current = Arc::new(held);
         match self.write().models.entry(name.to_owned()) {
-            Entry::Occupied(mut slot) => slot.get_mut().replace(current),
+            Entry::Occupied(mut slot) => Self::swap(slot.get_mut(), current),
             Entry::Vacant(slot) => {
                 let previous = None;
                 slot.insert(Slot { current, previous });
             }
         }
+    }
+
+    fn swap(slot: &mut Slot<L::Model>, held: Arc<Held<L::Model>>) {
+        L::set_in_service(&held.model, true);
+        L::set_in_service(&slot.current.model, false);
+        slot.previous = Some(std::mem::replace(&mut slot.current, held));
     }
 
     /// Puts the model back in service that was called `name` before the last load; the one it replaces is kept in its place.
@@ -239,7 +243,7 @@ impl<L: Loader> Registry<L> {
             let message = format!("no earlier model is kept for {name}; load its directory");
             return Err(failed_precondition("NO_PREVIOUS_MODEL", message));
         };
-        slot.replace(previous);
+        Self::swap(slot, previous);
         let info = slot.info(is_default);
         drop(state);
         tracing::info!(name, directory = info.directory, "rolled back");

@@ -97,6 +97,11 @@ where
         try_join_all(inputs.into_iter().map(answer)).await
     }
 
+    /// Whether its places and its queue count as the service's; those of a model that is kept for a rollback do not.
+    pub fn set_in_service(&self, serves: bool) {
+        self.batcher.set_in_service(serves);
+    }
+
     /// Whether it may be expected to answer.
     #[must_use]
     pub fn is_usable(&self) -> bool {
