@@ -45,7 +45,7 @@ fn compare_from_files(what: &str, found: &Tensor, expected: &Tensor) {
     let what = format!("{what} from files");
     if std::env::var_os("SAGA_PARITY_DIR").is_some() {
         let (largest, cosine) = figures(&what, found, expected);
-        assert!(largest.is_finite() && cosine >= 0.9999, "{what}");
+        assert!(largest.is_finite() && cosine >= LEAST_COSINE, "{what}");
     } else {
         compare(&what, found, expected);
     }
