@@ -195,7 +195,7 @@ pub enum ModelCommand {
     /// Put a model directory in service: loaded, checked and warm before it takes the place of the one that had the name.
     Load(LoadModelArgs),
     /// List the models in service.
-    List(ListArgs),
+    List(ModelService),
     /// Put the model back in service that had the name before the last load.
     Rollback(NamedArgs),
     /// Take a model out of service.
@@ -206,9 +206,8 @@ pub enum ModelCommand {
 pub struct LoadModelArgs {
     /// Model directory (Hugging Face layout), on a disk that the service sees too.
     pub directory: PathBuf,
-    /// Address of a classifier or of a CLIP gate.
-    #[arg(long, value_name = "URL")]
-    pub address: String,
+    #[command(flatten)]
+    pub service: ModelService,
     /// Name that requests call it by.
     #[arg(long, default_value = "default")]
     pub name: String,
@@ -217,8 +216,9 @@ pub struct LoadModelArgs {
     pub make_default: bool,
 }
 
+/// A service that runs already.
 #[derive(Debug, Args)]
-pub struct ListArgs {
+pub struct ModelService {
     /// Address of a classifier or of a CLIP gate.
     #[arg(long, value_name = "URL")]
     pub address: String,
@@ -228,9 +228,8 @@ pub struct ListArgs {
 pub struct NamedArgs {
     /// Name of the model.
     pub name: String,
-    /// Address of a classifier or of a CLIP gate.
-    #[arg(long, value_name = "URL")]
-    pub address: String,
+    #[command(flatten)]
+    pub service: ModelService,
 }
 
 #[derive(Debug, Args)]

@@ -90,9 +90,12 @@ pub(crate) fn run<Input, Output, E, Make, Worker, M>(
         return;
     }
     let mut pace = Pace::default();
-    while let Some(batch) = shared.queue.take(max_batch, |entry| {
-        still_wanted(entry, pace.expected(), &shared.metrics)
-    }) {
+    loop {
+        let expected = pace.expected();
+        let wanted = |entry| still_wanted(entry, expected, &shared.metrics);
+        let Some(batch) = shared.queue.take(max_batch, wanted) else {
+            return;
+        };
         if batch.is_empty() {
             pace.doubt();
             continue;

@@ -8,7 +8,7 @@ use crate::weights::Weights;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
-/// Images at a time that sealed models are prepared for; others are served too.
+/// Images at a time that sealed models are prepared for, and that services give them on a CPU; others are served too.
 pub(crate) const SEALED_FOR: i64 = 16;
 
 /// What every model holds beside its layers.

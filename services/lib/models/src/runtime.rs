@@ -1,6 +1,7 @@
 //! Where a model runs and in which precision: device and precision are chosen once, at start.
 
 use crate::error::{ModelError, Result};
+use crate::model::SEALED_FOR;
 use tch::{Device, Kind, Tensor};
 
 /// Element type of the arithmetic. Master weights are always f32.
@@ -87,7 +88,11 @@ impl Runtime {
     /// operating system for each time.
     #[must_use]
     pub fn suitable_batch(&self) -> usize {
-        if self.device.is_cuda() { 64 } else { 16 }
+        if self.device.is_cuda() {
+            64
+        } else {
+            SEALED_FOR as usize
+        }
     }
 
     /// "cpu" or "cuda:0", as [`Runtime::select`] takes it.

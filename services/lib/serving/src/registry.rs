@@ -73,20 +73,21 @@ struct Slot<M> {
     previous: Option<Arc<Held<M>>>,
 }
 
-impl<M> Slot<M> {
-    /// What ListModels tells of it.
-    fn info(&self, is_default: bool) -> LoadedModel {
-        LoadedModel {
-            is_default,
-            previous: self.previous.as_ref().map(|held| held.version()),
-            ..self.current.info.clone()
-        }
-    }
-}
-
 struct State<M> {
     models: BTreeMap<String, Slot<M>>,
     default: Option<String>,
+}
+
+impl<M> State<M> {
+    /// What ListModels tells of the model called `name`.
+    fn info(&self, name: &str) -> Option<LoadedModel> {
+        let slot = self.models.get(name)?;
+        Some(LoadedModel {
+            is_default: self.default.as_deref() == Some(name),
+            previous: slot.previous.as_ref().map(|held| held.version()),
+            ..slot.current.info.clone()
+        })
+    }
 }
 
 /// The models of one service.
@@ -200,16 +201,10 @@ impl<L: Loader> Registry<L> {
         if make_default || state.default.is_none() {
             state.default = Some(name.to_owned());
         }
+        let info = state.info(name);
         drop(state);
         self.readiness.set_ready(true);
-        self.list()
-            .into_iter()
-            .find(|info| {
-                info.version
-                    .as_ref()
-                    .is_some_and(|version| version.name == name)
-            })
-            .ok_or_else(|| internal("MODEL_LOST", "the model was unloaded while it was loaded"))
+        info.ok_or_else(|| internal("MODEL_LOST", "the model was unloaded while it was loaded"))
     }
 
     fn put(&self, name: &str, held: Held<L::Model>) {
@@ -236,7 +231,6 @@ impl<L: Loader> Registry<L> {
     pub fn rollback(&self, name: &str) -> Result<LoadedModel, Status> {
         self.named(name)?;
         let mut state = self.write();
-        let is_default = state.default.as_deref() == Some(name);
         let slot = state.models.get_mut(name);
         let kept = slot.and_then(|slot| Some((slot.previous.take()?, slot)));
         let Some((previous, slot)) = kept.filter(|(held, _)| L::is_usable(&held.model)) else {
@@ -244,7 +238,7 @@ impl<L: Loader> Registry<L> {
             return Err(failed_precondition("NO_PREVIOUS_MODEL", message));
         };
         Self::swap(slot, previous);
-        let info = slot.info(is_default);
+        let info = state.info(name).unwrap_or_default();
         drop(state);
         tracing::info!(name, directory = info.directory, "rolled back");
         self.readiness.set_ready(true);
@@ -254,10 +248,8 @@ impl<L: Loader> Registry<L> {
     /// The models in service, by name.
     pub fn list(&self) -> Vec<LoadedModel> {
         let state = self.read();
-        let models = state.models.iter();
-        models
-            .map(|(name, slot)| slot.info(state.default.as_ref() == Some(name)))
-            .collect()
+        let names = state.models.keys();
+        names.filter_map(|name| state.info(name)).collect()
     }
 
     /// The names of the models in service.

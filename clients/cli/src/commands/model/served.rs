@@ -9,7 +9,7 @@ use saga_proto::model::v1::{
 use serde_json::{Value, json};
 
 use crate::{
-    args::{Global, ListArgs, LoadModelArgs, NamedArgs},
+    args::{Global, LoadModelArgs, ModelService, NamedArgs},
     output,
     system::path_text,
 };
@@ -23,13 +23,13 @@ pub async fn load(global: &Global, args: LoadModelArgs) -> Result<()> {
         directory: path_text(&directory)?,
         make_default: args.make_default,
     };
-    let answer = client(&args.address).await?.load_model(request).await?;
+    let answer = client(&args.service).await?.load_model(request).await?;
     show(global, answer.into_inner().model.into_iter().collect())
 }
 
 /// Lists the models.
-pub async fn list(global: &Global, args: ListArgs) -> Result<()> {
-    let mut client = client(&args.address).await?;
+pub async fn list(global: &Global, service: ModelService) -> Result<()> {
+    let mut client = client(&service).await?;
     let answer = client.list_models(ListModelsRequest {}).await?;
     show(global, answer.into_inner().models)
 }
@@ -37,20 +37,21 @@ pub async fn list(global: &Global, args: ListArgs) -> Result<()> {
 /// Puts the previous model back.
 pub async fn rollback(global: &Global, args: NamedArgs) -> Result<()> {
     let request = RollbackModelRequest { name: args.name };
-    let answer = client(&args.address).await?.rollback_model(request).await?;
+    let answer = client(&args.service).await?.rollback_model(request).await?;
     show(global, answer.into_inner().model.into_iter().collect())
 }
 
 /// Takes a model out of service, and lists those that remain.
 pub async fn unload(global: &Global, args: NamedArgs) -> Result<()> {
     let request = UnloadModelRequest { name: args.name };
-    let mut client = client(&args.address).await?;
+    let mut client = client(&args.service).await?;
     client.unload_model(request).await?;
     let answer = client.list_models(ListModelsRequest {}).await?;
     show(global, answer.into_inner().models)
 }
 
-async fn client(address: &str) -> Result<ModelServiceClient<Transport>> {
+async fn client(service: &ModelService) -> Result<ModelServiceClient<Transport>> {
+    let address = &service.address;
     let transport = saga_client::connect(address).await;
     let transport = transport.with_context(|| format!("no service at `{address}`"))?;
     Ok(ModelServiceClient::new(transport))
