@@ -192,6 +192,8 @@ pub struct ClassifyArgs {
 pub enum ModelCommand {
     /// Make a Hugging Face directory from one file of weights; nothing in the file is executed.
     Import(ImportArgs),
+    /// Let a model directory be served in 8-bit integers, if its answers stay the same.
+    Quantize(QuantizeArgs),
     /// Put a model directory in service: loaded, checked and warm before it takes the place of the one that had the name.
     Load(LoadModelArgs),
     /// List the models in service.
@@ -251,6 +253,18 @@ pub struct ImportArgs {
     /// Activation of a CLIP without configuration.
     #[arg(long, value_enum)]
     pub activation: Option<ActivationName>,
+}
+
+#[derive(Debug, Args)]
+pub struct QuantizeArgs {
+    /// Model directory of a ViT or a CLIP; int8.safetensors is written into it.
+    pub directory: PathBuf,
+    /// Folder of images (jpeg, png, webp, also below it) as the model will see them, 1,128 or more.
+    #[arg(long)]
+    pub images: PathBuf,
+    /// Sentence that a CLIP chooses from; twice or more.
+    #[arg(long = "prompt", value_name = "TEXT")]
+    pub prompts: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]

@@ -5,6 +5,7 @@
 mod args;
 mod commands;
 mod failure;
+mod folder;
 mod output;
 mod progress;
 mod report;

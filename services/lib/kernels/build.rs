@@ -2,7 +2,7 @@
 
 use std::{env, path::Path};
 
-const SOURCES: [&str; 2] = ["src/linear.cpp", "src/attention.cpp"];
+const SOURCES: [&str; 3] = ["src/linear.cpp", "src/quantized.cpp", "src/attention.cpp"];
 
 fn main() {
     println!("cargo::rerun-if-changed=src");

@@ -59,10 +59,10 @@ impl Trainer {
     /// Chooses the device, and creates the models folder.
     pub fn new(config: Config) -> Result<Self, TrainError> {
         let runtime = Runtime::select(&config.compute.device, &config.compute.precision)?;
-        if runtime.precision == Precision::F16 {
+        if matches!(runtime.precision, Precision::F16 | Precision::Int8) {
             return Err(TrainError::Model(ModelError::Precision {
                 precision: runtime.precision.to_string(),
-                why: "is too short of range to train in; use auto, f32 or bf16".into(),
+                why: "is to serve in, too coarse to train in; use auto, f32 or bf16".into(),
             }));
         }
         let folder = &config.models.directory;

@@ -1,37 +1,18 @@
-// Calls operators of libtorch by name, as TorchScript does: tch binds only those of the aten namespace.
+// oneDNN's linear maps, of libtorch's operators.
 
 #include "ffi.hpp"
-
-#include <ATen/core/dispatch/Dispatcher.h>
-
-namespace {
+#include "operators.hpp"
 
 using at::Tensor;
-
-c10::OperatorHandle operation(const char *name, const char *overload) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, overload);
-}
-
-c10::optional<Tensor> given(const Tensor *tensor) {
-  return tensor ? c10::optional<Tensor>(*tensor) : c10::nullopt;
-}
-
-} // namespace
 
 extern "C" {
 
 // Whether this libtorch has the operators.
 bool saga_linear_available() {
-  auto &dispatcher = c10::Dispatcher::singleton();
-  auto linear = dispatcher.findSchema({"mkldnn::_linear_pointwise", ""});
-  auto pack = dispatcher.findSchema({"mkldnn::_reorder_linear_weight", ""});
-  auto has = [](const auto &operation) {
-    return operation && operation->hasKernelForDispatchKey(c10::DispatchKey::MkldnnCPU);
-  };
-  auto has_dense = [](const auto &operation) {
-    return operation && operation->hasKernelForDispatchKey(c10::DispatchKey::CPU);
-  };
-  return has(linear) && (has_dense(pack) || has(pack));
+  const char *linear = "mkldnn::_linear_pointwise", *pack = "mkldnn::_reorder_linear_weight";
+  return has_operator(linear, "", c10::DispatchKey::MkldnnCPU) &&
+         (has_operator(pack, "", c10::DispatchKey::CPU) ||
+          has_operator(pack, "", c10::DispatchKey::MkldnnCPU));
 }
 
 // A weight [outputs, inputs] in the order that suits `rows` rows of input.

@@ -8,10 +8,12 @@ pub use config::{Config, TextConfig, VisionConfig};
 
 use crate::checkpoint::Architecture;
 use crate::error::{ModelError, Result};
+use crate::fused::Sealing;
 use crate::layers::{Linear, check_pixels, unit_rows};
 use crate::model::{Base, Model, max_difference};
 use crate::tokenizer::Tokens;
 use crate::weights::Init;
+use saga_kernels::Ranges;
 use tch::{Device, Kind, Tensor};
 use towers::{TextModel, VisionModel};
 
@@ -147,9 +149,14 @@ impl Model for Clip {
         &mut self.base
     }
 
-    fn seal(&mut self) -> Result<()> {
+    /// Sentences are embedded once each: their tower stays in floating point.
+    fn seal(&mut self, sealing: &mut Sealing) -> Result<()> {
         self.text_model.seal()?;
-        self.vision_model.seal()
+        self.vision_model.seal(sealing)
+    }
+
+    fn take_seen(&self) -> Vec<Ranges> {
+        self.vision_model.take_seen()
     }
 
     fn image_shape(&self) -> (i64, i64) {

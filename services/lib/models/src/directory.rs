@@ -12,6 +12,8 @@ pub const PREPROCESSOR: &str = "preprocessor_config.json";
 pub const WEIGHTS: &str = "model.safetensors";
 /// Answers recorded with the model.
 pub const GOLDEN: &str = "golden.safetensors";
+/// Ranges that the model is served in 8-bit integers with.
+pub const INT8: &str = "int8.safetensors";
 pub const TOKENIZER: &str = "tokenizer.json";
 /// Words and merges of a tokenizer, where there is no tokenizer.json.
 pub const VOCAB: &str = "vocab.json";

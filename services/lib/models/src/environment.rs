@@ -11,7 +11,7 @@ pub struct Environment {
     pub device: String,
     /// Name of the processor or GPU as the operating system or driver tells it; empty where neither does.
     pub processor: String,
-    /// "f32", "bf16" or "f16".
+    /// "f32", "bf16", "f16" or "int8".
     pub precision: String,
     /// Version of libtorch that this was built with.
     pub libtorch: String,

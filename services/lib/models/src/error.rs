@@ -30,6 +30,8 @@ pub enum ModelError {
     Weights(#[from] WeightMismatch),
     #[error("golden.safetensors {0}")]
     Golden(String),
+    #[error("int8.safetensors {0}")]
+    Int8(String),
     #[error("tokenizer: {0}")]
     Tokenizer(String),
     #[error("device {device:?}: {why}")]

@@ -2,13 +2,32 @@
 
 use crate::error::{ModelError, Result};
 use crate::layers::Linear;
-use saga_kernels::{PackedLinear, Then};
-use tch::Tensor;
+use saga_kernels::{PackedLinear, QuantizedLinear, Ranges, Then};
+use std::cell::RefCell;
+use tch::{Device, Tensor};
+
+/// How a model's linear maps are prepared for serving.
+pub enum Sealing {
+    /// In the model's own precision.
+    Float,
+    /// The same, and the ranges of what they are given are kept.
+    Observed,
+    /// In 8-bit integers, with the ranges that were observed, in the order in which maps are sealed.
+    Int8(std::vec::IntoIter<Ranges>),
+}
 
 /// A linear map that is not trained any more.
-pub(crate) enum Fused {
+pub(crate) struct Fused {
+    map: Map,
+    /// What it was given, where that is observed.
+    seen: Option<RefCell<Option<Ranges>>>,
+}
+
+enum Map {
     /// On the CPU.
     Packed(PackedLinear),
+    /// On the CPU in integers.
+    Quantized(QuantizedLinear),
     /// Elsewhere.
     Plain {
         weight: Tensor,
@@ -19,40 +38,50 @@ pub(crate) enum Fused {
 impl Fused {
     /// Maps of one input side by side, weights and biases scaled, for about `rows` rows at a time. Packed weights leave the
     /// store, so that they are in memory once.
-    pub(crate) fn new(linears: &[&Linear], scale: [f64; 2], rows: i64) -> Result<Self> {
-        let scaled = |tensors: Vec<Tensor>, scale: f64| {
-            let joint = match tensors.as_slice() {
-                [one] => one.shallow_clone(),
-                several => Tensor::f_cat(several, 0)?,
-            };
-            match scale == 1.0 {
-                true => Ok(joint),
-                false => joint.f_mul_scalar(scale),
+    pub(crate) fn new(
+        linears: &[&Linear],
+        scale: [f64; 2],
+        rows: i64,
+        sealing: &mut Sealing,
+    ) -> Result<Self> {
+        let (weight, bias) = joint(linears, scale)?;
+        let map = match sealing {
+            Sealing::Int8(ranges) => {
+                let ranges = ranges.next().ok_or_else(|| {
+                    ModelError::Int8("has ranges of fewer linear maps than the model has".into())
+                })?;
+                Map::Quantized(QuantizedLinear::new(&weight, bias.as_ref(), &ranges, rows)?)
             }
+            _ if saga_kernels::linear::available() && weight.device() == Device::Cpu => {
+                Map::Packed(PackedLinear::new(&weight, bias.as_ref(), rows)?)
+            }
+            _ => Map::Plain { weight, bias },
         };
-        let weights = linears.iter().map(|linear| linear.weight.shallow_clone());
-        let weight = scaled(weights.collect(), scale[0])?;
-        let biases: Option<Vec<Tensor>> = linears
-            .iter()
-            .map(|linear| Some(linear.bias.as_ref()?.shallow_clone()))
-            .collect();
-        let bias = biases.map(|biases| scaled(biases, scale[1])).transpose()?;
-        if !saga_kernels::linear::available() || weight.device() != tch::Device::Cpu {
-            return Ok(Self::Plain { weight, bias });
+        if !matches!(map, Map::Plain { .. }) {
+            for linear in linears {
+                let weight = &linear.weight;
+                let nothing = weight.f_new_empty([0i64; 1], (weight.f_kind()?, weight.device()))?;
+                weight.shallow_clone().f_set_data(&nothing)?;
+            }
         }
-        let packed = PackedLinear::new(&weight, bias.as_ref(), rows)?;
-        let nothing = weight.f_new_empty([0i64; 1], (weight.f_kind()?, weight.device()))?;
-        for linear in linears {
-            linear.weight.shallow_clone().f_set_data(&nothing)?;
-        }
-        Ok(Self::Packed(packed))
+        let seen = matches!(sealing, Sealing::Observed).then(RefCell::default);
+        Ok(Self { map, seen })
     }
 
     /// [.., inputs] to [.., outputs].
     pub(crate) fn forward(&self, x: &Tensor, then: Then) -> Result<Tensor> {
-        match self {
-            Self::Packed(packed) => packed.forward(x, then).map_err(ModelError::from),
-            Self::Plain { weight, bias } => {
+        if let Some(seen) = &self.seen {
+            let now = Ranges::of(x)?;
+            let all = match seen.take() {
+                Some(before) => before.and(&now)?,
+                None => now,
+            };
+            seen.replace(Some(all));
+        }
+        match &self.map {
+            Map::Packed(packed) => packed.forward(x, then).map_err(ModelError::from),
+            Map::Quantized(quantized) => quantized.forward(x, then).map_err(ModelError::from),
+            Map::Plain { weight, bias } => {
                 let x = x.f_linear(weight, bias.as_ref())?;
                 Ok(match then {
                     Then::Nothing => x,
@@ -63,4 +92,30 @@ impl Fused {
             }
         }
     }
+
+    /// Takes the ranges of what it was given since it was sealed, where that was observed and there was something.
+    pub(crate) fn take_seen(&self) -> Option<Ranges> {
+        self.seen.as_ref()?.take()
+    }
+}
+
+/// Weight and bias of maps side by side, scaled.
+fn joint(linears: &[&Linear], scale: [f64; 2]) -> Result<(Tensor, Option<Tensor>)> {
+    let scaled = |tensors: Vec<Tensor>, scale: f64| {
+        let joint = match tensors.as_slice() {
+            [one] => one.shallow_clone(),
+            several => Tensor::f_cat(several, 0)?,
+        };
+        match scale == 1.0 {
+            true => Ok(joint),
+            false => joint.f_mul_scalar(scale),
+        }
+    };
+    let weights = linears.iter().map(|linear| linear.weight.shallow_clone());
+    let biases: Option<Vec<Tensor>> = linears
+        .iter()
+        .map(|linear| Some(linear.bias.as_ref()?.shallow_clone()))
+        .collect();
+    let bias = biases.map(|biases| scaled(biases, scale[1])).transpose()?;
+    Ok((scaled(weights.collect(), scale[0])?, bias))
 }

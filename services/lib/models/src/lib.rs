@@ -14,6 +14,7 @@ mod environment;
 mod error;
 mod fused;
 pub mod golden;
+pub mod int8;
 mod labels;
 mod layers;
 mod model;

@@ -3,8 +3,11 @@
 
 use crate::checkpoint::{Architecture, Checkpoint};
 use crate::error::{ModelError, Result};
+use crate::fused::Sealing;
+use crate::int8;
 use crate::runtime::{Precision, Runtime};
 use crate::weights::Weights;
+use saga_kernels::Ranges;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
@@ -42,7 +45,10 @@ pub trait Model: Sized {
     fn base_mut(&mut self) -> &mut Base<Self::Config>;
 
     /// Prepares for serving: the weights do not change any more, and may leave the store.
-    fn seal(&mut self) -> Result<()>;
+    fn seal(&mut self, sealing: &mut Sealing) -> Result<()>;
+
+    /// What the linear maps observed since they were sealed for it, in the order of sealing.
+    fn take_seen(&self) -> Vec<Ranges>;
 
     /// Channels and side of the images it takes.
     fn image_shape(&self) -> (i64, i64);
@@ -96,24 +102,17 @@ pub trait Model: Sized {
     /// # Errors
     /// As [`Weights::fill`]; [`ModelError::Config`] where the checkpoint is of another kind of model;
     /// [`ModelError::Golden`] where the answers are not those that were recorded with it;
-    /// [`ModelError::Precision`] where bf16 was asked for and drifts from f32.
+    /// [`ModelError::Precision`] where bf16 was asked for and drifts from f32, or 8-bit integers and nobody showed that they agree.
     fn from_checkpoint(checkpoint: Checkpoint, runtime: Runtime) -> Result<Self> {
-        let frozen = |precision: Precision| {
-            let runtime = Runtime {
-                precision,
-                ..runtime
-            };
-            let mut model = filled::<Self>(&checkpoint, runtime)?;
-            let weights = &mut model.base_mut().weights;
-            weights.freeze();
-            weights.cast(precision.kind(), Self::KEPT_F32)?;
-            Ok::<_, ModelError>(model)
+        let in_f32 = Runtime {
+            precision: Precision::F32,
+            ..runtime
         };
-        let mut reference = frozen(Precision::F32)?;
+        let mut reference: Self = frozen(&checkpoint, in_f32)?;
         let serves_f32 = runtime.precision == Precision::F32;
         // Sealing costs time and memory: a mere reference does without.
         if serves_f32 {
-            reference.seal()?;
+            reference.seal(&mut Sealing::Float)?;
         }
         if let Some(golden) = &checkpoint.golden {
             golden.check(&reference)?;
@@ -121,8 +120,11 @@ pub trait Model: Sized {
         if serves_f32 {
             return Ok(reference);
         }
-        let mut fast = frozen(runtime.precision)?;
-        fast.seal()?;
+        if runtime.precision == Precision::Int8 {
+            return int8::load(checkpoint, runtime);
+        }
+        let mut fast: Self = frozen(&checkpoint, runtime)?;
+        fast.seal(&mut Sealing::Float)?;
         let drift = drift(&reference, &fast)?;
         // NaN counts as drift.
         if drift <= Self::MAX_DRIFT {
@@ -145,9 +147,18 @@ pub trait Model: Sized {
             "{} drifts from f32; serving in f32",
             runtime.precision
         );
-        reference.seal()?;
+        reference.seal(&mut Sealing::Float)?;
         Ok(reference)
     }
+}
+
+/// A model whose weights do not change any more, converted to what is computed in.
+pub(crate) fn frozen<M: Model>(checkpoint: &Checkpoint, runtime: Runtime) -> Result<M> {
+    let mut model: M = filled(checkpoint, runtime)?;
+    let weights = &mut model.base_mut().weights;
+    weights.freeze();
+    weights.cast(runtime.precision.kind(), M::KEPT_F32)?;
+    Ok(model)
 }
 
 fn filled<M: Model>(checkpoint: &Checkpoint, runtime: Runtime) -> Result<M> {

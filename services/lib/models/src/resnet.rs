@@ -7,9 +7,12 @@ pub use config::{Config, LayerType};
 
 use crate::checkpoint::Architecture;
 use crate::error::{ModelError, Result};
+use crate::fused::Sealing;
 use crate::layers::{BatchNorm, Linear};
 use crate::model::{Base, Model, max_difference};
+use crate::runtime::Precision;
 use crate::weights::{Init, Scope};
+use saga_kernels::Ranges;
 use tch::{Kind, Tensor};
 
 /// Convolution without bias and its normalisation; keys `convolution.weight` and `normalization.*`.
@@ -187,8 +190,19 @@ impl Model for ResNetClassifier {
         &mut self.base
     }
 
-    fn seal(&mut self) -> Result<()> {
-        Ok(())
+    fn seal(&mut self, sealing: &mut Sealing) -> Result<()> {
+        match sealing {
+            Sealing::Float => Ok(()),
+            Sealing::Observed | Sealing::Int8(_) => Err(ModelError::Precision {
+                precision: Precision::Int8.to_string(),
+                why: "is for the linear maps of transformers; this is a ResNet: use bf16 or f32"
+                    .into(),
+            }),
+        }
+    }
+
+    fn take_seen(&self) -> Vec<Ranges> {
+        Vec::new()
     }
 
     /// Any side will do; this is the one that ResNets are trained with.

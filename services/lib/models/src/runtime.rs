@@ -2,6 +2,7 @@
 
 use crate::error::{ModelError, Result};
 use crate::model::SEALED_FOR;
+use std::sync::LazyLock;
 use tch::{Device, Kind, Tensor};
 
 /// Element type of the arithmetic. Master weights are always f32.
@@ -11,12 +12,17 @@ pub enum Precision {
     Bf16,
     /// On GPUs, and to serve only: its range is too short to train in.
     F16,
+    /// On CPUs, and to serve only: linear maps of transformers in 8-bit integers, the rest in bf16 where the CPU is fast in it,
+    /// else in f32. For directories that [`crate::int8::quantize`] was satisfied with.
+    Int8,
 }
 
 impl Precision {
+    /// Of what flows between the layers.
     pub fn kind(self) -> Kind {
         match self {
-            Self::F32 => Kind::Float,
+            Self::Int8 if cpu_has_amx_bf16() => Kind::BFloat16,
+            Self::F32 | Self::Int8 => Kind::Float,
             Self::Bf16 => Kind::BFloat16,
             Self::F16 => Kind::Half,
         }
@@ -29,6 +35,7 @@ impl std::fmt::Display for Precision {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
             Self::F16 => "f16",
+            Self::Int8 => "int8",
         })
     }
 }
@@ -51,7 +58,8 @@ impl Runtime {
         may_fall_back: false,
     };
 
-    /// Chooses from `device` ("auto", "cpu", "cuda", "cuda:N") and `precision` ("auto", "f32", "bf16"; on a GPU "f16").
+    /// Chooses from `device` ("auto", "cpu", "cuda", "cuda:N") and `precision` ("auto", "f32", "bf16"; on a GPU "f16", on
+    /// a CPU "int8").
     ///
     /// "auto" takes the first GPU where there is one, and bf16 where the CPU has AMX or the GPU computes in it. On a CPU this
     /// process keeps freed memory from now on, for tensors to come.
@@ -74,7 +82,18 @@ impl Runtime {
                     "is for GPUs; use bf16 or f32 on the CPU",
                 ));
             }
-            other => return Err(refused(other, "unknown; use auto, f32, bf16 or f16")),
+            "int8" if device == Device::Cpu && saga_kernels::quantized::available() => {
+                (Precision::Int8, false)
+            }
+            "int8" => {
+                return Err(refused(
+                    precision,
+                    "is for CPUs with the x86-64 build of libtorch; use auto, bf16 or f32",
+                ));
+            }
+            other => {
+                return Err(refused(other, "unknown; use auto, f32, bf16, f16 or int8"));
+            }
         };
         Ok(Self {
             device,
@@ -225,12 +244,15 @@ fn computes_bf16_fast(device: Device) -> bool {
 
 /// Reads the processor's flags as the kernel reports them; std's feature detection of AMX is not stable.
 fn cpu_has_amx_bf16() -> bool {
-    let Ok(info) = std::fs::read_to_string("/proc/cpuinfo") else {
-        return false;
-    };
-    info.lines()
-        .find(|line| line.starts_with("flags"))
-        .is_some_and(|line| line.split(' ').any(|flag| flag == "amx_bf16"))
+    static FOUND: LazyLock<bool> = LazyLock::new(|| {
+        let Ok(info) = std::fs::read_to_string("/proc/cpuinfo") else {
+            return false;
+        };
+        info.lines()
+            .find(|line| line.starts_with("flags"))
+            .is_some_and(|line| line.split(' ').any(|flag| flag == "amx_bf16"))
+    });
+    *FOUND
 }
 
 fn multiplies_bf16(device: Device) -> bool {

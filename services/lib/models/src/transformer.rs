@@ -14,10 +14,10 @@
 //! | attention on AMX by a kernel of our own, alone | 2.6 for 6.0 |
 
 use crate::error::{ModelError, Result};
-use crate::fused::Fused;
+use crate::fused::{Fused, Sealing};
 use crate::layers::{Activation, LayerNorm, Linear, QUICK_GELU, attention, drop_path, dropout};
 use crate::weights::{Init, Scope};
-use saga_kernels::Then;
+use saga_kernels::{Ranges, Then};
 use tch::Tensor;
 
 /// What the blocks of one transformer have in common.
@@ -178,36 +178,61 @@ impl Block {
     /// Prepares for serving about `rows` rows of input at a time. Its weights are then oneDNN's and no longer the store's. Where
     /// `first`, it will answer for the first token alone, as a last block is asked to: that spares the other tokens' queries and
     /// feed-forward branches, five sixths of a block.
-    pub(crate) fn seal(&mut self, rows: i64, first: bool) -> Result<()> {
+    pub(crate) fn seal(&mut self, rows: i64, first: bool, sealing: &mut Sealing) -> Result<()> {
         // x sigmoid(1.702 x) = swish(1.702 x) / 1.702
         let scale = match self.shape.activation {
             Activation::Gelu => 1.0,
             Activation::QuickGelu => QUICK_GELU,
         };
         let (query, key, value) = (&self.query, &self.key, &self.value);
-        let joint = |linears: &[&Linear]| Fused::new(linears, [1.0, 1.0], rows);
+        let mut joint =
+            |linears: &[&Linear], scale: [f64; 2]| Fused::new(linears, scale, rows, sealing);
         let attend = match first && !self.shape.causal {
             true => Attend::First {
-                query: joint(&[query])?,
-                key_value: joint(&[key, value])?,
+                query: joint(&[query], [1.0, 1.0])?,
+                key_value: joint(&[key, value], [1.0, 1.0])?,
             },
-            false => Attend::All(joint(&[query, key, value])?),
+            false => Attend::All(joint(&[query, key, value], [1.0, 1.0])?),
         };
         self.sealed = Some(Sealed {
             attend,
-            output: joint(&[&self.output])?,
-            up: Fused::new(&[&self.up], [scale, scale], rows)?,
-            down: Fused::new(&[&self.down], [1.0 / scale, 1.0], rows)?,
+            output: joint(&[&self.output], [1.0, 1.0])?,
+            up: joint(&[&self.up], [scale, scale])?,
+            down: joint(&[&self.down], [1.0 / scale, 1.0])?,
         });
         Ok(())
     }
 }
 
+impl Sealed {
+    /// In the order in which they are sealed.
+    fn maps(&self) -> Vec<&Fused> {
+        let mut maps = match &self.attend {
+            Attend::All(joint) => vec![joint],
+            Attend::First { query, key_value } => vec![query, key_value],
+        };
+        maps.extend([&self.output, &self.up, &self.down]);
+        maps
+    }
+}
+
+/// The ranges that the blocks' linear maps observed, as [`Sealing::Int8`] takes them; none where nothing was observed.
+pub(crate) fn take_seen(blocks: &[Block]) -> Vec<Ranges> {
+    let sealed = blocks.iter().filter_map(|block| block.sealed.as_ref());
+    let maps = sealed.flat_map(Sealed::maps);
+    maps.filter_map(Fused::take_seen).collect()
+}
+
 /// Seals the blocks of a tower, the last one for its first token where `first`.
-pub(crate) fn seal(blocks: &mut [Block], rows: i64, first: bool) -> Result<()> {
+pub(crate) fn seal(
+    blocks: &mut [Block],
+    rows: i64,
+    first: bool,
+    sealing: &mut Sealing,
+) -> Result<()> {
     let last = blocks.len().saturating_sub(1);
     for (index, block) in blocks.iter_mut().enumerate() {
-        block.seal(rows, first && index == last)?;
+        block.seal(rows, first && index == last, sealing)?;
     }
     Ok(())
 }

@@ -12,11 +12,13 @@ pub use config::{Config, SagaHead};
 
 use crate::checkpoint::Architecture;
 use crate::error::Result;
+use crate::fused::Sealing;
 use crate::layers::{LayerNorm, PatchProjection, check_pixels, dropout};
 use crate::model::{Base, Model, SEALED_FOR, max_difference};
 use crate::transformer::{self, Block, Drop, Inits, Names, Shape};
 use crate::weights::{Init, Scope, group};
 use head::Head;
+use saga_kernels::Ranges;
 use tch::{Kind, Tensor};
 
 struct Embeddings {
@@ -195,10 +197,14 @@ impl Model for VitClassifier {
         &mut self.base
     }
 
-    fn seal(&mut self) -> Result<()> {
+    fn seal(&mut self, sealing: &mut Sealing) -> Result<()> {
         let config = &self.base.config;
         let tokens = (config.image_size / config.patch_size).pow(2) + 1;
-        transformer::seal(&mut self.layer, SEALED_FOR * tokens, true)
+        transformer::seal(&mut self.layer, SEALED_FOR * tokens, true, sealing)
+    }
+
+    fn take_seen(&self) -> Vec<Ranges> {
+        transformer::take_seen(&self.layer)
     }
 
     fn image_shape(&self) -> (i64, i64) {

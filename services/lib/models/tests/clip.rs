@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{assert_levels, distance, expected, fixture, pictures};
+use common::{distance, expected, fixture, pictures};
 use saga_models::clip::{Clip, Config, TextConfig, VisionConfig};
 use saga_models::tch::{Device, Kind, Tensor, nn, nn::OptimizerConfig};
 use saga_models::tokenizer::{Tokenizer, Tokens};
@@ -97,11 +97,7 @@ fn preprocessing_equals_transformers() {
         .preprocessor()
         .unwrap();
     let pixels = preprocessor.batch(&pictures("clip")).unwrap();
-    assert_levels(
-        &pixels,
-        &expected("clip")["pixel_values"],
-        preprocessor.config(),
-    );
+    assert!(distance(&pixels, &expected("clip")["pixel_values"]) <= 1e-6);
 }
 
 #[test]

@@ -5,18 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use futures::TryStreamExt as _;
 use saga_load::Sample;
 use saga_proto::generator::v1::{
     RenderDatasetRequest, RenderDatasetResponse, studio_service_client::StudioServiceClient,
 };
-use walkdir::WalkDir;
 
-use crate::{args::Items, commands::guard::read_image, system::System};
-
-/// What counts as an image.
-const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+use crate::{args::Items, commands::guard::read_image, folder::images_below, system::System};
 
 /// What the studio renders.
 const LABELS: [&str; 8] = [
@@ -25,20 +21,7 @@ const LABELS: [&str; 8] = [
 
 /// At most `most` images below `folder`, evenly taken in the order of their paths; each with the next one as its source.
 pub fn from_folder(folder: &Path, most: usize) -> Result<Vec<Sample>> {
-    let mut paths = Vec::new();
-    for entry in WalkDir::new(folder).sort_by_file_name() {
-        let entry =
-            entry.with_context(|| format!("cannot read the folder `{}`", folder.display()))?;
-        if entry.file_type().is_file() && is_image(entry.path()) {
-            paths.push(entry.into_path());
-        }
-    }
-    ensure!(
-        !paths.is_empty(),
-        "no images ({}) below `{}`",
-        EXTENSIONS.join(", "),
-        folder.display()
-    );
+    let paths = images_below(folder)?;
     let taken: Vec<&PathBuf> = evenly(&paths, most).collect();
     let images = taken
         .iter()
@@ -54,11 +37,6 @@ pub fn from_folder(folder: &Path, most: usize) -> Result<Vec<Sample>> {
             label: label_of(folder, path),
         })
         .collect())
-}
-
-fn is_image(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    extension.is_some_and(|extension| EXTENSIONS.contains(&extension.to_lowercase().as_str()))
 }
 
 /// At most `most` of `all`, first to last.

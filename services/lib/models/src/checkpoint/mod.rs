@@ -26,6 +26,7 @@ pub(crate) use source::files as weight_files;
 
 use crate::error::{ModelError, Result};
 use crate::golden::Golden;
+use crate::int8::Record;
 use crate::labels::Labels;
 use crate::{clip, directory, preprocess};
 use serde_json::Value;
@@ -43,6 +44,7 @@ pub struct Checkpoint {
     pub(crate) preprocessor: Option<preprocess::Config>,
     pub(crate) tensors: Tensors,
     pub(crate) golden: Option<Golden>,
+    pub(crate) int8: Option<Record>,
 }
 
 /// What a checkpoint is one of.
@@ -100,6 +102,11 @@ impl Checkpoint {
         if golden.is_file() {
             checkpoint.golden = Some(Golden::new(source::of_file(&golden)?)?);
         }
+        let int8 = dir.join(directory::INT8);
+        if int8.is_file() {
+            let tensors = source::of_file(&int8)?;
+            checkpoint.int8 = Some(Record::new(tensors, &directory::revision(dir)?)?);
+        }
         Ok(checkpoint)
     }
 
@@ -130,6 +137,7 @@ impl Checkpoint {
             preprocessor,
             tensors,
             golden: None,
+            int8: None,
         }
     }
 

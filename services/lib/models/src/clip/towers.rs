@@ -2,10 +2,12 @@
 
 use super::{TextConfig, VisionConfig};
 use crate::error::Result;
+use crate::fused::Sealing;
 use crate::layers::{LayerNorm, PatchProjection};
 use crate::model::SEALED_FOR;
 use crate::transformer::{self, Block, Inits, Names, Shape};
 use crate::weights::{Init, Scope};
+use saga_kernels::Ranges;
 use tch::{Kind, Tensor};
 
 /// Keys below `{text,vision}_model.encoder.layers.{i}`.
@@ -105,9 +107,13 @@ impl VisionModel {
         })
     }
 
-    pub(super) fn seal(&mut self) -> Result<()> {
+    pub(super) fn seal(&mut self, sealing: &mut Sealing) -> Result<()> {
         let tokens = self.position_embedding.size2()?.0;
-        transformer::seal(&mut self.encoder, SEALED_FOR * tokens, true)
+        transformer::seal(&mut self.encoder, SEALED_FOR * tokens, true, sealing)
+    }
+
+    pub(super) fn take_seen(&self) -> Vec<Ranges> {
+        transformer::take_seen(&self.encoder)
     }
 
     /// Pooled output [N, width].
@@ -153,7 +159,12 @@ impl TextModel {
 
     pub(super) fn seal(&mut self) -> Result<()> {
         let tokens = self.position_embedding.size2()?.0;
-        transformer::seal(&mut self.encoder, SEALED_FOR * tokens, false)
+        transformer::seal(
+            &mut self.encoder,
+            SEALED_FOR * tokens,
+            false,
+            &mut Sealing::Float,
+        )
     }
 
     /// Pooled output [N, width] of `ids` [N, tokens], read at position `ends` [N] of each.

@@ -28,19 +28,6 @@ pub fn distance(a: &Tensor, b: &Tensor) -> f64 {
     (a - b).abs().max().double_value(&[])
 }
 
-/// Asserts that pixel values differ by one 8-bit level at most, and on average by less than a thirtieth of one:
-/// Pillow weighs with more bits than the resizer here, and what lies near a half is rounded either way.
-pub fn assert_levels(a: &Tensor, b: &Tensor, config: &saga_models::preprocess::Config) {
-    let deviation = Tensor::from_slice(&config.image_std).reshape([3, 1, 1]);
-    let levels = (a - b).abs() * deviation * 255.0;
-    let largest = levels.max().double_value(&[]);
-    let mean = levels.mean(saga_models::tch::Kind::Float).double_value(&[]);
-    assert!(
-        largest < 1.01 && mean < 1.0 / 30.0,
-        "largest {largest}, mean {mean}"
-    );
-}
-
 /// Pixel values of the fixture's pictures, in the order of the expected batch.
 pub fn pictures(name: &str) -> Vec<Vec<f32>> {
     let preprocessor = saga_models::Checkpoint::read(&fixture(name))
