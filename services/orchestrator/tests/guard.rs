@@ -10,6 +10,7 @@ use orchestrator::{
     guard::{Guard, GuardError},
     recipe::Recipe,
 };
+use saga_client::Priority;
 use saga_proto::{
     guard::v1::{
         Candidate, CheckRequest, CheckStreamRequest, check_stream_response::Outcome,
@@ -19,7 +20,7 @@ use saga_proto::{
 };
 use support::{RECIPE, World};
 use tokio_util::sync::CancellationToken;
-use tonic::Code;
+use tonic::{Code, Request};
 
 fn candidate(text: &str) -> Candidate {
     let image = |data: &str| {
@@ -72,7 +73,10 @@ async fn served(
 async fn gates_are_asked_in_order_and_the_first_rejection_stops_the_cascade() {
     let world = World::new().await;
     let guard = guard(&world);
-    let good = guard.check(&candidate("good")).await.unwrap();
+    let good = guard
+        .check(&candidate("good"), Priority::Normal)
+        .await
+        .unwrap();
     assert!(good.accepted && good.rejected_by.is_empty());
     let names: Vec<_> = good
         .verdicts
@@ -81,7 +85,7 @@ async fn gates_are_asked_in_order_and_the_first_rejection_stops_the_cascade() {
         .collect();
     assert_eq!(names, ["ssim", "clip", "vit"]);
     let bad = guard
-        .check(&candidate("reject-clip reject-vit"))
+        .check(&candidate("reject-clip reject-vit"), Priority::Normal)
         .await
         .unwrap();
     assert_eq!(
@@ -97,10 +101,13 @@ async fn each_gate_gets_what_it_needs_with_the_recipes_thresholds() {
     let world = World::new().await;
     let guard = guard(&world).with_model("vit-classifier", "baseline");
     guard
-        .check(&Candidate {
-            target_label: "c".into(),
-            ..candidate("good")
-        })
+        .check(
+            &Candidate {
+                target_label: "c".into(),
+                ..candidate("good")
+            },
+            Priority::Normal,
+        )
         .await
         .unwrap();
     let [ssim, clip, vit] = world
@@ -121,6 +128,33 @@ async fn each_gate_gets_what_it_needs_with_the_recipes_thresholds() {
         (0.35, 0.95, 0.1)
     );
     assert_eq!((clip.model.as_str(), vit.model.as_str()), ("", "baseline"));
+}
+
+#[tokio::test]
+async fn gates_are_asked_as_urgently_as_the_guard_is() {
+    let mut world = World::new().await;
+    let (mut client, _folder) = served(&mut world).await;
+    let low = || {
+        let asked = world.gates.each_ref();
+        asked.map(|gate| gate.low.load(Ordering::SeqCst))
+    };
+    for (priority, expected) in [(Priority::Normal, 0), (Priority::Low, 1)] {
+        let mut request = Request::new(CheckRequest {
+            candidate: Some(candidate("good")),
+        });
+        priority.mark(&mut request);
+        client.check(request).await.unwrap();
+        assert_eq!(low(), [expected; 3]);
+    }
+    let mut request = Request::new(CheckRequest {
+        candidate: Some(candidate("good")),
+    });
+    request
+        .metadata_mut()
+        .insert("saga-priority", "urgent".parse().unwrap());
+    let status = client.check(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains("saga-priority"), "{status}");
 }
 
 #[tokio::test]
@@ -149,14 +183,16 @@ async fn a_gate_that_warms_up_is_asked_again() {
     world.gates[2].failures.store(2, Ordering::SeqCst);
     assert!(
         guard(&world)
-            .check(&candidate("good"))
+            .check(&candidate("good"), Priority::Normal)
             .await
             .unwrap()
             .accepted
     );
     world.gates[2].failures.store(3, Ordering::SeqCst);
     assert!(matches!(
-        guard(&world).check(&candidate("good")).await,
+        guard(&world)
+            .check(&candidate("good"), Priority::Normal)
+            .await,
         Err(GuardError::Unavailable { .. })
     ));
 }
@@ -235,7 +271,7 @@ async fn thresholds_that_a_gate_does_not_take_are_refused() {
     )
     .unwrap();
     let error = guard
-        .check(&candidate("good"))
+        .check(&candidate("good"), Priority::Normal)
         .await
         .unwrap_err()
         .to_string();

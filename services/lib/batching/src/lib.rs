@@ -6,7 +6,7 @@
 //! - **Two levels.** Items of [`Priority::Low`] wait behind all normal ones, take at most half of the queue, and never
 //!   starve: while they wait, one of every [`LOW_EVERY`] items taken is a low one.
 //! - **No wasted work.** An item whose caller went away, or whose deadline will have passed when a batch like the last ones is
-//!   done, is skipped before it is computed.
+//!   done, is skipped before it is computed; where that leaves nothing, batches become smaller.
 //! - **Isolation.** Each item has its own result. A worker that panics or miscounts answers all that wait with
 //!   [`SubmitError::Unhealthy`] and takes no more; nothing hangs.
 //!

@@ -1,6 +1,7 @@
 //! The worker's side: taking a batch, computing it, answering every item.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -89,19 +90,22 @@ pub(crate) fn run<Input, Output, E, Make, Worker, M>(
     if tell.send(Ok(Ok(()))).is_err() {
         return;
     }
-    let mut pace = Pace::default();
+    let mut pace = Pace::new(max_batch);
     loop {
-        let expected = pace.expected();
-        let wanted = |entry| still_wanted(entry, expected, &shared.metrics);
-        let Some(batch) = shared.queue.take(max_batch, wanted) else {
+        let (expected, would_be_late) = (pace.expected(), Cell::new(false));
+        let wanted = |entry| still_wanted(entry, expected, &would_be_late, &shared.metrics);
+        let Some(batch) = shared.queue.take(pace.limit(), wanted) else {
             return;
         };
         if batch.is_empty() {
-            pace.doubt();
+            if would_be_late.get() {
+                pace.doubt();
+            }
             continue;
         }
+        let size = batch.len();
         match compute(batch, &mut worker, shared) {
-            Ok(compute) => pace.observe(compute),
+            Ok(compute) => pace.observe(size, compute),
             Err((reason, unanswered)) => {
                 tracing::error!(reason, "worker out of service");
                 return give_up(shared, reason, unanswered);
@@ -110,10 +114,12 @@ pub(crate) fn run<Input, Output, E, Make, Worker, M>(
     }
 }
 
-/// The entry, where its caller will still be there after a batch that takes as long as `expected`.
+/// The entry, where its caller will still be there after a batch that takes as long as `expected`. Tells of one who is there
+/// now but will not be then.
 fn still_wanted<Input, Output, E>(
     entry: Entry<Input, Output, E>,
     expected: Duration,
+    would_be_late: &Cell<bool>,
     metrics: &WorkMetrics,
 ) -> Option<Entry<Input, Output, E>> {
     metrics.queue_length.dec();
@@ -121,10 +127,11 @@ fn still_wanted<Input, Output, E>(
         metrics.abandoned.inc();
         return None;
     }
-    if entry
-        .deadline
-        .is_some_and(|deadline| deadline <= Instant::now() + expected)
+    let now = Instant::now();
+    if let Some(deadline) = entry.deadline
+        && deadline <= now + expected
     {
+        would_be_late.set(would_be_late.get() || deadline > now);
         metrics.expired.inc();
         let _ = entry.answer.send(Err(SubmitError::DeadlineExceeded));
         return None;

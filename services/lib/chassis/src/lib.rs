@@ -6,6 +6,7 @@
 //! - [`server`]: the gRPC server with health, reflection, limits, TLS, token and graceful drain
 //! - [`metrics`]: what Prometheus scrapes
 //! - [`telemetry`] and [`propagation`]: logs, spans, and one trace across all hops
+//! - [`priority`]: what a call's metadata says of its urgency
 //! - [`status`]: errors as gRPC statuses with standard details
 //!
 //! Nothing here is global except the telemetry of a process, so several services run side by side in one process.
@@ -34,6 +35,7 @@ mod grpc_metrics;
 mod health;
 pub mod metrics;
 mod overlay;
+pub mod priority;
 pub mod propagation;
 pub mod run;
 pub mod server;

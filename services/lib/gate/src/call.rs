@@ -3,12 +3,10 @@
 use std::time::{Duration, Instant};
 
 use saga_batching::{Batched, Batcher, Priority, SubmitError};
-use saga_chassis::status;
+use saga_chassis::{priority, status};
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 use tracing::{Instrument as _, field::Empty};
-
-use crate::priority::priority;
 
 /// When to try again after a full queue.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -35,7 +33,10 @@ impl Call {
         Ok(Self {
             deadline: deadline(metadata),
             waits_for_room: false,
-            priority: priority(metadata)?,
+            priority: match priority::is_low(metadata)? {
+                true => Priority::Low,
+                false => Priority::Normal,
+            },
             arrived: Instant::now(),
         })
     }

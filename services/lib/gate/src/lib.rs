@@ -11,7 +11,6 @@
 
 mod call;
 mod image;
-mod priority;
 mod server;
 mod thresholds;
 mod verdict;

@@ -3,12 +3,13 @@
 use std::{pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt as _};
-use saga_chassis::status;
+use saga_chassis::{priority, status};
+use saga_client::Priority;
 use saga_proto::guard::v1::{
     Candidate, CheckRequest, CheckResponse, CheckStreamRequest, CheckStreamResponse, Decision,
     check_stream_response::Outcome, guard_service_server::GuardService,
 };
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use crate::guard::Guards;
 
@@ -35,7 +36,8 @@ impl GuardService for GuardGrpc {
         &self,
         request: Request<CheckRequest>,
     ) -> Result<Response<CheckResponse>, Status> {
-        let decision = check(&self.guards, request.into_inner().candidate).await?;
+        let priority = stated(request.metadata())?;
+        let decision = check(&self.guards, request.into_inner().candidate, priority).await?;
         Ok(Response::new(CheckResponse {
             decision: Some(decision),
         }))
@@ -48,6 +50,7 @@ impl GuardService for GuardGrpc {
         &self,
         request: Request<Streaming<CheckStreamRequest>>,
     ) -> Result<Response<Self::CheckStreamStream>, Status> {
+        let priority = stated(request.metadata())?;
         let guards = self.guards.clone();
         let answers = request.into_inner().map(move |item| {
             let guards = guards.clone();
@@ -56,7 +59,7 @@ impl GuardService for GuardGrpc {
                     sequence,
                     candidate,
                 } = item?;
-                let outcome = match check(&guards, candidate).await {
+                let outcome = match check(&guards, candidate, priority).await {
                     Ok(decision) => Outcome::Decision(decision),
                     Err(error) => Outcome::Error(status::item(&error)),
                 };
@@ -72,8 +75,20 @@ impl GuardService for GuardGrpc {
     }
 }
 
-async fn check(guards: &Guards, candidate: Option<Candidate>) -> Result<Decision, Status> {
+/// Gates are asked as urgently as the guard is.
+fn stated(metadata: &MetadataMap) -> Result<Priority, Status> {
+    Ok(match priority::is_low(metadata)? {
+        true => Priority::Low,
+        false => Priority::Normal,
+    })
+}
+
+async fn check(
+    guards: &Guards,
+    candidate: Option<Candidate>,
+    priority: Priority,
+) -> Result<Decision, Status> {
     let candidate = candidate.ok_or_else(|| status::invalid_argument("candidate", "is missing"))?;
     let guard = guards.get(&candidate.recipe)?;
-    Ok(guard.check(&candidate).await?)
+    Ok(guard.check(&candidate, priority).await?)
 }

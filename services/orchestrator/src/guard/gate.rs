@@ -2,12 +2,13 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use saga_client::{MAX_MESSAGE_BYTES, Transport};
+use saga_client::{MAX_MESSAGE_BYTES, Priority, Transport};
 use saga_proto::gate::v1::{
     DescribeRequest, DescribeResponse, EvaluateRequest, Item, Verdict,
     gate_service_client::GateServiceClient,
 };
 use tokio::sync::OnceCell;
+use tonic::Request;
 use tracing::Instrument as _;
 
 use super::GuardError;
@@ -116,13 +117,18 @@ impl BoundGate {
     }
 
     /// The gate's verdict on an item.
-    pub(super) async fn evaluate(&self, item: &Item) -> Result<Verdict, GuardError> {
+    pub(super) async fn evaluate(
+        &self,
+        item: &Item,
+        priority: Priority,
+    ) -> Result<Verdict, GuardError> {
         let description = self.description().await?;
         let request = EvaluateRequest {
             item: Some(self.tailored(item, description)),
         };
         let call = || {
-            let (mut client, request) = (self.client.clone(), request.clone());
+            let (mut client, mut request) = (self.client.clone(), Request::new(request.clone()));
+            priority.mark(&mut request);
             async move { client.evaluate(request).await }
         };
         let span = tracing::info_span!(

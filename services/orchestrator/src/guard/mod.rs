@@ -9,6 +9,7 @@ mod library;
 
 use std::sync::Arc;
 
+use saga_client::Priority;
 use saga_proto::{
     gate::v1::{DescribeResponse, Item, Verdict},
     guard::v1::{Candidate, Decision},
@@ -72,11 +73,15 @@ impl Guard {
         Ok(descriptions)
     }
 
-    /// Sends one candidate through the cascade.
+    /// Sends one candidate through the cascade, each gate asked with this priority.
     ///
     /// # Errors
     /// A candidate that misses something, or a gate that gave no usable verdict.
-    pub async fn check(&self, candidate: &Candidate) -> Result<Decision, GuardError> {
+    pub async fn check(
+        &self,
+        candidate: &Candidate,
+        priority: Priority,
+    ) -> Result<Decision, GuardError> {
         let item = self.item(candidate)?;
         let mut decision = Decision {
             candidate_id: item.candidate_id.clone(),
@@ -84,7 +89,7 @@ impl Guard {
             ..Decision::default()
         };
         for gate in &self.gates {
-            let verdict = gate.evaluate(&item).await?;
+            let verdict = gate.evaluate(&item, priority).await?;
             let accepted = verdict.accepted;
             decision.verdicts.push(Verdict {
                 gate: gate.name().to_owned(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use saga_client::Priority;
 use saga_proto::{
     generator::v1::{Candidate, CandidateSpec, GenerateRequest, Outcome},
     guard::v1 as guard,
@@ -105,7 +106,8 @@ impl Attempts {
             target_label: slot.target_label.clone(),
             recipe: String::new(),
         };
-        match self.context.guard.check(&question).await {
+        // Work in bulk: whoever else asks the gates goes first.
+        match self.context.guard.check(&question, Priority::Low).await {
             Ok(decision) => Made {
                 candidate,
                 rejected_by: decision.rejected_by.clone(),

@@ -18,6 +18,8 @@ pub struct FakeGate {
     pub name: &'static str,
     /// Every item it was asked about.
     pub asked: Arc<Mutex<Vec<Item>>>,
+    /// How many of them with low priority.
+    pub low: Arc<AtomicU32>,
     /// Calls that it answers with UNAVAILABLE before it works.
     pub failures: Arc<AtomicU32>,
     /// What it reports where it accepts.
@@ -29,6 +31,7 @@ impl FakeGate {
         Self {
             name,
             asked: Arc::default(),
+            low: Arc::default(),
             failures: Arc::default(),
             score: 0.9,
         }
@@ -78,6 +81,9 @@ impl GateService for FakeGate {
             .is_ok()
         {
             return Err(Status::unavailable("warming up"));
+        }
+        if request.metadata().get("saga-priority") == Some(&"low".parse().unwrap()) {
+            self.low.fetch_add(1, Ordering::SeqCst);
         }
         let item = request.into_inner().item.unwrap();
         let text = String::from_utf8(item.candidate.clone().unwrap().data.to_vec()).unwrap();

@@ -1,25 +1,25 @@
 //! The priority that a call states in its metadata.
 
-use saga_batching::Priority;
-use saga_chassis::status::invalid_argument;
 use saga_proto::PRIORITY_KEY;
 use tonic::{Status, metadata::MetadataMap};
 
-/// `saga-priority: low` or `normal`; normal where the key is absent.
+use crate::status::invalid_argument;
+
+/// Whether `saga-priority` says low; it may say normal, and be absent.
 ///
 /// # Errors
 /// INVALID_ARGUMENT on the key for anything else, so that a misspelt priority is not taken for a normal one.
-pub(crate) fn priority(metadata: &MetadataMap) -> Result<Priority, Status> {
+pub fn is_low(metadata: &MetadataMap) -> Result<bool, Status> {
     let mut values = metadata.get_all(PRIORITY_KEY).iter();
     let Some(value) = values.next() else {
-        return Ok(Priority::Normal);
+        return Ok(false);
     };
     if values.next().is_some() {
         return Err(invalid("is stated more than once"));
     }
     match value.as_bytes() {
-        b"normal" => Ok(Priority::Normal),
-        b"low" => Ok(Priority::Low),
+        b"normal" => Ok(false),
+        b"low" => Ok(true),
         _ => Err(invalid(&format!("is {value:?}"))),
     }
 }
@@ -35,19 +35,19 @@ fn invalid(what: &str) -> Status {
 mod tests {
     use super::*;
 
-    fn stated(values: &[&str]) -> Result<Priority, Status> {
+    fn stated(values: &[&str]) -> Result<bool, Status> {
         let mut metadata = MetadataMap::new();
         for value in values {
             metadata.append(PRIORITY_KEY, value.parse().unwrap());
         }
-        priority(&metadata)
+        is_low(&metadata)
     }
 
     #[test]
     fn it_is_low_or_normal_and_nothing_else() {
-        assert_eq!(stated(&[]).unwrap(), Priority::Normal);
-        assert_eq!(stated(&["normal"]).unwrap(), Priority::Normal);
-        assert_eq!(stated(&["low"]).unwrap(), Priority::Low);
+        assert!(!stated(&[]).unwrap());
+        assert!(!stated(&["normal"]).unwrap());
+        assert!(stated(&["low"]).unwrap());
         for refused in [&["high"][..], &["LOW"], &[""], &["low", "low"]] {
             let status = stated(refused).unwrap_err();
             assert_eq!(status.code(), tonic::Code::InvalidArgument);
