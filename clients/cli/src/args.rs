@@ -30,7 +30,7 @@ pub struct Global {
     /// Where the services run: auto, cpu or cuda:N.
     #[arg(long, global = true, default_value = "auto", env = "SAGA_DEVICE")]
     pub device: String,
-    /// Arithmetic of the models: auto, f32 or bf16.
+    /// Arithmetic of the models: auto, f32, bf16, f16 or int8.
     #[arg(long, global = true, default_value = "auto", env = "SAGA_PRECISION")]
     pub precision: String,
     #[command(flatten)]

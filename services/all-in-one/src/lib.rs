@@ -43,6 +43,11 @@ impl AllInOne {
                 ssim_gate::start(options.ssim_gate(), stop)
             })
             .await?;
+        let quality_gate = started
+            .add("quality-gate", |stop| {
+                quality_gate::start(options.quality_gate(), stop)
+            })
+            .await?;
         let clip_gate = started
             .add("clip-gate", |stop| {
                 clip_gate::start(options.clip_gate(), stop)
@@ -61,6 +66,7 @@ impl AllInOne {
         let mut addresses = Addresses {
             orchestrator: String::new(),
             generator,
+            quality_gate,
             ssim_gate,
             clip_gate,
             vit_classifier,

@@ -22,7 +22,7 @@ struct Args {
     /// Where the models run: auto, cpu or cuda:N.
     #[arg(long, default_value = "auto")]
     device: String,
-    /// Arithmetic of the models: auto, f32 or bf16.
+    /// Arithmetic of the models: auto, f32, bf16, f16 or int8.
     #[arg(long, default_value = "auto")]
     precision: String,
     /// Folder of recipes beside those compiled in.

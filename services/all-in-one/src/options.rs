@@ -31,6 +31,7 @@ pub struct Options {
 pub struct Addresses {
     pub orchestrator: String,
     pub generator: String,
+    pub quality_gate: String,
     pub ssim_gate: String,
     pub clip_gate: String,
     pub vit_classifier: String,
@@ -44,6 +45,7 @@ impl Addresses {
         [
             ("orchestrator", self.orchestrator.as_str()),
             ("generator", &self.generator),
+            ("quality-gate", &self.quality_gate),
             ("ssim-gate", &self.ssim_gate),
             ("clip-gate", &self.clip_gate),
             ("vit-classifier", &self.vit_classifier),
@@ -80,6 +82,10 @@ impl Options {
             config.recipes.folder = folder.display().to_string();
         }
         config.addresses.generator.clone_from(&addresses.generator);
+        config
+            .addresses
+            .quality_gate
+            .clone_from(&addresses.quality_gate);
         config.addresses.ssim_gate.clone_from(&addresses.ssim_gate);
         config.addresses.clip_gate.clone_from(&addresses.clip_gate);
         config
@@ -97,6 +103,13 @@ impl Options {
     pub(crate) fn generator(&self) -> generator::Config {
         generator::Config {
             server: self.server(1),
+            ..Default::default()
+        }
+    }
+
+    pub(crate) fn quality_gate(&self) -> quality_gate::Config {
+        quality_gate::Config {
+            server: self.server(7),
             ..Default::default()
         }
     }

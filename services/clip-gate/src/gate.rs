@@ -58,6 +58,7 @@ impl Gate for ClipGate {
             .map_or(f64::NAN, |prompt| cosine(&image, &prompt.embedding));
         Ok(Judgement {
             score,
+            rejected: None,
             model: Some(held.version()),
             timing,
             details: HashMap::new(),

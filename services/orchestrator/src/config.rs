@@ -33,6 +33,8 @@ pub struct Config {
 pub struct Addresses {
     /// Makes candidates.
     pub generator: String,
+    /// Quality gate.
+    pub quality_gate: String,
     /// Structure gate.
     pub ssim_gate: String,
     /// Semantic gate.
@@ -51,6 +53,7 @@ impl Addresses {
     /// The address behind a recipe's `gates.address`: a service's name, a key of `gates`, or a URL.
     pub fn of_gate<'a>(&'a self, reference: &'a str) -> Option<&'a str> {
         match reference {
+            "quality-gate" => Some(&self.quality_gate),
             "ssim-gate" => Some(&self.ssim_gate),
             "clip-gate" => Some(&self.clip_gate),
             "vit-classifier" => Some(&self.vit_classifier),

@@ -1,7 +1,7 @@
 //! What can be configured; `config.toml` beside this file documents every key and holds the defaults.
 
 use saga_chassis::{InvalidValue, ServerConfig, ServiceConfig, TelemetryConfig, config};
-use saga_imaging::DecodeLimits;
+use saga_gate::Limits;
 use serde::{Deserialize, Serialize};
 
 /// Configuration of ssim-gate.
@@ -28,20 +28,6 @@ pub struct Thresholds {
     pub min: f64,
     /// Largest SSIM accepted, -1 to 1.
     pub max: f64,
-}
-
-/// What one image may cost; inclusive.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Limits {
-    /// Encoded bytes.
-    pub max_image_bytes: usize,
-    /// Declared width times height.
-    pub max_pixels: u64,
-    /// Declared width, and height.
-    pub max_side: u32,
-    /// Frames or pages.
-    pub max_frames: u32,
 }
 
 /// Threads, queue and cache.
@@ -87,20 +73,10 @@ impl ServiceConfig for Config {
     }
 }
 
-impl Limits {
-    /// The same limits as the decoder takes them.
-    pub(crate) fn decode(&self) -> DecodeLimits {
-        DecodeLimits {
-            max_bytes: self.max_image_bytes,
-            max_pixels: self.max_pixels,
-            max_side: self.max_side,
-            max_frames: self.max_frames,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use saga_imaging::DecodeLimits;
+
     use super::*;
 
     #[test]

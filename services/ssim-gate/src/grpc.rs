@@ -167,6 +167,7 @@ impl Gate for SsimGate {
         ]);
         Ok(Judgement {
             score: batched.output.ssim,
+            rejected: None,
             model: None,
             timing: timing(&batched),
             details,

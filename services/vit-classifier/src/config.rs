@@ -3,7 +3,8 @@
 use saga_chassis::{
     InvalidValue, ModelConfig, ServerConfig, ServiceConfig, TelemetryConfig, config,
 };
-use saga_serving::{Limits, Work};
+use saga_gate::Limits;
+use saga_serving::Work;
 use serde::{Deserialize, Serialize};
 
 /// Configuration of vit-classifier.

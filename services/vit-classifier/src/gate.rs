@@ -65,6 +65,7 @@ impl Gate for VitGate {
             .map_or(f64::NAN, f64::from);
         Ok(Judgement {
             score,
+            rejected: None,
             model: Some(held.version()),
             timing,
             details: details(&probabilities),

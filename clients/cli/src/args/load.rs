@@ -11,6 +11,8 @@ pub const EXIT_CODES: &str = "Exit codes: 0 the figures can be believed; 1 somet
 /// A gate that this program can start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum GateName {
+    /// Quality: sharpness of the candidate.
+    Quality,
     /// Structure: SSIM of candidate and source.
     Ssim,
     /// Semantics: cosine of candidate and prompt.

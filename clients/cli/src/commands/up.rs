@@ -44,5 +44,9 @@ pub async fn up(global: &Global, args: UpArgs) -> Result<()> {
     let stop = CancellationToken::new();
     saga_chassis::signals::cancel_on_stop(stop.clone())?;
     stop.cancelled().await;
+    if !global.json {
+        // Below the terminal's ^C.
+        println!("\nstopping");
+    }
     system.stop().await
 }

@@ -48,7 +48,7 @@ pub struct ModelArgs {
     /// auto, cpu or cuda:N.
     #[arg(long)]
     pub device: Option<String>,
-    /// auto, f32, bf16; on a GPU f16.
+    /// auto, f32, bf16; on a GPU f16; on a CPU int8.
     #[arg(long)]
     pub precision: Option<String>,
 }

@@ -11,12 +11,14 @@
 
 mod call;
 mod image;
+mod limits;
 mod server;
 mod thresholds;
 mod verdict;
 
 pub use call::{Call, submit};
 pub use image::{EncodedImage, check_image, decode_error};
+pub use limits::Limits;
 pub use server::{Gate, GateLimits, GateServer};
 pub use thresholds::Thresholds;
 pub use verdict::{Candidate, Judgement};

@@ -36,6 +36,8 @@ pub struct Candidate {
 pub struct Judgement {
     /// The gate's measure, finite.
     pub score: f64,
+    /// The gate's own reason to reject whatever the score, a stable upper-case word.
+    pub rejected: Option<&'static str>,
     /// Which weights answered; absent for gates without a model.
     pub model: Option<ModelVersion>,
     /// Where the time went.
@@ -111,6 +113,7 @@ fn needed(field: &str, is_needed: bool, value: &str) -> Result<(), Status> {
 pub(crate) fn write(header: Header, gate: String, judgement: Judgement) -> Result<Verdict, Status> {
     let Judgement {
         score,
+        rejected,
         model,
         timing,
         details,
@@ -125,7 +128,7 @@ pub(crate) fn write(header: Header, gate: String, judgement: Judgement) -> Resul
         candidate_id,
         thresholds,
     } = header;
-    let reason = thresholds.reason(score);
+    let reason = rejected.unwrap_or_else(|| thresholds.reason(score));
     Ok(Verdict {
         candidate_id,
         gate,

@@ -77,6 +77,7 @@ impl Gate for Redness {
             } else {
                 score
             },
+            rejected: None,
             model: Some(model(if self.fault == Fault::OtherModel {
                 "b"
             } else {

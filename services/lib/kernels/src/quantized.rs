@@ -4,6 +4,9 @@
 //! Scales are fixed, never taken from a batch: an image's answer must not depend on its company. Inputs of one layer differ a
 //! lot by column, so that each has a factor, whose inverse the weights take (SmoothQuant, Xiao et al. 2023, with alpha 1/2).
 //!
+//! ViT-B/16 on two cores, sixteen images at a time, ms an image: f32 151, int8 28, bf16 on AMX 26; without AMX f32 170, int8 40. On
+//! AMX the passes that quantise inputs cost what the products spare; GELU's kernel could write the last map's levels itself.
+//!
 //! CPU only; ask [`available`] first.
 
 use std::ffi::{CStr, c_char, c_void};

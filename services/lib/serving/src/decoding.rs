@@ -11,12 +11,12 @@ use std::{
 use image::RgbImage;
 use saga_batching::{BatchConfig, Batched, Batcher, SpawnError};
 use saga_chassis::{Histogram, Metrics};
-use saga_gate::{Call, EncodedImage, decode_error, submit};
+use saga_gate::{Call, EncodedImage, Limits, decode_error, submit};
 use saga_imaging::DecodeLimits;
 use saga_proto::r#type::v1::Timing;
 use tonic::Status;
 
-use crate::config::{Limits, Work};
+use crate::config::Work;
 
 /// A model's own resizing and normalising: picture to pixel values, channels first.
 pub type Preprocess = Arc<dyn Fn(&RgbImage) -> Vec<f32> + Send + Sync>;

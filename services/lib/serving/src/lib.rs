@@ -4,7 +4,7 @@
 //! - [`open_inference`]: the same models for KServe and Triton clients
 //! - [`Worker`]: a model's thread with its batches; failures that stick turn readiness off
 //! - [`Decoding`]: a bounded pool that turns encoded images into pixel values, so that queues hold compressed bytes
-//! - [`Limits`] and [`Work`]: their configuration sections
+//! - [`Work`]: the section of their configuration that is about threads and batches
 //!
 //! This crate knows the transport and no tensors: a service brings a [`Loader`].
 
@@ -18,7 +18,7 @@ mod registry;
 mod softmax;
 mod worker;
 
-pub use config::{Limits, Work};
+pub use config::Work;
 pub use decoding::{Decoded, Decoding, Preprocess, timing};
 pub use model_service::ModelServer;
 pub use registry::{Held, LoadError, Loader, Registry};

@@ -40,7 +40,7 @@ impl BoundGate {
         };
         let address = addresses.of_gate(&gate.address).ok_or_else(|| {
             let names: Vec<_> = addresses.gates.keys().map(String::as_str).collect();
-            error(format!("is neither http://host:port nor a known name; known are ssim-gate, clip-gate, vit-classifier {}", names.join(" ")))
+            error(format!("is neither http://host:port nor a known name; known are quality-gate, ssim-gate, clip-gate, vit-classifier {}", names.join(" ")))
         })?;
         let transport =
             saga_client::connect_lazy(address).map_err(|invalid| error(invalid.to_string()))?;

@@ -81,7 +81,7 @@ pub struct Generator {
 pub struct Gate {
     /// Name in results and in `rejected_by`.
     pub name: String,
-    /// `ssim-gate`, `clip-gate`, `vit-classifier`, a key of the orchestrator's `addresses.gates`, or `http://host:port`.
+    /// `quality-gate`, `ssim-gate`, `clip-gate`, `vit-classifier`, a key of the orchestrator's `addresses.gates`, or `http://host:port`.
     pub address: String,
     /// The gate's own defaults apply where a bound is absent.
     #[serde(default)]

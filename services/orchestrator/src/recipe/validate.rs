@@ -11,6 +11,7 @@ type Checked = Result<(), RecipeError>;
 
 /// Ranges of the scores of SAGA's own gates; a third party's gate states its range when it is asked.
 const SCORES: &[(&str, f64, f64)] = &[
+    ("quality-gate", 0.0, 1_040_400.0),
     ("ssim-gate", -1.0, 1.0),
     ("clip-gate", -1.0, 1.0),
     ("vit-classifier", 0.0, 1.0),

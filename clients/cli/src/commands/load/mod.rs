@@ -116,6 +116,15 @@ impl Subject {
     }
 }
 
+/// The address of a gate that loads nothing.
+fn without_model(args: &LoadArgs, gate: &str, address: &str) -> Result<String> {
+    ensure!(
+        args.model.is_none(),
+        "{gate} has no model; leave out --model"
+    );
+    Ok(address.to_owned())
+}
+
 /// Address of the gate inside this process, with its model.
 async fn started(system: &System, args: &LoadArgs) -> Result<String> {
     let Some(local) = system.local() else {
@@ -125,10 +134,8 @@ async fn started(system: &System, args: &LoadArgs) -> Result<String> {
     let (address, model) = match args.gate {
         Some(GateName::Clip) => (&addresses.clip_gate, "clip"),
         Some(GateName::Vit) => (&addresses.vit_classifier, "baseline"),
-        Some(GateName::Ssim) | None => {
-            ensure!(args.model.is_none(), "ssim has no model; leave out --model");
-            return Ok(addresses.ssim_gate.clone());
-        }
+        Some(GateName::Quality) => return without_model(args, "quality", &addresses.quality_gate),
+        Some(GateName::Ssim) | None => return without_model(args, "ssim", &addresses.ssim_gate),
     };
     let default = Path::new("out/demo/models").join(model);
     let directory = args.model.as_deref().unwrap_or(&default);

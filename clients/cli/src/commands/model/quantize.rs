@@ -68,7 +68,7 @@ impl Pictures {
 
     fn show(&mut self) {
         self.done += 1;
-        if self.done % Self::SHOWN != 0 {
+        if !self.done.is_multiple_of(Self::SHOWN) {
             return;
         }
         let total = (int8::OBSERVED + int8::COMPARED) as u64;
@@ -82,10 +82,8 @@ impl Pictures {
             eta: std::time::Duration::from_secs_f64(left).try_into().ok(),
         });
         // Progress that cannot be shown is no reason to stop.
-        let _ = self.progress.show(&WatchRunResponse {
-            event: Some(event),
-            ..Default::default()
-        });
+        let event = Some(event);
+        let _ = self.progress.show(&WatchRunResponse { event });
     }
 
     fn tell_unreadable(&self) {
