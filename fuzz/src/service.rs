@@ -33,6 +33,14 @@ impl Service {
         Self::start(clip_gate::server(config))
     }
 
+    /// The gate of quality.
+    pub fn quality_gate() -> Self {
+        let mut config = quality_gate::Config::default();
+        free_port(&mut config.server);
+        config.limits.max_pixels = MAX_PIXELS;
+        Self::start(quality_gate::server(config))
+    }
+
     /// The gate of structure.
     pub fn ssim_gate() -> Self {
         let mut config = ssim_gate::Config::default();

@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn the_defaults_are_the_specified_bounds_and_valid() {
         let config = Config::default();
-        assert_eq!((config.gate.min, config.gate.measured_side), (60.0, 224));
+        assert_eq!((config.gate.min, config.gate.measured_side), (60.0, 96));
         assert_eq!(config.limits.decode(), DecodeLimits::default());
         assert!(config.check().is_ok());
     }
