@@ -231,6 +231,7 @@ fn gates_see_no_truth(spy: &Spy, candidates: &[ListCandidatesResponse]) {
         "content-type",
         "grpc-accept-encoding",
         "grpc-timeout",
+        "saga-priority",
         "te",
         "traceparent",
         "tracestate",
