@@ -39,7 +39,7 @@ fn is_image(path: &Path) -> bool {
 pub fn spread<T>(all: Vec<T>) -> Vec<T> {
     let count = all.len();
     // Steps near the golden section leave no large gap; one without a common divisor meets every place.
-    let step = (count * 618 / 1000..).find(|&step| divisor(step, count) == 1);
+    let step = (count * 618_034 / 1_000_000..).find(|&step| divisor(step, count) == 1);
     let mut all: Vec<Option<T>> = all.into_iter().map(Some).collect();
     let places = (0..count).map(|turn| turn * step.unwrap_or(1) % count);
     places
