@@ -2,14 +2,11 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::thread::available_parallelism;
-use std::time::Duration;
 
-use saga_batching::{BatchConfig, Batcher, SpawnError};
+use saga_batching::{BatchConfig, Batcher, SpawnError, threads};
 use saga_chassis::Metrics;
-use saga_gate::{Candidate, EncodedImage, Gate, Judgement, decode_error, submit};
+use saga_gate::{Candidate, EncodedImage, Gate, Judgement, decode_error, submit, timing};
 use saga_proto::gate::v1::{DescribeResponse, ThresholdSpec};
-use saga_proto::r#type::v1::Timing;
 use tonic::Status;
 
 use crate::config::{Config, Thresholds};
@@ -34,10 +31,7 @@ impl QualityGate {
         config: &Config,
         metrics: &Metrics,
     ) -> Result<Self, SpawnError<Infallible>> {
-        let workers = match config.work.workers {
-            0 => available_parallelism().map_or(1, usize::from),
-            chosen => chosen,
-        };
+        let workers = threads(config.work.workers);
         // Images do not gain from company: a batch of one spreads them over the cores.
         let batch = BatchConfig {
             max_batch: 1,
@@ -87,18 +81,12 @@ impl Gate for QualityGate {
         let quality = batched.output;
         let (width, height) = quality.size;
         let too_small = width.min(height) < self.thresholds.min_side;
-        // Durations here are far below the 292 years at which the conversion would fail.
-        let proto = |duration: Duration| prost_types::Duration::try_from(duration).ok();
+        let times = [batched.queue, quality.decode, quality.compute];
         Ok(Judgement {
             score: quality.sharpness,
             rejected: too_small.then_some(TOO_SMALL),
             model: None,
-            timing: Timing {
-                queue: proto(batched.queue),
-                decode: proto(quality.decode),
-                compute: proto(quality.compute),
-                batch_size: batched.batch_size as u32,
-            },
+            timing: timing(times, batched.batch_size),
             details: HashMap::from([
                 ("width".to_owned(), width.into()),
                 ("height".to_owned(), height.into()),

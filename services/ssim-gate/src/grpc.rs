@@ -3,10 +3,8 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::thread::available_parallelism;
-use std::time::Duration;
 
-use saga_batching::{BatchConfig, Batched, Batcher, SpawnError};
+use saga_batching::{BatchConfig, Batched, Batcher, SpawnError, threads};
 use saga_chassis::{
     Histogram, Metrics,
     status::{internal, invalid_argument},
@@ -57,10 +55,7 @@ impl SsimGate {
             config.limits.decode(),
             config.work.cache_bytes,
         ));
-        let workers = match config.work.workers {
-            0 => available_parallelism().map_or(1, usize::from),
-            chosen => chosen,
-        };
+        let workers = threads(config.work.workers);
         // Pairs do not gain from company: a batch of one spreads them over the cores.
         let batch = BatchConfig {
             max_batch: 1,
@@ -108,14 +103,9 @@ fn compare(
 }
 
 fn timing(batched: &Batched<Comparison>) -> Timing {
-    // Durations here are far below the 292 years at which the conversion would fail.
-    let proto = |duration: Duration| prost_types::Duration::try_from(duration).ok();
-    Timing {
-        queue: proto(batched.queue),
-        decode: proto(batched.output.decode),
-        compute: proto(batched.output.compute),
-        batch_size: batched.batch_size as u32,
-    }
+    let comparison = &batched.output;
+    let times = [batched.queue, comparison.decode, comparison.compute];
+    saga_gate::timing(times, batched.batch_size)
 }
 
 impl Gate for SsimGate {

@@ -25,6 +25,15 @@ pub struct BatchConfig {
     pub queue_capacity: usize,
 }
 
+/// Threads of a pool: as many as were chosen, or where that is 0 one for each core.
+#[must_use]
+pub fn threads(chosen: usize) -> usize {
+    match chosen {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        chosen => chosen,
+    }
+}
+
 /// A handle to the queue; clones share it. The workers end when the last handle is dropped and the queue is empty.
 pub struct Batcher<Input, Output, E>(Arc<Handle<Input, Output, E>>);
 

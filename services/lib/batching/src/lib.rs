@@ -43,6 +43,6 @@ mod worker;
 
 pub use alive::wait_for_workers;
 pub use answer::{Batched, SpawnError, SubmitError};
-pub use batcher::{BatchConfig, Batcher};
+pub use batcher::{BatchConfig, Batcher, threads};
 pub use levels::{LOW_EVERY, Priority};
 pub use stats::Stats;

@@ -14,6 +14,7 @@ mod image;
 mod limits;
 mod server;
 mod thresholds;
+mod timing;
 mod verdict;
 
 pub use call::{Call, submit};
@@ -21,4 +22,5 @@ pub use image::{EncodedImage, check_image, decode_error};
 pub use limits::Limits;
 pub use server::{Gate, GateLimits, GateServer};
 pub use thresholds::Thresholds;
+pub use timing::timing;
 pub use verdict::{Candidate, Judgement};

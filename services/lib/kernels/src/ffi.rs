@@ -1,4 +1,4 @@
-//! What the C++ half answers.
+//! What the C++ half is given and answers.
 
 use std::ffi::{CStr, CString, c_char, c_void};
 
@@ -7,6 +7,11 @@ use tch::{TchError, Tensor};
 unsafe extern "C" {
     /// The C library's: messages come from its strdup.
     fn free(pointer: *mut c_void);
+}
+
+/// A tensor to lend, or none.
+pub(crate) fn pointer(tensor: Option<&Tensor>) -> *const c_void {
+    tensor.map_or(std::ptr::null(), |tensor| tensor.as_ptr().cast())
 }
 
 /// Takes over what the C++ half answered: a tensor, or a message.

@@ -11,7 +11,7 @@ use std::ffi::{CStr, c_char, c_void};
 
 use tch::{Device, TchError, Tensor};
 
-use crate::ffi::owned;
+use crate::ffi::{owned, pointer};
 
 unsafe extern "C" {
     fn saga_linear_available() -> bool;
@@ -86,10 +86,7 @@ impl PackedLinear {
     pub fn forward(&self, x: &Tensor, then: Then) -> Result<Tensor, TchError> {
         let x = x.f_contiguous()?;
         let weight = self.weight.as_ptr().cast();
-        let bias = self
-            .bias
-            .as_ref()
-            .map_or(std::ptr::null(), |bias| bias.as_ptr().cast());
+        let bias = pointer(self.bias.as_ref());
         let (name, algorithm) = match then {
             Then::Nothing => (c"none", None),
             Then::Gelu => (c"gelu", Some(c"none")),

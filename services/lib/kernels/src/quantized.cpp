@@ -19,7 +19,7 @@ namespace {
 
 using at::Tensor;
 
-// Both round halves up and keep to 0..255.
+// Rounds halves up and keeps to 0..255.
 inline uint8_t level(float x, float factor, float zero) {
   float scaled = x * factor + zero;
   scaled = scaled > 0.0f ? scaled : 0.0f;

@@ -13,7 +13,7 @@ use std::ffi::{CStr, c_char, c_void};
 
 use tch::{Device, Kind, TchError, Tensor};
 
-use crate::ffi::owned;
+use crate::ffi::{owned, pointer};
 use crate::linear::Then;
 
 unsafe extern "C" {
@@ -177,9 +177,6 @@ impl QuantizedLinear {
             Then::Gelu => (c"gelu", None),
             Then::Swish => (c"swish", None),
             Then::Add(other) => (c"none", Some(other.f_contiguous()?)),
-        };
-        let pointer = |tensor: Option<&Tensor>| {
-            tensor.map_or(std::ptr::null(), |tensor| tensor.as_ptr().cast())
         };
         let mut error = std::ptr::null_mut();
         // SAFETY: every tensor and the string outlive the call, which keeps none.

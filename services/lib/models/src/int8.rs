@@ -121,13 +121,13 @@ fn bytes(text: &str) -> impl Iterator<Item = i64> {
     text.bytes().map(i64::from)
 }
 
-/// A model to serve in 8-bit integers.
+/// A model to serve in 8-bit integers, made of one that is frozen in f32 and not sealed.
 ///
 /// # Errors
 /// [`ModelError::Precision`] where no record says that its answers agree; [`ModelError::Int8`] where the record is not this
 /// model's or its answers are others now.
-pub(crate) fn load<M: Model>(checkpoint: Checkpoint, runtime: Runtime) -> Result<M> {
-    let Some(record) = &checkpoint.int8 else {
+pub(crate) fn load<M: Model>(model: M, record: Option<&Record>, runtime: Runtime) -> Result<M> {
+    let Some(record) = record else {
         let why = format!(
             "the directory has no {}; make it with `saga model quantize`, or use bf16 or f32",
             directory::INT8
@@ -136,7 +136,7 @@ pub(crate) fn load<M: Model>(checkpoint: Checkpoint, runtime: Runtime) -> Result
     };
     record.agreement.check().map_err(refused)?;
     let ranges = record.ranges.iter().map(Ranges::shallow_clone).collect();
-    let model: M = quantized(&checkpoint, runtime, ranges)?;
+    let model = quantized(model, runtime, ranges)?;
     let (channels, side) = model.image_shape();
     let output = model.canary_output(&canary(channels, side)?)?;
     if output.size() != record.output.size() {
@@ -160,6 +160,11 @@ pub(crate) fn load<M: Model>(checkpoint: Checkpoint, runtime: Runtime) -> Result
     )))
 }
 
+/// What a ResNet answers.
+pub(crate) fn not_a_transformer() -> ModelError {
+    refused("is for the linear maps of transformers; this is a ResNet: use bf16 or f32".into())
+}
+
 fn refused(why: String) -> ModelError {
     ModelError::Precision {
         precision: Precision::Int8.to_string(),
@@ -168,12 +173,7 @@ fn refused(why: String) -> ModelError {
 }
 
 /// Weights are quantised from f32 and only then is the rest converted.
-fn quantized<M: Model>(
-    checkpoint: &Checkpoint,
-    runtime: Runtime,
-    ranges: Vec<Ranges>,
-) -> Result<M> {
-    let mut model: M = frozen(checkpoint, Runtime::REFERENCE)?;
+fn quantized<M: Model>(mut model: M, runtime: Runtime, ranges: Vec<Ranges>) -> Result<M> {
     let mut sealing = Sealing::Int8(ranges.into_iter());
     model.seal(&mut sealing)?;
     if let Sealing::Int8(mut left) = sealing
@@ -223,9 +223,7 @@ pub fn quantize(
                 })
             })
         }
-        Architecture::ResNet(_) => Err(refused(
-            "is for the linear maps of transformers; this is a ResNet: use bf16 or f32".into(),
-        )),
+        Architecture::ResNet(_) => Err(not_a_transformer()),
     }
 }
 
@@ -250,7 +248,7 @@ fn quantize_as<M: Model, A: Fn(&M, &Tensor) -> Result<Tensor>>(
     }
     let ranges = reference.take_seen();
     let kept = ranges.iter().map(Ranges::shallow_clone).collect();
-    let model: M = quantized(&checkpoint, runtime, ranges)?;
+    let model: M = quantized(frozen(&checkpoint, Runtime::REFERENCE)?, runtime, ranges)?;
     let mut agreement = Agreement { agreeing: 0, of: 0 };
     while agreement.of < COMPARED {
         let pixels = batches.next(BATCH.min(COMPARED - agreement.of))?;

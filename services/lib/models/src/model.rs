@@ -121,7 +121,7 @@ pub trait Model: Sized {
             return Ok(reference);
         }
         if runtime.precision == Precision::Int8 {
-            return int8::load(checkpoint, runtime);
+            return int8::load(reference, checkpoint.int8.as_ref(), runtime);
         }
         let mut fast: Self = frozen(&checkpoint, runtime)?;
         fast.seal(&mut Sealing::Float)?;

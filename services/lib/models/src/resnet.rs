@@ -8,9 +8,9 @@ pub use config::{Config, LayerType};
 use crate::checkpoint::Architecture;
 use crate::error::{ModelError, Result};
 use crate::fused::Sealing;
+use crate::int8::not_a_transformer;
 use crate::layers::{BatchNorm, Linear};
 use crate::model::{Base, Model, max_difference};
-use crate::runtime::Precision;
 use crate::weights::{Init, Scope};
 use saga_kernels::Ranges;
 use tch::{Kind, Tensor};
@@ -193,11 +193,7 @@ impl Model for ResNetClassifier {
     fn seal(&mut self, sealing: &mut Sealing) -> Result<()> {
         match sealing {
             Sealing::Float => Ok(()),
-            Sealing::Observed | Sealing::Int8(_) => Err(ModelError::Precision {
-                precision: Precision::Int8.to_string(),
-                why: "is for the linear maps of transformers; this is a ResNet: use bf16 or f32"
-                    .into(),
-            }),
+            Sealing::Observed | Sealing::Int8(_) => Err(not_a_transformer()),
         }
     }
 

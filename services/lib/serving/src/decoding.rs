@@ -4,12 +4,11 @@ use std::{
     borrow::Cow,
     convert::Infallible,
     sync::Arc,
-    thread::available_parallelism,
     time::{Duration, Instant},
 };
 
 use image::RgbImage;
-use saga_batching::{BatchConfig, Batched, Batcher, SpawnError};
+use saga_batching::{BatchConfig, Batched, Batcher, SpawnError, threads};
 use saga_chassis::{Histogram, Metrics};
 use saga_gate::{Call, EncodedImage, Limits, decode_error, submit};
 use saga_imaging::DecodeLimits;
@@ -58,10 +57,7 @@ impl Decoding {
         metrics: &Metrics,
     ) -> Result<Self, SpawnError<Infallible>> {
         let limits = limits.decode();
-        let threads = match work.decoders {
-            0 => available_parallelism().map_or(1, usize::from),
-            chosen => chosen,
-        };
+        let threads = threads(work.decoders);
         // Images do not gain from company: a batch of one spreads them over the threads.
         let config = BatchConfig {
             max_batch: 1,
@@ -129,12 +125,6 @@ fn run(
 /// Where the time of one answer went: both queues together, the decoding, and the model's batch.
 #[must_use]
 pub fn timing<Output>(queue: Duration, decode: Duration, batched: &Batched<Output>) -> Timing {
-    // Durations here are far below the 292 years at which the conversion would fail.
-    let proto = |duration: Duration| prost_types::Duration::try_from(duration).ok();
-    Timing {
-        queue: proto(queue + batched.queue),
-        decode: proto(decode),
-        compute: proto(batched.compute),
-        batch_size: u32::try_from(batched.batch_size).unwrap_or(u32::MAX),
-    }
+    let times = [queue + batched.queue, decode, batched.compute];
+    saga_gate::timing(times, batched.batch_size)
 }
