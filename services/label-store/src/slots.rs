@@ -18,7 +18,8 @@ use crate::{
 };
 
 const MAX_LEASES: u32 = 1_000;
-const MAX_TTL_MS: i64 = 3_600_000;
+/// Longest lease in milliseconds.
+pub(crate) const MAX_TTL_MS: i64 = 3_600_000;
 const MIN_TTL_MS: i64 = 1_000;
 
 /// One planned slot; see `saga.labelstore.v1.SlotPlan`.

@@ -8,5 +8,6 @@ mod crash;
 mod export;
 mod grpc;
 mod import;
+mod ledger;
 mod real_photographs;
 mod slots;
