@@ -6,6 +6,7 @@ CREATE TABLE requests (
     budget  TEXT NOT NULL,
     -- The generator's outcome by its number in the contract; NULL while there is no answer.
     outcome BIGINT,
+    -- The answer's, or why the last try failed.
     message TEXT NOT NULL DEFAULT '',
     -- The answer's image; NULL where there is none.
     blake3  TEXT

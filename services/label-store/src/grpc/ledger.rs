@@ -2,7 +2,9 @@
 
 use saga_proto::{
     generator::v1::Outcome,
-    labelstore::v1::{self, ledger_service_server::LedgerService, reserve_response},
+    labelstore::v1::{
+        self, ledger_service_server::LedgerService, reserve_response, settle_request,
+    },
     r#type::v1::Image,
 };
 use tonic::{Request, Response, Status};
@@ -10,7 +12,7 @@ use tonic::{Request, Response, Status};
 use super::{Service, candidate};
 use crate::{
     error::StoreError,
-    ledger::{self, Answer, Key, Limit, Reserved, Spending, Wanted},
+    ledger::{self, Answer, Ended, Key, Limit, Reserved, Spending, Wanted},
 };
 
 #[tonic::async_trait]
@@ -39,11 +41,10 @@ impl LedgerService for Service {
         let v1::SettleRequest {
             permit_id,
             cost_usd,
-            answer,
+            end,
         } = request.into_inner();
-        let answer = answer.map(answer_of).transpose();
-        let answer = answer.map_err(|e| self.status(&e))?;
-        let cost = ledger::settle(&self.store, &permit_id, cost_usd, answer).await;
+        let ended = ended_of(end).map_err(|e| self.status(&e))?;
+        let cost = ledger::settle(&self.store, &permit_id, cost_usd, ended).await;
         self.answer(cost.map(|cost_usd| v1::SettleResponse { cost_usd }))
     }
 
@@ -83,21 +84,27 @@ fn key_of(key: v1::Key) -> Key {
     }
 }
 
-fn answer_of(answer: v1::Answer) -> Result<Answer, StoreError> {
+fn ended_of(end: Option<settle_request::End>) -> Result<Ended, StoreError> {
+    let answer = match end {
+        Some(settle_request::End::Answer(answer)) => answer,
+        Some(settle_request::End::Failure(why)) => return Ok(Ended::Failed(why)),
+        None => {
+            let why = "is missing; give the answer, or why there is none";
+            return Err(StoreError::invalid("end", why));
+        }
+    };
     let image = answer.image.filter(|image| !image.data.is_empty());
     let of_image = answer.outcome == Outcome::Image as i32;
     if answer.outcome == Outcome::Unspecified as i32 || of_image != image.is_some() {
-        return Err(StoreError::invalid(
-            "answer.outcome",
-            "must be set, and be OUTCOME_IMAGE exactly where there is an image",
-        ));
+        let why = "must be set, and be OUTCOME_IMAGE exactly where there is an image";
+        return Err(StoreError::invalid("answer.outcome", why));
     }
-    Ok(Answer {
+    Ok(Ended::Answered(Answer {
         outcome: answer.outcome,
         image: image.map(|image| image.data),
         message: answer.message,
         cost_usd: 0.0,
-    })
+    }))
 }
 
 fn message(answer: Answer) -> v1::Answer {

@@ -70,6 +70,15 @@ pub struct Answer {
     pub cost_usd: f64,
 }
 
+/// How a try ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ended {
+    /// With the request's answer; its cost is not read.
+    Answered(Answer),
+    /// Without one, for this reason; another try may follow.
+    Failed(String),
+}
+
 /// What was asked of one backend for one budget.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spending {
@@ -92,20 +101,7 @@ pub async fn reserve(store: &Store, wanted: &Wanted) -> Result<Reserved, StoreEr
     if let Some(answer) = answered(store, &mut transaction, &wanted.request_id).await? {
         return Ok(Reserved::Answer(answer));
     }
-    let tries: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM permits WHERE request_id = $1")
-        .bind(&wanted.request_id)
-        .fetch_one(&mut *transaction)
-        .await?;
-    if tries >= i64::from(wanted.max_tries) {
-        let message = format!(
-            "request '{}' was tried {tries} times; make a request of another id",
-            wanted.request_id
-        );
-        return Err(StoreError::Precondition {
-            reason: "TRIES_USED_UP",
-            message,
-        });
-    }
+    let tries = check_tries(&mut transaction, wanted).await?;
     check_budget(&mut transaction, wanted).await?;
     let now = store.clock.now();
     let (key, at) = keys::soonest(&mut transaction, &wanted.backend, &wanted.keys, now).await?;
@@ -201,6 +197,30 @@ async fn cost(connection: &mut Connection, request_id: &str) -> Result<f64, Stor
     )
 }
 
+/// How many tries there were.
+async fn check_tries(connection: &mut Connection, wanted: &Wanted) -> Result<i64, StoreError> {
+    let tries: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM permits WHERE request_id = $1")
+        .bind(&wanted.request_id)
+        .fetch_one(&mut *connection)
+        .await?;
+    if tries < i64::from(wanted.max_tries) {
+        return Ok(tries);
+    }
+    let last: String = sqlx::query_scalar("SELECT message FROM requests WHERE id = $1")
+        .bind(&wanted.request_id)
+        .fetch_one(connection)
+        .await?;
+    let last = if last.is_empty() {
+        "nobody learnt how the last one ended"
+    } else {
+        &last
+    };
+    Err(StoreError::Precondition {
+        reason: "TRIES_USED_UP",
+        message: format!("{tries} tries failed: {last}"),
+    })
+}
+
 async fn check_budget(connection: &mut Connection, wanted: &Wanted) -> Result<(), StoreError> {
     let Some(most) = wanted.max_cost_usd else {
         return Ok(());
@@ -255,7 +275,7 @@ async fn insert(
 }
 
 /// Ends a permit, and with an answer its request; what the request cost so far. A permit that ended before, or whose
-/// request has its answer, stays as it was.
+/// request has its answer, stays as it was. A cost of `None` is unknown: what was reserved stays.
 ///
 /// # Errors
 /// An unknown permit, a cost that is none, a full disk.
@@ -263,15 +283,17 @@ pub async fn settle(
     store: &Store,
     permit_id: &str,
     cost_usd: Option<f64>,
-    answer: Option<Answer>,
+    ended: Ended,
 ) -> Result<f64, StoreError> {
     if cost_usd.is_some_and(|usd| !usd.is_finite() || usd < 0.0) {
-        return Err(StoreError::invalid(
-            "cost_usd",
-            "must be a number of at least 0",
-        ));
+        let why = "must be a number of at least 0";
+        return Err(StoreError::invalid("cost_usd", why));
     }
-    let blake3 = match answer.as_ref().and_then(|answer| answer.image.clone()) {
+    let (outcome, message, image) = match ended {
+        Ended::Answered(answer) => (Some(answer.outcome), answer.message, answer.image),
+        Ended::Failed(why) => (None, why, None),
+    };
+    let blake3 = match image {
         Some(image) => {
             let blobs = store.blobs.clone();
             Some(blocking(move || blobs.put(&image)).await?)
@@ -291,17 +313,15 @@ pub async fn settle(
         reason: "NO_SUCH_PERMIT",
         message: format!("there is no permit '{permit_id}'"),
     })?;
-    if let Some(answer) = answer {
-        sqlx::query(
-            "UPDATE requests SET outcome = $2, message = $3, blake3 = $4 WHERE id = $1 AND outcome IS NULL",
-        )
-        .bind(&request)
-        .bind(answer.outcome)
-        .bind(&answer.message)
-        .bind(blake3)
-        .execute(&mut *transaction)
-        .await?;
-    }
+    sqlx::query(
+        "UPDATE requests SET outcome = $2, message = $3, blake3 = $4 WHERE id = $1 AND outcome IS NULL",
+    )
+    .bind(&request)
+    .bind(outcome)
+    .bind(message)
+    .bind(blake3)
+    .execute(&mut *transaction)
+    .await?;
     let cost = cost(&mut transaction, &request).await?;
     transaction.commit().await?;
     Ok(cost)

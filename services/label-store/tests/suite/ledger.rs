@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use label_store::{
     Clock, StoreError,
-    ledger::{self, Answer, Key, Limit, Permit, Reserved, Wanted},
+    ledger::{self, Answer, Ended, Key, Limit, Permit, Reserved, Wanted},
 };
 use proptest::prelude::*;
 use prost::bytes::Bytes;
@@ -104,20 +104,37 @@ async fn an_answer_is_given_again_also_after_a_restart_and_never_paid_twice() {
     let first = permit(&fixture, &request).await;
     // The try fails for nothing, the next one brings the image.
     assert_eq!(
-        ledger::settle(&fixture.store, &first.id, Some(0.0), None)
-            .await
-            .unwrap(),
+        ledger::settle(
+            &fixture.store,
+            &first.id,
+            Some(0.0),
+            Ended::Failed("HTTP 503".into())
+        )
+        .await
+        .unwrap(),
         0.0
     );
     let second = permit(&fixture, &request).await;
-    let cost = ledger::settle(&fixture.store, &second.id, Some(0.03), Some(image(1))).await;
+    let cost = ledger::settle(
+        &fixture.store,
+        &second.id,
+        Some(0.03),
+        Ended::Answered(image(1)),
+    )
+    .await;
     assert_eq!(cost.unwrap(), 0.03);
     // A second word about the same permit changes nothing.
     let block = Answer {
         outcome: SAFETY_BLOCK,
         ..Answer::default()
     };
-    let again = ledger::settle(&fixture.store, &second.id, Some(9.0), Some(block)).await;
+    let again = ledger::settle(
+        &fixture.store,
+        &second.id,
+        Some(9.0),
+        Ended::Answered(block),
+    )
+    .await;
     assert_eq!(again.unwrap(), 0.03);
     let Fixture { folder, store, now } = fixture;
     store.close().await;
@@ -142,18 +159,20 @@ async fn tries_end() {
     let request = wanted("1", vec![key("a", 100)]);
     for _ in 0..3 {
         let permit = permit(&fixture, &request).await;
-        ledger::settle(&fixture.store, &permit.id, Some(0.0), None)
-            .await
-            .unwrap();
+        ledger::settle(
+            &fixture.store,
+            &permit.id,
+            Some(0.0),
+            Ended::Failed("HTTP 503".into()),
+        )
+        .await
+        .unwrap();
     }
     let error = ledger::reserve(&fixture.store, &request).await.unwrap_err();
-    assert!(matches!(
-        error,
-        StoreError::Precondition {
-            reason: "TRIES_USED_UP",
-            ..
-        }
-    ));
+    assert!(
+        matches!(&error, StoreError::Precondition { reason: "TRIES_USED_UP", message } if message.contains("HTTP 503")),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -184,9 +203,14 @@ async fn a_budget_counts_what_is_under_way_and_ends_before_it_is_overspent() {
             .unwrap_err(),
     );
     // The first cost nothing after all, so one more goes.
-    ledger::settle(&fixture.store, &first.id, Some(0.0), None)
-        .await
-        .unwrap();
+    ledger::settle(
+        &fixture.store,
+        &first.id,
+        Some(0.0),
+        Ended::Failed("HTTP 503".into()),
+    )
+    .await
+    .unwrap();
     permit(&fixture, &request("4")).await;
     spent(
         ledger::reserve(&fixture.store, &request("5"))
@@ -306,7 +330,8 @@ async fn bad_requests_name_the_field() {
         "max_tries",
     )
     .await;
-    let unknown = ledger::settle(&fixture.store, "none.0", None, None).await;
+    let unknown =
+        ledger::settle(&fixture.store, "none.0", None, Ended::Failed(String::new())).await;
     assert!(matches!(unknown, Err(StoreError::NotFound { .. })));
 }
 
