@@ -2,7 +2,13 @@
 
 use std::{collections::BTreeSet, fs, io::Read as _, path::Path};
 
-use label_store::{Store, StoreError, admission::settle, export, images, runs, split::Side};
+use label_store::{
+    Store, StoreError,
+    admission::{Attempt, settle},
+    candidate::Provenance,
+    export, images, runs,
+    split::Side,
+};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -23,15 +29,32 @@ async fn export(
     Ok(progress)
 }
 
+fn provenance() -> Provenance {
+    Provenance {
+        backend: "noise".into(),
+        backend_version: "noise-1".into(),
+        prompt: "an old face, soft light".into(),
+        seed: u64::MAX,
+        source_blake3: "5o".into(),
+        parameters: [("strength".to_owned(), "0.4".to_owned())].into(),
+        cost_usd: 0.039,
+        duration_us: 1_250_000,
+    }
+}
+
 /// A run with three accepted images of fear and one rejected.
 async fn finished() -> Fixture {
     let fixture = Fixture::with_run(&[("neutral", 40), ("fear", 10)], 0.6, None).await;
     let sources = fixture.train_ids(0).await;
     plan(&fixture.store, "fear", 4, &sources[..1], 1).await;
     for n in 0..3 {
-        settle(&fixture.store, attempt(&format!("run/fear/{n:05}"), 0, n))
-            .await
-            .unwrap();
+        let attempt = Attempt {
+            prompt_text: "a {age} face".into(),
+            backend: "noise".into(),
+            provenance: provenance(),
+            ..attempt(&format!("run/fear/{n:05}"), 0, n)
+        };
+        settle(&fixture.store, attempt).await.unwrap();
     }
     settle(&fixture.store, rejected("run/fear/00003", 0, 3))
         .await
@@ -106,6 +129,48 @@ async fn an_export_holds_every_output() {
         environment["stages"],
         serde_json::json!({ "baseline": { "device": "cpu" } })
     );
+}
+
+#[tokio::test]
+async fn every_accepted_image_comes_with_how_it_was_made() {
+    let fixture = finished().await;
+    let out = fixture.folder.path().join("out");
+    export(&fixture.store, "run", &out).await.unwrap();
+    let expected = [
+        ("label", "fear"),
+        ("source_label", "neutral"),
+        ("backend", "noise"),
+        ("backend_version", "noise-1"),
+        ("prompt", "an old face, soft light"),
+        ("prompt_text", "a {age} face"),
+        ("prompt_version", "5e1f"),
+        ("seed", "18446744073709551615"),
+        ("parameters", "{\"strength\":\"0.4\"}"),
+        ("cost_usd", "0.039"),
+        ("duration_seconds", "1.25"),
+        ("created_at", "2023-11-14T22:13:20Z"),
+        ("source_blake3", "5o"),
+    ];
+    for (name, value) in expected {
+        assert_eq!(
+            column(&out, "synthetic_meta.csv", name),
+            [value; 3],
+            "{name}"
+        );
+    }
+    let lines = fs::read_to_string(out.join("synthetic_meta.jsonl")).unwrap();
+    for line in lines.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let arm = serde_json::json!({
+            "source_label": "neutral", "target_label": "fear", "prompt_text": "a {age} face", "backend": "noise",
+        });
+        assert_eq!(
+            (&line["arm"], &line["prompt_version"]),
+            (&arm, &"5e1f".into())
+        );
+        assert_eq!(line["provenance"]["duration_us"], 1_250_000);
+        assert_eq!(line["created_at"], "2023-11-14T22:13:20Z");
+    }
 }
 
 #[tokio::test]

@@ -30,13 +30,10 @@ pub fn with_texts(recipe: &str, folder: &Path) -> Result<String, RecipeError> {
     let texts = table
         .get_mut("prompts")
         .and_then(|prompts| prompts.get_mut("texts"));
-    let Some(texts) = texts else {
+    let Some(texts) = texts.filter(|texts| texts.is_str()) else {
         return Ok(recipe.to_owned());
     };
-    let toml::Value::String(file) = texts else {
-        return Ok(recipe.to_owned());
-    };
-    let path = folder.join(file.as_str());
+    let path = folder.join(texts.as_str().unwrap_or_default());
     let unusable = |why: String| RecipeError::Unreadable {
         path: path.display().to_string(),
         why,
