@@ -33,6 +33,10 @@ pub struct Global {
     /// Arithmetic of the models: auto, f32, bf16, f16 or int8.
     #[arg(long, global = true, default_value = "auto", env = "SAGA_PRECISION")]
     pub precision: String,
+    /// Folder of configuration files for the services started in this process, each named like its service:
+    /// generator.toml. Variables like SAGA_GENERATOR__GEMINI__KEYS_FILE go first.
+    #[arg(long, global = true, env = "SAGA_CONFIG_DIR", value_name = "DIR")]
+    pub config_dir: Option<PathBuf>,
     #[command(flatten)]
     pub addresses: Addresses,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use saga_client::Priority;
 use saga_proto::{
-    generator::v1::{Candidate, CandidateSpec, GenerateRequest, Outcome},
+    generator::v1::{Budget, Candidate, CandidateSpec, GenerateRequest, Outcome},
     guard::v1 as guard,
     labelstore::v1::{SettleCandidateRequest, Settlement, Slot},
 };
@@ -132,6 +132,10 @@ impl Attempts {
             seed: self.seed(slot),
             exemplars: self.exemplars(slot).await?,
             parameters: recipe.generator.parameters.clone().into_iter().collect(),
+            budget: Some(Budget {
+                id: self.context.run_id.clone(),
+                max_cost_usd: None,
+            }),
         };
         let request = GenerateRequest { spec: Some(spec) };
         let generator = &self.context.services.generator;
