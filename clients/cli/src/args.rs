@@ -130,7 +130,7 @@ pub struct RunArgs {
     /// Folder of the results.
     #[arg(long)]
     pub out: PathBuf,
-    /// Generator backend, instead of the recipe's.
+    /// Generator backend, instead of the recipe's; several with commas between.
     #[arg(long)]
     pub generator: Option<String>,
     /// Seed, instead of the recipe's.

@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod admission;
+pub mod arms;
 pub mod blobs;
 pub mod candidate;
 pub mod candidates;

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use futures::StreamExt as _;
+use orchestrator::recipe::with_texts;
 use saga_proto::{
     labelstore::v1::{
         ExportRunRequest, ListCandidatesRequest, ListCandidatesResponse,
@@ -27,7 +28,7 @@ use crate::{
     args::{Global, RunArgs},
     output,
     progress::Progress,
-    report::{self, Results, comparison},
+    report::{self, Results, arms, comparison},
     system::{Folders, System, path_text},
 };
 
@@ -162,7 +163,8 @@ fn recipe(argument: &str) -> Result<Recipe> {
     }
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read the recipe `{argument}`"))?;
-    Ok(Recipe::RecipeToml(text))
+    let folder = path.parent().unwrap_or(Path::new(""));
+    Ok(Recipe::RecipeToml(with_texts(&text, folder)?))
 }
 
 /// Opens the services and starts the run, or goes on with it.
@@ -259,6 +261,9 @@ async fn export(system: &System, run_id: &str, directory: &Path) -> Result<()> {
 }
 
 fn show(out: &Path, results: &Results, took: Duration) {
+    if let Some(table) = arms::table(results) {
+        println!("{table}");
+    }
     println!("{}", comparison::table(results));
     println!("{}", comparison::sentence(results));
     println!(

@@ -94,7 +94,7 @@ impl Runs {
         };
         let context = self.context(run, recipe, options)?;
         if known.is_none() {
-            models::backend(&context.0).await?;
+            models::backends(&context.0).await?;
         }
         let done = self.register(&context, known.is_none()).await?;
         *latest = Some(self.spawn(context, done));
@@ -122,7 +122,7 @@ impl Runs {
         let recipe = Recipe::parse(&recipe_toml)?;
         let generator = match (request.generator.as_str(), known) {
             ("", Some(run)) => run.generator.clone(),
-            ("", None) => recipe.generator.backend.clone(),
+            ("", None) => recipe.generator.names(),
             (given, _) => given.to_owned(),
         };
         let run = Run {
@@ -137,6 +137,7 @@ impl Runs {
             max_synthetic_fraction: recipe.plan.max_synthetic_fraction,
             max_phash_distance: recipe.plan.max_phash_distance,
             prompt_version: recipe.prompts.version(&recipe.classes),
+            class_size: recipe.plan.class_size(recipe.classes.len()),
         };
         Ok((run, recipe))
     }
@@ -154,9 +155,9 @@ impl Runs {
         let context = RunContext {
             run_id: run.run_id.clone(),
             dataset_id: run.dataset_id.clone(),
+            backends: recipe.generator.chosen(&run.generator),
             recipe,
             seed: run.seed,
-            backend: run.generator.clone(),
             options,
             services: self.services.clone(),
             guard,

@@ -20,6 +20,7 @@ use super::{
     images::Images,
     models,
     stage::Progress,
+    tallies::Tallies,
     training::Trained,
 };
 
@@ -64,7 +65,8 @@ pub(super) async fn generate(
             context.config.run.image_cache_bytes,
         ),
         train: dataset::train_ids(context).await?,
-        exemplars: models::backend(context).await?.exemplars as usize,
+        backends: models::backends(context).await?,
+        tallies: Tallies::default(),
     };
     // A holder that starts again has nothing under way.
     release(context).await?;
