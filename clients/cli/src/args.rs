@@ -118,6 +118,10 @@ pub struct DemoArgs {
     /// Plan at most 20 candidates.
     #[arg(long)]
     pub test_mode: bool,
+    /// Most US dollars that backends which cost money may spend; then the run goes on with what was accepted. With --resume
+    /// the same as before where it is not given.
+    #[arg(long, value_name = "USD")]
+    pub max_cost: Option<f64>,
 }
 
 #[derive(Debug, Args)]
@@ -142,6 +146,10 @@ pub struct RunArgs {
     /// Plan at most 20 candidates.
     #[arg(long)]
     pub test_mode: bool,
+    /// Most US dollars that backends which cost money may spend; then the run goes on with what was accepted. With --resume
+    /// the same as before where it is not given.
+    #[arg(long, value_name = "USD")]
+    pub max_cost: Option<f64>,
 }
 
 #[derive(Debug, Args)]
