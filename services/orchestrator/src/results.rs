@@ -181,7 +181,7 @@ pub struct Candidates {
     pub exhausted: u64,
     /// Slots left open where generation stopped early.
     pub open: u64,
-    /// Rejections by gate; "generator", "duplicate" and "cap" beside them.
+    /// Rejections by gate; "generator:OUTCOME", "duplicate" and "cap" beside them.
     pub rejected_by: BTreeMap<String, u64>,
     /// Attempts that ended in an error.
     pub errors: u64,

@@ -92,7 +92,8 @@ impl Runs {
             dataset_id: dataset::dataset_id(&options.dataset_path),
             ..run
         };
-        let context = self.context(run, recipe, options)?;
+        let max_cost_usd = max_cost(&request)?;
+        let context = self.context(run, recipe, options, max_cost_usd)?;
         if known.is_none() {
             models::backends(&context.0).await?;
         }
@@ -147,6 +148,7 @@ impl Runs {
         run: Run,
         recipe: Recipe,
         options: Options,
+        max_cost_usd: Option<f64>,
     ) -> Result<(RunContext, Run), RunError> {
         let recipe = Arc::new(recipe);
         let guard = Guard::new(recipe.clone(), &self.config.addresses, self.config.retry)?
@@ -159,6 +161,7 @@ impl Runs {
             recipe,
             seed: run.seed,
             options,
+            max_cost_usd,
             services: self.services.clone(),
             guard,
             config: self.config.clone(),
@@ -349,6 +352,16 @@ fn options_of(
                 models_prefix: prefix.unwrap_or_else(|| run_id.to_owned()),
             })
         }
+    }
+}
+
+fn max_cost(request: &StartRunRequest) -> Result<Option<f64>, RunError> {
+    match request.max_cost_usd {
+        Some(usd) if !usd.is_finite() || usd < 0.0 => Err(RunError::Invalid {
+            field: "max_cost_usd",
+            why: format!("is {usd}; give US dollars, at least 0"),
+        }),
+        most => Ok(most),
     }
 }
 

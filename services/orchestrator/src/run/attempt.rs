@@ -1,14 +1,16 @@
 //! One attempt at a slot: generator, then guard, then settlement. One trace, from its root to the label store.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use saga_chassis::status;
 use saga_client::Priority;
 use saga_proto::{
-    generator::v1::{Backend, Candidate, CandidateSpec, GenerateRequest, Outcome},
+    generator::v1::{Backend, Budget, Candidate, CandidateSpec, GenerateRequest, Outcome},
     guard::v1 as guard,
     labelstore::v1::{SettleCandidateRequest, Settlement, Slot},
 };
 use tonic::Code;
+use tonic_types::StatusExt as _;
 use tracing::{Instrument as _, Span, field::Empty};
 
 use super::{
@@ -46,6 +48,10 @@ pub(super) enum Ended {
     },
     /// The slot is no longer this orchestrator's: its lease ran out.
     Lost(String),
+    /// The backend's quota is used up for so long; the attempt is still to be made.
+    Later(Duration, String),
+    /// The run's money is spent; the attempt is not made.
+    BudgetSpent(String),
 }
 
 /// What is known of a candidate before it is settled.
@@ -79,7 +85,8 @@ impl Attempts {
             let task = self.assign(slot).await?;
             let limit = self.context.config.run.lease().mul_f64(0.9);
             let made = match tokio::time::timeout(limit, self.make(&task)).await {
-                Ok(made) => made,
+                Ok(Ok(made)) => made,
+                Ok(Err(not_made)) => return Ok(not_made),
                 Err(_) => Made::error(
                     Candidate::default(),
                     format!("no verdict within {} s", limit.as_secs()),
@@ -108,19 +115,29 @@ impl Attempts {
         assigned.ok_or_else(|| RunError::Data("a slot has no source to start from".into()))
     }
 
-    async fn make(&self, task: &Assignment) -> Made {
-        let slot = &task.slot;
+    /// The candidate with the guard's word on it; else how an attempt ended that is not made now.
+    async fn make(&self, task: &Assignment) -> Result<Made, Ended> {
         let candidate = match self.generate(task).await {
             Ok(candidate) => candidate,
-            Err(error) => return Made::error(Candidate::default(), error.to_string()),
+            Err(error) => {
+                return match not_now(&error) {
+                    Some(ended) => Err(ended),
+                    None => Ok(Made::error(Candidate::default(), error.to_string())),
+                };
+            }
         };
         if candidate.outcome() != Outcome::Image || candidate.image.is_none() {
-            return Made {
+            return Ok(Made {
+                rejected_by: rejection(candidate.outcome()),
                 candidate,
-                rejected_by: "generator".into(),
                 ..Made::default()
-            };
+            });
         }
+        Ok(self.judge(&task.slot, candidate).await)
+    }
+
+    /// The guard's word on a candidate.
+    async fn judge(&self, slot: &Slot, candidate: Candidate) -> Made {
         let source = match self.images.get(&slot.source_image_id).await {
             Ok(source) => source,
             Err(error) => return Made::error(candidate, error.to_string()),
@@ -157,7 +174,10 @@ impl Attempts {
             seed: self.seed(slot),
             exemplars: self.exemplars(task).await?,
             parameters: self.parameters(&task.backend.name),
-            budget: None,
+            budget: Some(Budget {
+                id: self.context.run_id.clone(),
+                max_cost_usd: self.context.max_cost_usd,
+            }),
         };
         let request = GenerateRequest { spec: Some(spec) };
         let generator = &self.context.services.generator;
@@ -304,6 +324,29 @@ impl Made {
             ..Self::default()
         }
     }
+}
+
+/// How an attempt ends whose request the generator does not take now, though nothing is wrong with it.
+fn not_now(error: &RunError) -> Option<Ended> {
+    let RunError::Remote(RemoteError { status, .. }) = error else {
+        return None;
+    };
+    let message = status.message().to_owned();
+    match status::reason(status)?.as_str() {
+        "QUOTA_EXHAUSTED" => {
+            let retry = status.get_details_retry_info()?.retry_delay?;
+            Some(Ended::Later(retry, message))
+        }
+        "BUDGET_SPENT" => Some(Ended::BudgetSpent(message)),
+        _ => None,
+    }
+}
+
+/// Who rejected an answer without an image, for example "generator:safety_block".
+fn rejection(outcome: Outcome) -> String {
+    let name = outcome.as_str_name();
+    let name = name.strip_prefix("OUTCOME_").unwrap_or(name);
+    format!("generator:{}", name.to_lowercase())
 }
 
 fn hex(hash: &[u8; 32]) -> String {

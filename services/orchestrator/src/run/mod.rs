@@ -67,6 +67,8 @@ pub struct RunContext {
     pub backends: Vec<Backend>,
     /// Settings beside the recipe.
     pub options: Options,
+    /// Most US dollars that the run's backends may spend in all.
+    pub max_cost_usd: Option<f64>,
     /// The other services.
     pub services: Services,
     /// The cascade, with the run's own models.
