@@ -1,14 +1,21 @@
 //! Thompson sampling: attempts go to the arms that are likely to get most accepted for their cost.
 //!
-//! Each arm's acceptance rate has a Beta posterior (uniform before its first candidate); a rate drawn from it, divided by
-//! the arm's mean cost, is what the arm is worth to one attempt (Thompson 1933; Chapelle and Li, NeurIPS 2011). An arm that
-//! is little known draws widely and so is tried; one that is known to be poor is left alone.
+//! Each arm's acceptance rate has a Beta posterior; a rate drawn from it, divided by the arm's mean cost, is what the arm is
+//! worth to one attempt (Thompson 1933; Chapelle and Li, NeurIPS 2011). An arm that is little known draws widely and so is
+//! tried; one that is known to be poor is left alone.
+//!
+//! There are more arms than a run can try often, so the prior of an arm is what its source class, its text and its backend
+//! came to with others ([`prior`]); it weighs as much as two candidates, and is uniform before the target's first one.
 
 use rand::SeedableRng as _;
 use rand_distr::{Beta, Distribution as _};
 
 /// US dollars that a candidate costs at least: a few seconds of one's own machine are not for nothing.
 const LEAST_COST: f64 = 1e-3;
+/// Candidates that an arm's prior weighs as much as.
+const PRIOR_WEIGHT: f64 = 2.0;
+/// Candidates that the rate of all arms weighs as much as, where those of one source, text or backend are few.
+const POOLED_WEIGHT: f64 = 4.0;
 
 /// Candidates of one source class for one target class, asked for with one text at one backend.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +49,11 @@ impl Tally {
         self.cost_usd += other.cost_usd;
     }
 
+    /// Share of the attempts that were accepted, where `mean` is known beforehand as from `weight` attempts.
+    fn rate(&self, mean: f64, weight: f64) -> f64 {
+        (self.accepted as f64 + mean * weight) / (self.attempts as f64 + weight)
+    }
+
     /// Mean cost of an attempt in US dollars; the backend's announced price counts as one attempt.
     pub fn mean_cost(&self, price: f64) -> f64 {
         let mean = (price + self.cost_usd) / (1 + self.attempts) as f64;
@@ -50,14 +62,33 @@ impl Tally {
     }
 }
 
-/// An acceptance rate, 0 to 1, drawn from what is known of an arm. The same seed gives the same draw, and each arm its own,
-/// whatever other arms there are.
-pub fn draw(arm: &Arm, tally: Tally, seed: u64) -> f64 {
-    let rejected = tally.attempts.saturating_sub(tally.accepted);
-    let (a, b) = ((1 + tally.accepted) as f64, (1 + rejected) as f64);
+/// The acceptance rate, 0.01 to 0.99, to expect of an arm before its own candidates, from the arms of its target: the rate of
+/// all of them, times what the arm's source class, text and backend each make of it.
+pub fn prior(arm: &Arm, of_target: &[(&Arm, Tally)]) -> f64 {
+    let pooled = |alike: fn(&Arm, &Arm) -> bool| {
+        let mut pooled = Tally::default();
+        for (_, tally) in of_target.iter().filter(|(other, _)| alike(arm, other)) {
+            pooled.add(*tally);
+        }
+        pooled
+    };
+    let all = pooled(|_, _| true).rate(0.5, PRIOR_WEIGHT);
+    let factor = |alike: fn(&Arm, &Arm) -> bool| pooled(alike).rate(all, POOLED_WEIGHT) / all;
+    let rate = all
+        * factor(|arm, other| arm.source == other.source)
+        * factor(|arm, other| arm.text == other.text)
+        * factor(|arm, other| arm.backend == other.backend);
+    rate.clamp(0.01, 0.99)
+}
+
+/// An acceptance rate, 0 to 1, drawn from what is known of an arm. The same seed gives the same draw, and each arm its own.
+pub fn draw(arm: &Arm, prior: f64, tally: Tally, seed: u64) -> f64 {
+    let rejected = tally.attempts.saturating_sub(tally.accepted) as f64;
+    let a = PRIOR_WEIGHT * prior + tally.accepted as f64;
+    let b = PRIOR_WEIGHT * (1.0 - prior) + rejected;
     let mut random = rand_chacha::ChaCha8Rng::from_seed(stream(arm, seed));
-    // Both parameters are at least 1, so there always is such a distribution.
-    Beta::new(a, b).map_or(a / (a + b), |posterior| posterior.sample(&mut random))
+    // There is such a distribution wherever the prior lies between 0 and 1.
+    Beta::new(a, b).map_or(prior, |posterior| posterior.sample(&mut random))
 }
 
 /// The seed of an arm's own stream of random numbers.
@@ -96,7 +127,7 @@ mod tests {
     fn draws_are_those_of_the_posterior() {
         // Mean and variance of Beta(31, 71).
         let draws: Vec<f64> = (0..4_000)
-            .map(|seed| draw(&arm("sad"), tally(100, 30, 0.0), seed))
+            .map(|seed| draw(&arm("sad"), 0.5, tally(100, 30, 0.0), seed))
             .collect();
         let mean = draws.iter().sum::<f64>() / 4_000.0;
         let variance = draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 4_000.0;
@@ -107,10 +138,31 @@ mod tests {
 
     #[test]
     fn an_arm_draws_the_same_for_a_seed_and_apart_from_other_arms() {
-        let draw = |source, seed| draw(&arm(source), tally(3, 1, 0.1), seed);
+        let draw = |source, seed| draw(&arm(source), 0.5, tally(3, 1, 0.1), seed);
         assert_eq!(draw("sad", 7), draw("sad", 7));
         assert_ne!(draw("sad", 7), draw("sad", 8));
         assert_ne!(draw("sad", 7), draw("happy", 7));
+    }
+
+    #[test]
+    fn an_arm_that_was_not_tried_is_expected_to_do_as_its_parts_did() {
+        let other = |source: &str, text: &str| Arm {
+            text: text.into(),
+            ..arm(source)
+        };
+        let known = [
+            (&other("sad", "a face"), tally(100, 80, 0.0)),
+            (&other("happy", "a face"), tally(100, 20, 0.0)),
+            (&other("happy", "a grimace"), tally(100, 10, 0.0)),
+        ];
+        assert_eq!(prior(&arm("sad"), &[]), 0.5);
+        let expected = prior(&other("sad", "a grimace"), &known);
+        let all: f64 = 111.0 / 302.0;
+        let rate = |accepted: f64, attempts: f64| (accepted + 4.0 * all) / (attempts + 4.0) / all;
+        let by_parts = all * rate(80.0, 100.0) * rate(10.0, 100.0) * rate(110.0, 300.0);
+        assert!((expected - by_parts).abs() < 1e-12, "{expected}");
+        assert!((0.2..0.3).contains(&expected), "{expected}");
+        assert!(prior(&arm("happy"), &known) < prior(&arm("sad"), &known));
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod sources;
 
 use serde::{Deserialize, Serialize};
 
-pub use bandit::{Arm, Tally, draw};
+pub use bandit::{Arm, Tally, draw, prior};
 pub use need::{ClassNeed, needs};
 pub use sources::{Sources, weights};
 

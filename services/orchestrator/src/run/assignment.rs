@@ -7,7 +7,7 @@ use saga_proto::{
 
 use super::tallies::ByArm;
 use crate::{
-    plan::{Arm, draw},
+    plan::{Arm, Tally, draw, prior},
     recipe::Prompts,
 };
 
@@ -47,6 +47,11 @@ pub(super) fn drawn(
     seed: u64,
     whatever_it_costs: bool,
 ) -> Option<Assignment> {
+    let of_target: Vec<(&Arm, Tally)> = tallies
+        .iter()
+        .filter(|(arm, _)| arm.target == slot.target_label)
+        .map(|(arm, tally)| (arm, *tally))
+        .collect();
     let worth = |source: &SlotSource, text: &str, backend: &Backend| {
         let arm = Arm {
             source: source.label.clone(),
@@ -55,7 +60,7 @@ pub(super) fn drawn(
             backend: backend.name.clone(),
         };
         let tally = tallies.get(&arm).copied().unwrap_or_default();
-        let rate = draw(&arm, tally, seed);
+        let rate = draw(&arm, prior(&arm, &of_target), tally, seed);
         if whatever_it_costs {
             rate
         } else {
