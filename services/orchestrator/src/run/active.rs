@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use saga_proto::{
+    generator::v1::Backend,
     labelstore::v1::{
         ClassCounts, CreateRunRequest, GetDatasetRequest, GetRunRequest, GetRunResponse, Run, Stage,
     },
@@ -22,6 +23,7 @@ use crate::{
     config::Config,
     events::EventLog,
     guard::Guard,
+    plan::{self, ClassNeed},
     recipe::{Library, Recipe},
     remote::Services,
 };
@@ -82,24 +84,47 @@ impl Runs {
             };
         }
         let known = self.known(&run_id).await?;
-        let (run, recipe) = self.run_of(
-            &request,
-            &run_id,
-            known.as_ref().and_then(|known| known.run.as_ref()),
-        )?;
-        let options = options_of(&request, &run_id, known.as_ref())?;
-        let run = Run {
-            dataset_id: dataset::dataset_id(&options.dataset_path),
-            ..run
-        };
-        let max_cost_usd = max_cost(&request)?;
-        let context = self.context(run, recipe, options, max_cost_usd)?;
+        let context = self.prepare(&request, &run_id, known.as_ref())?;
         if known.is_none() {
             models::backends(&context.0).await?;
         }
         let done = self.register(&context, known.is_none()).await?;
         *latest = Some(self.spawn(context, done));
         Ok((run_id, known.is_some()))
+    }
+
+    /// What the run of a request would generate, in label order, and its backends.
+    ///
+    /// # Errors
+    /// A bad request or recipe, a data set that cannot be used, no label store or generator.
+    pub async fn estimate(
+        &self,
+        request: &StartRunRequest,
+    ) -> Result<(Vec<(String, ClassNeed)>, Vec<Backend>), RunError> {
+        let (context, _) = self.prepare(request, "estimate", None)?;
+        let backends = models::backends(&context).await?;
+        dataset::import(&context).await?;
+        let (labels, real): (Vec<_>, Vec<_>) =
+            dataset::split(&context).await?.train.into_iter().unzip();
+        let needs = plan::needs(&real, &context.recipe.plan);
+        Ok((labels.into_iter().zip(needs).collect(), backends))
+    }
+
+    /// The run's context, from the request and, for a known one, from the label store.
+    fn prepare(
+        &self,
+        request: &StartRunRequest,
+        run_id: &str,
+        known: Option<&GetRunResponse>,
+    ) -> Result<(RunContext, Run), RunError> {
+        let (run, recipe) =
+            self.run_of(request, run_id, known.and_then(|known| known.run.as_ref()))?;
+        let options = options_of(request, run_id, known)?;
+        let run = Run {
+            dataset_id: dataset::dataset_id(&options.dataset_path),
+            ..run
+        };
+        self.context(run, recipe, options, max_cost(request)?)
     }
 
     /// The run as the request and, for a known one, the label store describe it.
