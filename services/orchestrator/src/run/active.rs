@@ -24,7 +24,7 @@ use crate::{
     events::EventLog,
     guard::Guard,
     plan::{self, ClassNeed},
-    recipe::{Library, Recipe},
+    recipe::{self, Library, Recipe},
     remote::Services,
 };
 
@@ -179,10 +179,17 @@ impl Runs {
         let guard = Guard::new(recipe.clone(), &self.config.addresses, self.config.retry)?
             .with_model("vit-classifier", super::models::BASELINE)
             .with_model("clip-gate", super::models::CLIP);
+        let backends = recipe.generator.chosen(&run.generator);
+        let generator = |backend: &recipe::Backend| self.services.generator_at(&backend.address);
+        let generators = backends.iter().map(generator).collect::<Result<_, _>>();
         let context = RunContext {
             run_id: run.run_id.clone(),
             dataset_id: run.dataset_id.clone(),
-            backends: recipe.generator.chosen(&run.generator),
+            backends,
+            generators: generators.map_err(|error| RunError::Invalid {
+                field: "generator",
+                why: error.to_string(),
+            })?,
             recipe,
             seed: run.seed,
             options,
