@@ -1,13 +1,14 @@
 //! Measures SAGA beside the tools it replaces.
 //!
 //! `compare` runs a Python peer and ours alternately on the same inputs, checks that the answers agree, and prints medians and
-//! ratios: `make bench`. `model` measures one checkpoint in this process by batch size, on any device.
+//! ratios: `make bench`. `remote` asks a local server with quotas and faults for candidates. `model` measures one checkpoint in this process by batch size, on any device.
 
 mod compare;
 mod guard;
 mod kernels;
 mod model;
 mod peer;
+mod remote;
 mod table;
 
 use std::path::PathBuf;
@@ -25,6 +26,8 @@ struct Arguments {
 enum Command {
     /// Ours and the reference, alternately.
     Compare(compare::Options),
+    /// Candidates of a local server with quotas and faults, through the generator's Gemini backend.
+    Remote(remote::Options),
     /// Images a second of one checkpoint, by batch size.
     Model {
         /// Model directory.
@@ -45,6 +48,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Compare(options) => compare::run(&options),
+        Command::Remote(options) => remote::run(&options),
         Command::Model {
             directory,
             device,

@@ -100,8 +100,16 @@ pub enum Command {
     /// Look at data sets, or make one.
     #[command(subcommand)]
     Data(DataCommand),
-    /// Check this machine and the installation, and say what to do about what is missing.
-    Doctor,
+    /// Check this machine and the installation, and say what to do about what is missing. With --generator, check a
+    /// backend's keys, too, and make one image with it.
+    Doctor(DoctorArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Backend to check: its keys, and one image made with it, at its price.
+    #[arg(long)]
+    pub generator: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -118,10 +126,6 @@ pub struct DemoArgs {
     /// Plan at most 20 candidates.
     #[arg(long)]
     pub test_mode: bool,
-    /// Most US dollars that backends which cost money may spend; then the run goes on with what was accepted. With --resume
-    /// the same as before where it is not given.
-    #[arg(long, value_name = "USD")]
-    pub max_cost: Option<f64>,
 }
 
 #[derive(Debug, Args)]
@@ -132,7 +136,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub data: PathBuf,
     /// Folder of the results.
-    #[arg(long)]
+    #[arg(long, default_value = "out/run")]
     pub out: PathBuf,
     /// Generator backend, instead of the recipe's; several with commas between.
     #[arg(long)]
@@ -150,6 +154,10 @@ pub struct RunArgs {
     /// the same as before where it is not given.
     #[arg(long, value_name = "USD")]
     pub max_cost: Option<f64>,
+    /// Run nothing: print how many images are wanted, and the requests, days and US dollars that they and other numbers of
+    /// images take.
+    #[arg(long)]
+    pub estimate: bool,
 }
 
 #[derive(Debug, Args)]

@@ -31,6 +31,20 @@ pub struct Description {
     pub cost_usd: f64,
 }
 
+/// Requests that all keys of a backend together may make; 0: any number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowance {
+    pub per_minute: u64,
+    pub per_day: u64,
+}
+
+/// What a backend's server says about a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyCheck {
+    pub name: String,
+    pub accepted: Result<(), String>,
+}
+
 /// One candidate to make. Images are encoded and not yet decoded by anybody.
 #[derive(Clone, Debug, Default)]
 pub struct Spec {
@@ -114,6 +128,16 @@ pub trait Backend: Send + Sync {
     /// What it is and needs.
     fn describe(&self) -> Description;
 
+    /// How much it may be asked.
+    fn allowance(&self) -> Allowance {
+        Allowance::default()
+    }
+
+    /// Asks its server about each of its keys.
+    fn check_keys(&self) -> BoxFuture<'_, Result<Vec<KeyCheck>, GenerateError>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
     /// Makes one candidate. Dropping the future gives up the work that has not begun.
     fn generate(&self, spec: Spec) -> BoxFuture<'_, Result<Made, GenerateError>>;
 }
@@ -132,12 +156,9 @@ impl Registry {
         }
     }
 
-    /// Every backend's description.
-    pub fn describe(&self) -> Vec<Description> {
-        self.backends
-            .iter()
-            .map(|backend| backend.describe())
-            .collect()
+    /// Every backend.
+    pub fn all(&self) -> impl Iterator<Item = &dyn Backend> {
+        self.backends.iter().map(AsRef::as_ref)
     }
 
     /// The backend of that name.

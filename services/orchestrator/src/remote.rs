@@ -80,6 +80,9 @@ impl<C: Clone> Remote<C> {
     }
 }
 
+/// A generator, the configured one or one that a recipe names.
+pub type Generator = Remote<GeneratorServiceClient<Transport>>;
+
 /// The services that a run needs beside its gates. Connections open on first use and again after a loss.
 #[derive(Debug, Clone)]
 pub struct Services {
@@ -90,7 +93,7 @@ pub struct Services {
     /// Label store: runs, slots, candidates.
     pub runs: Remote<RunServiceClient<Transport>>,
     /// Makes candidates.
-    pub generator: Remote<GeneratorServiceClient<Transport>>,
+    pub generator: Generator,
     /// Trains models.
     pub trainer: Remote<TrainerServiceClient<Transport>>,
     /// Classifies images.
@@ -99,6 +102,7 @@ pub struct Services {
     pub classifier_models: Remote<ModelServiceClient<Transport>>,
     /// Models of the CLIP gate.
     pub clip_models: Remote<ModelServiceClient<Transport>>,
+    retry: RetryPolicy,
 }
 
 /// Opens a client lazily with the message limits raised to SAGA's.
@@ -147,6 +151,23 @@ impl Services {
                 retry
             ),
             clip_models: remote!(ModelServiceClient, "clip-gate", &at.clip_gate, retry),
+            retry,
         })
+    }
+
+    /// The generator at an address; empty: the configured one.
+    ///
+    /// # Errors
+    /// An address that does not parse.
+    pub fn generator_at(&self, address: &str) -> Result<Generator, AddressError> {
+        if address.is_empty() {
+            return Ok(self.generator.clone());
+        }
+        Ok(remote!(
+            GeneratorServiceClient,
+            "generator",
+            address,
+            self.retry
+        ))
     }
 }

@@ -12,13 +12,15 @@ use std::{
 use orchestrator::results::Results;
 use saga_chassis::status::{failed_precondition, quota_exhausted};
 use saga_proto::{
-    generator::v1::{Candidate, Outcome},
+    generator::v1::{Candidate, Outcome, generator_service_server::GeneratorServiceServer},
     orchestrator::v1::{
         GetResultsRequest, StartRunRequest, start_run_request, watch_run_response::Event,
     },
 };
-use support::{RECIPE, World, finished_stages, results, start_request, watch};
-use tonic::Status;
+use support::{
+    FakeGenerator, RECIPE, World, finished_stages, results, serve, start_request, watch,
+};
+use tonic::{Status, service::Routes};
 
 #[tokio::test]
 async fn a_run_fills_the_classes_retrains_and_compares() {
@@ -135,6 +137,38 @@ async fn generation_stops_when_nothing_is_accepted_for_too_long() {
         (0, Some(0))
     );
     assert!(found.candidates.open > 0);
+}
+
+#[tokio::test]
+async fn a_backend_at_an_address_is_asked_there() {
+    let world = World::new().await;
+    let elsewhere = FakeGenerator::default();
+    let served = Routes::new(GeneratorServiceServer::new(elsewhere.clone()));
+    let address = serve(served).await;
+    let backends = format!(
+        "backends = [{{ name = \"fake\" }}, {{ name = \"paid\", address = \"{address}\" }}]"
+    );
+    let recipe = RECIPE.replace("backend = \"fake\"", &backends);
+    let request = |recipe: String| StartRunRequest {
+        recipe: Some(start_run_request::Recipe::RecipeToml(recipe)),
+        ..start_request()
+    };
+    let mut client = world.orchestrator().await;
+    let nowhere = recipe.replace(&address, "elsewhere");
+    let refused = client.start_run(request(nowhere)).await.unwrap_err();
+    assert!(
+        refused
+            .message()
+            .contains("generator.backends[1].address: \"elsewhere\" is no address"),
+        "{refused}"
+    );
+    client.start_run(request(recipe)).await.unwrap();
+    let found = results(&watch(&mut client).await);
+    assert_eq!(found.candidates.accepted, 10);
+    for (generator, name) in [(&world.generator, "fake"), (&elsewhere, "paid")] {
+        let asked = generator.asked.lock().unwrap();
+        assert!(!asked.is_empty() && asked.iter().all(|spec| spec.backend == name));
+    }
 }
 
 #[tokio::test]

@@ -1,13 +1,21 @@
 //! `saga doctor`: what this machine has, what is missing, and what to do about it.
 
 use anyhow::Result;
-use saga_proto::orchestrator::v1::{
-    ListRecipesRequest, orchestrator_service_client::OrchestratorServiceClient,
+use saga_proto::{
+    generator::v1::{
+        CandidateSpec, CheckKeysRequest, GenerateRequest, ListBackendsRequest, Outcome,
+        RenderDatasetRequest, generator_service_client::GeneratorServiceClient,
+        studio_service_client::StudioServiceClient,
+    },
+    orchestrator::v1::{
+        ListRecipesRequest, orchestrator_service_client::OrchestratorServiceClient,
+    },
+    r#type::v1::Image,
 };
 use serde::Serialize;
 
 use crate::{
-    args::Global,
+    args::{DoctorArgs, Global},
     failure, output,
     system::{Folders, System},
 };
@@ -44,9 +52,9 @@ impl Check {
     }
 }
 
-pub async fn doctor(global: &Global) -> Result<()> {
+pub async fn doctor(global: &Global, args: &DoctorArgs) -> Result<()> {
     let mut checks = vec![cores(), arithmetic(global), disk()];
-    checks.extend(services(global).await);
+    checks.extend(services(global, args.generator.as_deref()).await);
     if global.json {
         output::print_json(&checks)?;
     } else {
@@ -110,7 +118,7 @@ fn disk() -> Check {
 }
 
 /// Starts (or reaches) the services and asks one of them something.
-async fn services(global: &Global) -> Vec<Check> {
+async fn services(global: &Global, backend: Option<&str>) -> Vec<Check> {
     let advice = "see the message above; `saga up` shows the services' log";
     let scratch = match tempfile::tempdir() {
         Ok(scratch) => scratch,
@@ -142,8 +150,102 @@ async fn services(global: &Global) -> Vec<Check> {
         }
         Err(status) => Check::bad("recipes", failure::describe_status(&status), advice),
     });
+    if let Some(backend) = backend {
+        let generator = generator(&system, backend).await;
+        checks.extend(generator.unwrap_or_else(|error| {
+            let advice = "the message says what to change; `saga run --help` tells of --config-dir";
+            vec![Check::bad("generator", failure::describe(&error), advice)]
+        }));
+    }
     if let Err(error) = system.stop().await {
         checks.push(Check::bad("shutdown", failure::describe(&error), advice));
     }
     checks
+}
+
+/// Checks the backend's keys and makes one image with it.
+async fn generator(system: &System, name: &str) -> Result<Vec<Check>> {
+    let client = GeneratorServiceClient::new(system.generator.clone());
+    let mut client = saga_client::limited!(client);
+    let backends = client
+        .list_backends(ListBackendsRequest {})
+        .await?
+        .into_inner();
+    let found = backends
+        .backends
+        .iter()
+        .find(|backend| backend.name == name);
+    let exemplars = found.map_or(0, |backend| backend.exemplars);
+    let request = CheckKeysRequest {
+        backend: name.to_owned(),
+    };
+    let keys = client.check_keys(request).await?.into_inner().keys;
+    let mut checks: Vec<Check> = keys
+        .into_iter()
+        .map(|key| match key.accepted {
+            true => Check::good("key", format!("`{}` is accepted", key.name)),
+            false => Check::bad(
+                "key",
+                format!("`{}`: {}", key.name, key.message),
+                "replace this key",
+            ),
+        })
+        .collect();
+    let spec = CandidateSpec {
+        // A new image each time, not the one that an earlier check has paid for.
+        candidate_id: uuid::Uuid::now_v7().simple().to_string(),
+        backend: name.to_owned(),
+        source: faces(system, "neutral", 1).await?.pop(),
+        source_label: "neutral".to_owned(),
+        target_label: "happy".to_owned(),
+        prompt: "a portrait of a happy person smiling".to_owned(),
+        exemplars: faces(system, "happy", exemplars).await?,
+        ..CandidateSpec::default()
+    };
+    let started = std::time::Instant::now();
+    let answer = client
+        .generate(GenerateRequest { spec: Some(spec) })
+        .await?;
+    let candidate = answer.into_inner().candidate.unwrap_or_default();
+    let provenance = candidate.provenance.clone().unwrap_or_default();
+    checks.push(match (candidate.outcome(), &candidate.image) {
+        (Outcome::Image, Some(image)) => Check::good(
+            "test image",
+            format!(
+                "{} bytes from {} in {:.1} s for {:.4} US dollars",
+                image.data.len(),
+                provenance.backend_version,
+                started.elapsed().as_secs_f64(),
+                provenance.cost_usd
+            ),
+        ),
+        (outcome, _) => Check::bad(
+            "test image",
+            format!("{}: {}", outcome.as_str_name(), candidate.message),
+            "the server answers, but refuses this picture; try again or look at its terms",
+        ),
+    });
+    Ok(checks)
+}
+
+/// Rendered faces of a class.
+async fn faces(system: &System, label: &str, count: u32) -> Result<Vec<Image>> {
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let request = RenderDatasetRequest {
+        seed: 1,
+        counts: [(label.to_owned(), count)].into(),
+        size: 256,
+    };
+    let client = StudioServiceClient::new(system.generator.clone());
+    let mut stream = saga_client::limited!(client)
+        .render_dataset(request)
+        .await?
+        .into_inner();
+    let mut images = Vec::new();
+    while let Some(item) = stream.message().await? {
+        images.extend(item.image);
+    }
+    Ok(images)
 }

@@ -4,6 +4,7 @@ mod classify;
 mod data;
 mod demo;
 mod doctor;
+mod estimate;
 mod guard;
 pub mod load;
 mod model;
@@ -19,6 +20,7 @@ pub async fn dispatch(cli: Cli) -> Result<()> {
     let global = cli.global;
     match cli.command {
         Command::Demo(args) => demo::demo(&global, args).await,
+        Command::Run(args) if args.estimate => estimate::estimate(&global, &args).await,
         Command::Run(args) => run::run(&global, args).await,
         Command::Up(args) => up::up(&global, args).await,
         Command::Guard(args) => guard::guard(&global, args).await,
@@ -27,6 +29,6 @@ pub async fn dispatch(cli: Cli) -> Result<()> {
         Command::Data(DataCommand::Studio(args)) => data::studio(&global, args).await,
         Command::Data(DataCommand::Stats(args)) => data::stats(&global, args).await,
         Command::Model(command) => model::model(&global, command).await,
-        Command::Doctor => doctor::doctor(&global).await,
+        Command::Doctor(args) => doctor::doctor(&global, &args).await,
     }
 }

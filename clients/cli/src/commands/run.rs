@@ -170,7 +170,7 @@ fn differences(known: &RunFile, wanted: &RunFile) -> Result<String> {
 }
 
 /// A recipe's name, or the text of a recipe file.
-fn recipe(argument: &str) -> Result<Recipe> {
+pub(super) fn recipe(argument: &str) -> Result<Recipe> {
     let path = Path::new(argument);
     if path.extension().is_none_or(|extension| extension != "toml") {
         return Ok(Recipe::RecipeName(argument.to_owned()));
@@ -320,6 +320,7 @@ mod tests {
             resume,
             test_mode: false,
             max_cost: None,
+            estimate: false,
         }
     }
 

@@ -18,7 +18,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
-use axum::routing::post;
+use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use rand::{RngExt as _, SeedableRng as _};
@@ -113,7 +113,8 @@ impl FakeApi {
             state: Mutex::new(state),
         });
         let router = Router::new()
-            .route("/v1beta/models/{call}", post(gemini))
+            .route("/v1beta/models/{call}", post(gemini).get(probe))
+            .route("/v1/models", get(probe))
             .route("/v1/images/generations", post(generations))
             .route("/v1/images/edits", post(edits))
             .layer(DefaultBodyLimit::max(1 << 28))
@@ -185,6 +186,17 @@ async fn gemini(
         with_image: false,
     };
     shared.answer(asked, answer::Api::Gemini).await
+}
+
+/// Tells whether a key is good.
+async fn probe(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap) -> Response {
+    let api = match uri.path().starts_with("/v1beta") {
+        true => answer::Api::Gemini,
+        false => answer::Api::OpenAi,
+    };
+    let key = header(&headers, "x-goog-api-key") + &bearer(&headers);
+    let bad = shared.settings.lock().unwrap().bad_keys.contains(&key);
+    answer::response(api, bad.then_some(Fault::BadKey), Vec::new)
 }
 
 async fn generations(

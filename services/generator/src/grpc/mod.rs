@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
-use crate::backend::{Description, Made, Outcome, Registry, Spec};
+use crate::backend::{Backend, Description, KeyCheck, Made, Outcome, Registry, Spec};
 use crate::config::{Config, LimitsConfig};
 use crate::error::GenerateError;
 use crate::studio::Fault;
@@ -106,8 +106,24 @@ impl GeneratorService for Generator {
         &self,
         _: Request<proto::ListBackendsRequest>,
     ) -> Result<Response<proto::ListBackendsResponse>, Status> {
-        let backends = self.backends.describe().into_iter().map(backend).collect();
+        let backends = self.backends.all().map(backend).collect();
         Ok(Response::new(proto::ListBackendsResponse { backends }))
+    }
+
+    async fn check_keys(
+        &self,
+        request: Request<proto::CheckKeysRequest>,
+    ) -> Result<Response<proto::CheckKeysResponse>, Status> {
+        let backend = self.backends.find(&request.into_inner().backend)?;
+        let check = |key: KeyCheck| proto::KeyCheck {
+            name: key.name,
+            accepted: key.accepted.is_ok(),
+            message: key.accepted.err().unwrap_or_default(),
+        };
+        let keys = backend.check_keys().await?.into_iter().map(check);
+        Ok(Response::new(proto::CheckKeysResponse {
+            keys: keys.collect(),
+        }))
     }
 
     async fn generate(
@@ -136,7 +152,8 @@ impl GeneratorService for Generator {
     }
 }
 
-fn backend(description: Description) -> proto::Backend {
+fn backend(backend: &dyn Backend) -> proto::Backend {
+    let (description, allowance) = (backend.describe(), backend.allowance());
     proto::Backend {
         name: description.name.to_owned(),
         description: description.description.to_owned(),
@@ -144,6 +161,8 @@ fn backend(description: Description) -> proto::Backend {
         exemplars: description.exemplars,
         deterministic: description.deterministic,
         cost_usd: description.cost_usd,
+        requests_per_minute: allowance.per_minute,
+        requests_per_day: allowance.per_day,
     }
 }
 

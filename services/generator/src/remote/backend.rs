@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use rand::RngExt as _;
+use reqwest::RequestBuilder;
 use saga_imaging::DecodeLimits;
 use saga_proto::labelstore::v1::Key;
 use saga_proto::labelstore::v1::settle_request::End;
@@ -18,7 +19,7 @@ use super::config::RemoteConfig;
 use super::http::Http;
 use super::keys::{KeyRing, Secret, Usable};
 use super::ledger::{self, Grant, Ledger};
-use crate::backend::{Backend, Description, Made, Outcome, Spec, Without};
+use crate::backend::{Allowance, Backend, Description, KeyCheck, Made, Outcome, Spec, Without};
 use crate::error::GenerateError;
 use crate::pool::Pool;
 
@@ -32,6 +33,9 @@ pub trait Remote: Send + Sync + 'static {
     /// # Errors
     /// A field that is wrong.
     fn prepare(&self, spec: &Spec) -> Result<Prepared, GenerateError>;
+
+    /// A request that costs nothing and that the server answers only to who has a good key.
+    fn probe(&self, http: &Http, key: &Secret) -> RequestBuilder;
 
     /// One try.
     fn ask<'a>(
@@ -96,6 +100,27 @@ impl<R: Remote> RemoteBackend<R> {
 impl<R: Remote> Backend for RemoteBackend<R> {
     fn describe(&self) -> Description {
         self.0.remote.describe()
+    }
+
+    fn allowance(&self) -> Allowance {
+        self.0.keys.allowance()
+    }
+
+    fn check_keys(&self) -> BoxFuture<'_, Result<Vec<KeyCheck>, GenerateError>> {
+        Box::pin(async move {
+            let shared = &self.0;
+            let mut checks = Vec::new();
+            for (name, secret) in shared.keys.all()? {
+                let probe = shared.remote.probe(&shared.http, &secret);
+                let accepted = match shared.http.send(probe).await {
+                    Ok(answer) if answer.status.is_success() => Ok(()),
+                    Ok(answer) => Err(answer.failure("", None).to_string()),
+                    Err(failure) => Err(failure.to_string()),
+                };
+                checks.push(KeyCheck { name, accepted });
+            }
+            Ok(checks)
+        })
     }
 
     fn generate(&self, spec: Spec) -> BoxFuture<'_, Result<Made, GenerateError>> {

@@ -53,6 +53,11 @@ impl Http {
         self.client.post(url)
     }
 
+    /// A GET of `url`.
+    pub fn get(&self, url: &str) -> RequestBuilder {
+        self.client.get(url)
+    }
+
     /// Sends a request and reads the whole answer.
     ///
     /// # Errors

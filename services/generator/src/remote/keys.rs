@@ -15,6 +15,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::config::KeyLimits;
+use crate::backend::Allowance;
 use crate::error::GenerateError;
 
 /// How long a key rests where the server does not say.
@@ -138,6 +139,45 @@ impl KeyRing {
         }
     }
 
+    /// Every key, also those that cannot be used now.
+    ///
+    /// # Errors
+    /// As [`KeyRing::usable`].
+    pub fn all(&self) -> Result<Vec<(String, Secret)>, GenerateError> {
+        let mut state = self.state();
+        self.refresh(&mut state)?;
+        if state.entries.is_empty() {
+            return Err(none(&self.source, &state.set_aside));
+        }
+        let key = |entry: &Entry| (entry.name.clone(), entry.key.clone());
+        Ok(state.entries.iter().map(key).collect())
+    }
+
+    /// What all keys together allow; nothing is known of keys that cannot be read.
+    pub fn allowance(&self) -> Allowance {
+        let mut state = self.state();
+        // Whoever uses the keys is told why they cannot be read.
+        drop(self.refresh(&mut state));
+        let sum = |limit: &dyn Fn(&Entry) -> Option<u32>| -> u64 {
+            let limits: Option<Vec<u32>> = state.entries.iter().map(limit).collect();
+            limits.unwrap_or_default().into_iter().map(u64::from).sum()
+        };
+        Allowance {
+            per_minute: sum(&|entry| self.per_minute(entry)),
+            per_day: sum(&|entry| self.per_day(entry)),
+        }
+    }
+
+    fn per_minute(&self, entry: &Entry) -> Option<u32> {
+        entry
+            .requests_per_minute
+            .or(self.limits.requests_per_minute)
+    }
+
+    fn per_day(&self, entry: &Entry) -> Option<u32> {
+        entry.requests_per_day.or(self.limits.requests_per_day)
+    }
+
     /// The secret of a key.
     pub fn secret(&self, name: &str) -> Option<Secret> {
         let state = self.state();
@@ -177,10 +217,7 @@ impl KeyRing {
                 period: (period + MARGIN).try_into().ok(),
             })
         };
-        let minute = entry
-            .requests_per_minute
-            .or(self.limits.requests_per_minute);
-        let day = entry.requests_per_day.or(self.limits.requests_per_day);
+        let (minute, day) = (self.per_minute(entry), self.per_day(entry));
         ledger::Key {
             name: entry.name.clone(),
             limits: [limit(minute, MINUTE), limit(day, DAY)]

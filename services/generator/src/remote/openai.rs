@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use futures::future::BoxFuture;
 use prost::bytes::Bytes;
+use reqwest::RequestBuilder;
 use reqwest::multipart::{Form, Part};
 use saga_chassis::InvalidValue;
 use serde::{Deserialize, Serialize};
@@ -138,6 +139,10 @@ impl OpenAi {
         }
     }
 
+    fn endpoint(&self) -> &str {
+        self.config.endpoint.trim_end_matches('/')
+    }
+
     fn price(&self) -> Option<&Price> {
         self.config.prices.get(&self.config.model)
     }
@@ -208,6 +213,10 @@ impl Remote for OpenAi {
         })
     }
 
+    fn probe(&self, http: &Http, key: &Secret) -> RequestBuilder {
+        authorised(http.get(&format!("{}/models", self.endpoint())), key)
+    }
+
     fn ask<'a>(
         &'a self,
         http: &'a Http,
@@ -216,7 +225,7 @@ impl Remote for OpenAi {
         key: &'a Secret,
     ) -> BoxFuture<'a, Result<Reply, Failure>> {
         Box::pin(async move {
-            let endpoint = self.config.endpoint.trim_end_matches('/');
+            let endpoint = self.endpoint();
             let generation = self.generation(spec, prepared);
             let request = match &spec.source {
                 Some(source) => http
@@ -226,11 +235,7 @@ impl Remote for OpenAi {
                     .post(&format!("{endpoint}/images/generations"))
                     .json(&generation),
             };
-            let request = match key.expose() {
-                "" => request,
-                secret => request.bearer_auth(secret),
-            };
-            let answer = http.send(request).await?;
+            let answer = http.send(authorised(request, key)).await?;
             let outcome = if answer.status.is_success() {
                 let read = serde_json::from_slice(&answer.body);
                 outcome(read.map_err(|error| answer.unreadable(&error))?)
@@ -245,6 +250,14 @@ impl Remote for OpenAi {
             };
             Ok(Reply { outcome, cost_usd })
         })
+    }
+}
+
+/// With the key, where there is one.
+fn authorised(request: RequestBuilder, key: &Secret) -> RequestBuilder {
+    match key.expose() {
+        "" => request,
+        secret => request.bearer_auth(secret),
     }
 }
 

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use saga_proto::orchestrator::v1::{
-    CancelRunRequest, CancelRunResponse, GetResultsRequest, GetResultsResponse, ListRecipesRequest,
-    ListRecipesResponse, Recipe, StartRunRequest, StartRunResponse, WatchRunRequest,
-    WatchRunResponse, orchestrator_service_server::OrchestratorService,
+    CancelRunRequest, CancelRunResponse, EstimateRunRequest, EstimateRunResponse,
+    GetResultsRequest, GetResultsResponse, ListRecipesRequest, ListRecipesResponse, PlannedClass,
+    Recipe, StartRunRequest, StartRunResponse, WatchRunRequest, WatchRunResponse,
+    orchestrator_service_server::OrchestratorService,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use crate::{recipe::Library, run::Runs};
+use crate::{plan::ClassNeed, recipe::Library, run::Runs};
 
 /// Runs over gRPC.
 #[derive(Debug, Clone)]
@@ -25,6 +26,25 @@ impl OrchestratorGrpc {
 
 #[tonic::async_trait]
 impl OrchestratorService for OrchestratorGrpc {
+    async fn estimate_run(
+        &self,
+        request: Request<EstimateRunRequest>,
+    ) -> Result<Response<EstimateRunResponse>, Status> {
+        let run = request.into_inner().run.unwrap_or_default();
+        let (needs, backends) = self.0.estimate(&run).await?;
+        let class = |(label, need): (String, ClassNeed)| PlannedClass {
+            label,
+            real: need.real,
+            cap: need.cap,
+            planned: need.need(),
+            ..PlannedClass::default()
+        };
+        Ok(Response::new(EstimateRunResponse {
+            classes: needs.into_iter().map(class).collect(),
+            backends,
+        }))
+    }
+
     async fn start_run(
         &self,
         request: Request<StartRunRequest>,

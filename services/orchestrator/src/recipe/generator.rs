@@ -14,6 +14,9 @@ pub struct Generator {
     /// The only backend's parameters.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,
+    /// The only backend's address.
+    #[serde(default)]
+    pub address: String,
     /// Several backends. They take turns, or the bandit chooses among them.
     #[serde(default)]
     pub backends: Vec<Backend>,
@@ -28,6 +31,9 @@ pub struct Backend {
     /// Passed to the backend as they are.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,
+    /// `http://host:port` of whoever implements `saga.generator.v1`; empty: the orchestrator's `addresses.generator`.
+    #[serde(default)]
+    pub address: String,
 }
 
 impl Generator {
@@ -40,18 +46,20 @@ impl Generator {
         names.join(",")
     }
 
-    /// The backends of these names, with commas between. One that the recipe names comes with its parameters there.
+    /// The backends of these names, with commas between. One that the recipe names comes with its settings there.
     pub fn chosen(&self, names: &str) -> Vec<Backend> {
-        let parameters = |name: &str| {
+        let backend = |name: &str| {
             let several = self.backends.iter().find(|backend| backend.name == name);
-            several.map_or_else(
-                || self.parameters.clone(),
-                |backend| backend.parameters.clone(),
-            )
-        };
-        let backend = |name: &str| Backend {
-            name: name.to_owned(),
-            parameters: parameters(name),
+            let only = (name == self.backend).then(|| Backend {
+                name: name.to_owned(),
+                parameters: self.parameters.clone(),
+                address: self.address.clone(),
+            });
+            several.cloned().or(only).unwrap_or_else(|| Backend {
+                name: name.to_owned(),
+                parameters: BTreeMap::new(),
+                address: String::new(),
+            })
         };
         names.split(',').map(backend).collect()
     }

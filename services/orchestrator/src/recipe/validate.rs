@@ -80,17 +80,22 @@ impl Recipe {
 impl Generator {
     fn validate(&self) -> Checked {
         if self.backends.is_empty() {
+            address("generator.address", &self.address)?;
             return name("generator.backend", &self.backend);
         }
         require(
-            self.backend.is_empty() && self.parameters.is_empty(),
+            self.backend.is_empty() && self.parameters.is_empty() && self.address.is_empty(),
             "generator",
-            "names one backend and several; keep either `backend` and `parameters`, or `[[generator.backends]]`",
+            "names one backend and several; keep either `backend`, `parameters` and `address`, or `[[generator.backends]]`",
         )?;
         let mut seen = HashSet::new();
         for (index, backend) in self.backends.iter().enumerate() {
             let key = format!("generator.backends[{index}].name");
             name(&key, &backend.name)?;
+            address(
+                &format!("generator.backends[{index}].address"),
+                &backend.address,
+            )?;
             require(
                 seen.insert(&backend.name),
                 &key,
@@ -99,6 +104,15 @@ impl Generator {
         }
         Ok(())
     }
+}
+
+/// Empty, or of a server.
+fn address(key: &str, address: &str) -> Checked {
+    require(
+        address.is_empty() || address.contains(':'),
+        key,
+        &format!("{address:?} is no address; give http://host:port"),
+    )
 }
 
 impl Split {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use saga_proto::{
+    generator::v1::Backend,
     labelstore::v1::{
         ClassCounts, CreateRunRequest, GetDatasetRequest, GetRunRequest, GetRunResponse, Run, Stage,
     },
@@ -22,7 +23,8 @@ use crate::{
     config::Config,
     events::EventLog,
     guard::Guard,
-    recipe::{Library, Recipe},
+    plan::{self, ClassNeed},
+    recipe::{self, Library, Recipe},
     remote::Services,
 };
 
@@ -82,24 +84,47 @@ impl Runs {
             };
         }
         let known = self.known(&run_id).await?;
-        let (run, recipe) = self.run_of(
-            &request,
-            &run_id,
-            known.as_ref().and_then(|known| known.run.as_ref()),
-        )?;
-        let options = options_of(&request, &run_id, known.as_ref())?;
-        let run = Run {
-            dataset_id: dataset::dataset_id(&options.dataset_path),
-            ..run
-        };
-        let max_cost_usd = max_cost(&request)?;
-        let context = self.context(run, recipe, options, max_cost_usd)?;
+        let context = self.prepare(&request, &run_id, known.as_ref())?;
         if known.is_none() {
             models::backends(&context.0).await?;
         }
         let done = self.register(&context, known.is_none()).await?;
         *latest = Some(self.spawn(context, done));
         Ok((run_id, known.is_some()))
+    }
+
+    /// What the run of a request would generate, in label order, and its backends.
+    ///
+    /// # Errors
+    /// A bad request or recipe, a data set that cannot be used, no label store or generator.
+    pub async fn estimate(
+        &self,
+        request: &StartRunRequest,
+    ) -> Result<(Vec<(String, ClassNeed)>, Vec<Backend>), RunError> {
+        let (context, _) = self.prepare(request, "estimate", None)?;
+        let backends = models::backends(&context).await?;
+        dataset::import(&context).await?;
+        let (labels, real): (Vec<_>, Vec<_>) =
+            dataset::split(&context).await?.train.into_iter().unzip();
+        let needs = plan::needs(&real, &context.recipe.plan);
+        Ok((labels.into_iter().zip(needs).collect(), backends))
+    }
+
+    /// The run's context, from the request and, for a known one, from the label store.
+    fn prepare(
+        &self,
+        request: &StartRunRequest,
+        run_id: &str,
+        known: Option<&GetRunResponse>,
+    ) -> Result<(RunContext, Run), RunError> {
+        let (run, recipe) =
+            self.run_of(request, run_id, known.and_then(|known| known.run.as_ref()))?;
+        let options = options_of(request, run_id, known)?;
+        let run = Run {
+            dataset_id: dataset::dataset_id(&options.dataset_path),
+            ..run
+        };
+        self.context(run, recipe, options, max_cost(request)?)
     }
 
     /// The run as the request and, for a known one, the label store describe it.
@@ -154,10 +179,17 @@ impl Runs {
         let guard = Guard::new(recipe.clone(), &self.config.addresses, self.config.retry)?
             .with_model("vit-classifier", super::models::BASELINE)
             .with_model("clip-gate", super::models::CLIP);
+        let backends = recipe.generator.chosen(&run.generator);
+        let generator = |backend: &recipe::Backend| self.services.generator_at(&backend.address);
+        let generators = backends.iter().map(generator).collect::<Result<_, _>>();
         let context = RunContext {
             run_id: run.run_id.clone(),
             dataset_id: run.dataset_id.clone(),
-            backends: recipe.generator.chosen(&run.generator),
+            backends,
+            generators: generators.map_err(|error| RunError::Invalid {
+                field: "generator",
+                why: error.to_string(),
+            })?,
             recipe,
             seed: run.seed,
             options,

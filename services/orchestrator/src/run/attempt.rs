@@ -1,6 +1,6 @@
 //! One attempt at a slot: generator, then guard, then settlement. One trace, from its root to the label store.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use saga_chassis::status;
 use saga_client::Priority;
@@ -164,6 +164,7 @@ impl Attempts {
     /// The generator's answer; the candidate's id is final.
     async fn generate(&self, task: &Assignment) -> Result<Candidate, RunError> {
         let slot = &task.slot;
+        let (settings, generator) = self.context.backend(&task.backend.name)?;
         let spec = CandidateSpec {
             candidate_id: hex(&self.hash(slot, b"request")),
             backend: task.backend.name.clone(),
@@ -173,14 +174,13 @@ impl Attempts {
             prompt: task.prompt.clone(),
             seed: self.seed(slot),
             exemplars: self.exemplars(task).await?,
-            parameters: self.parameters(&task.backend.name),
+            parameters: settings.parameters.clone().into_iter().collect(),
             budget: Some(Budget {
                 id: self.context.run_id.clone(),
                 max_cost_usd: self.context.max_cost_usd,
             }),
         };
         let request = GenerateRequest { spec: Some(spec) };
-        let generator = &self.context.services.generator;
         let call = generator.call(request, |mut generator, request| async move {
             generator.generate(request).await
         });
@@ -196,15 +196,6 @@ impl Attempts {
             .unwrap_or_default();
         candidate.candidate_id = hex(&self.hash(slot, &bytes));
         Ok(candidate)
-    }
-
-    /// The recipe's settings of a backend.
-    fn parameters(&self, backend: &str) -> HashMap<String, String> {
-        let mut backends = self.context.backends.iter();
-        let found = backends.find(|settings| settings.name == backend);
-        found.map_or_else(HashMap::new, |settings| {
-            settings.parameters.clone().into_iter().collect()
-        })
     }
 
     /// As many real images of the target class as the backend asks for, chosen by seed, slot and attempt.

@@ -23,7 +23,7 @@ pub(super) struct ImportRecord {
 /// Train images by class.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct SplitRecord {
-    train: Vec<(String, u32)>,
+    pub(super) train: Vec<(String, u32)>,
 }
 
 /// Name of a data set: the folder's own name for people, a hash of the whole path to tell folders apart.

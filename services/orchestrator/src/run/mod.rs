@@ -33,7 +33,7 @@ use crate::{
     events::EventLog,
     guard::Guard,
     recipe::{Backend, Recipe},
-    remote::Services,
+    remote::{Generator, Services},
     results::Results,
     run::stage::Stages,
 };
@@ -65,6 +65,8 @@ pub struct RunContext {
     pub seed: u64,
     /// The generator's backends, at least one.
     pub backends: Vec<Backend>,
+    /// Who serves each of them, in the same order.
+    pub generators: Vec<Generator>,
     /// Settings beside the recipe.
     pub options: Options,
     /// Most US dollars that the run's backends may spend in all.
@@ -79,6 +81,15 @@ pub struct RunContext {
     pub events: Arc<EventLog>,
     /// Asks for the end.
     pub cancel: CancellationToken,
+}
+
+impl RunContext {
+    /// The settings of one of the run's backends, and who serves it.
+    pub(crate) fn backend(&self, name: &str) -> Result<(&Backend, &Generator), RunError> {
+        let mut backends = self.backends.iter().zip(&self.generators);
+        let found = backends.find(|(backend, _)| backend.name == name);
+        found.ok_or_else(|| RunError::Data(format!("the run has no backend {name:?}")))
+    }
 }
 
 /// Runs all stages that are not done, and tells the watchers how it ended.

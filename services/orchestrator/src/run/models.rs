@@ -20,27 +20,36 @@ pub(super) const CLIP: &str = "clip";
 /// # Errors
 /// Names the first that the generator has not, and those it has.
 pub(super) async fn backends(context: &RunContext) -> Result<Vec<Backend>, RunError> {
-    let generator = &context.services.generator;
-    let call = generator.call(
-        ListBackendsRequest {},
-        |mut generator, request| async move { generator.list_backends(request).await },
-    );
-    let known = call.await?.backends;
-    let described = |wanted: &recipe::Backend| {
-        let found = known.iter().find(|backend| backend.name == wanted.name);
-        found.cloned().ok_or_else(|| {
-            let names: Vec<&str> = known.iter().map(|backend| backend.name.as_str()).collect();
-            RunError::Invalid {
-                field: "generator",
-                why: format!(
-                    "the generator has no backend {:?}; it has {}",
-                    wanted.name,
-                    names.join(", ")
-                ),
-            }
-        })
-    };
-    context.backends.iter().map(described).collect()
+    let mut backends = Vec::with_capacity(context.backends.len());
+    for (wanted, generator) in context.backends.iter().zip(&context.generators) {
+        let call = generator.call(
+            ListBackendsRequest {},
+            |mut generator, request| async move { generator.list_backends(request).await },
+        );
+        backends.push(described(wanted, call.await?.backends)?);
+    }
+    Ok(backends)
+}
+
+fn described(wanted: &recipe::Backend, known: Vec<Backend>) -> Result<Backend, RunError> {
+    let names: Vec<String> = known.iter().map(|backend| backend.name.clone()).collect();
+    let found = known
+        .into_iter()
+        .find(|backend| backend.name == wanted.name);
+    found.ok_or_else(|| RunError::Invalid {
+        field: "generator",
+        why: format!(
+            "the generator{}{} has no backend {:?}; it has {}",
+            if wanted.address.is_empty() {
+                ""
+            } else {
+                " at "
+            },
+            wanted.address,
+            wanted.name,
+            names.join(", ")
+        ),
+    })
 }
 
 /// Loads a model into the classifier; the same again is a no-op.

@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use saga_proto::{
     generator::v1::{
-        Backend, Candidate, CandidateSpec, Fault, GenerateRequest, GenerateResponse,
-        GenerateStreamRequest, GenerateStreamResponse, ListBackendsRequest, ListBackendsResponse,
-        Outcome, Truth, generator_service_server::GeneratorService,
+        Backend, Candidate, CandidateSpec, CheckKeysRequest, CheckKeysResponse, Fault,
+        GenerateRequest, GenerateResponse, GenerateStreamRequest, GenerateStreamResponse,
+        ListBackendsRequest, ListBackendsResponse, Outcome, Truth,
+        generator_service_server::GeneratorService,
     },
     r#type::v1::Image,
 };
@@ -75,6 +76,13 @@ impl GeneratorService for FakeGenerator {
         Ok(Response::new(ListBackendsResponse {
             backends: backends.map(backend).into(),
         }))
+    }
+
+    async fn check_keys(
+        &self,
+        _: Request<CheckKeysRequest>,
+    ) -> Result<Response<CheckKeysResponse>, Status> {
+        Ok(Response::new(CheckKeysResponse::default()))
     }
 
     async fn generate(

@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use futures::future::BoxFuture;
 use prost::bytes::Bytes;
+use reqwest::RequestBuilder;
 use saga_chassis::InvalidValue;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,7 @@ use crate::error::GenerateError;
 use crate::parameters::{Parameters, invalid};
 
 const PARAMETERS: [&str; 4] = ["model", "image_size", "aspect_ratio", "temperature"];
+const KEY_HEADER: &str = "x-goog-api-key";
 /// The environment variable that Google's own clients read.
 const KEY_VARIABLE: &str = "GEMINI_API_KEY";
 
@@ -106,6 +108,10 @@ impl Gemini {
             );
             invalid("model", why)
         })
+    }
+
+    fn endpoint(&self) -> &str {
+        self.config.endpoint.trim_end_matches('/')
     }
 
     fn instruction(&self, spec: &Spec) -> String {
@@ -192,6 +198,11 @@ impl Remote for Gemini {
         })
     }
 
+    fn probe(&self, http: &Http, key: &Secret) -> RequestBuilder {
+        let url = format!("{}/models/{}", self.endpoint(), self.config.model);
+        http.get(&url).header(KEY_HEADER, key.expose())
+    }
+
     fn ask<'a>(
         &'a self,
         http: &'a Http,
@@ -200,11 +211,14 @@ impl Remote for Gemini {
         key: &'a Secret,
     ) -> BoxFuture<'a, Result<Reply, Failure>> {
         Box::pin(async move {
-            let endpoint = self.config.endpoint.trim_end_matches('/');
-            let url = format!("{endpoint}/models/{}:generateContent", prepared.model);
+            let url = format!(
+                "{}/models/{}:generateContent",
+                self.endpoint(),
+                prepared.model
+            );
             let request = http
                 .post(&url)
-                .header("x-goog-api-key", key.expose())
+                .header(KEY_HEADER, key.expose())
                 .json(&self.body(spec, prepared));
             let answer = http.send(request).await?;
             if !answer.status.is_success() {
