@@ -1,9 +1,11 @@
 //! Measures SAGA beside the tools it replaces.
 //!
 //! `compare` runs a Python peer and ours alternately on the same inputs, checks that the answers agree, and prints medians and
-//! ratios: `make bench`. `model` measures one checkpoint in this process by batch size, on any device.
+//! ratios: `make bench`. `model` measures one checkpoint in this process by batch size, on any device; `duplicates` the search for
+//! near-duplicates among millions.
 
 mod compare;
+mod duplicates;
 mod guard;
 mod kernels;
 mod model;
@@ -25,6 +27,8 @@ struct Arguments {
 enum Command {
     /// Ours and the reference, alternately.
     Compare(compare::Options),
+    /// The index of near-duplicates, a scan, and FAISS.
+    Duplicates(duplicates::Options),
     /// Images a second of one checkpoint, by batch size.
     Model {
         /// Model directory.
@@ -45,6 +49,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Compare(options) => compare::run(&options),
+        Command::Duplicates(options) => duplicates::run(&options),
         Command::Model {
             directory,
             device,

@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | rejected | tries left | refunded | open, next attempt |
 //! | rejected | no tries left | exhausted | exhausted |
-//! | accepted | same bytes in data set or run, or a near-duplicate of its class | duplicate | next attempt, or exhausted |
+//! | accepted | same bytes in data set or run, or a near-duplicate ([`crate::duplicates`]) | duplicate | next attempt, or exhausted |
 //! | accepted | class at its cap | cap_reached | exhausted |
 //! | accepted | none of these | admitted | accepted |
 //!
@@ -17,6 +17,7 @@ use prost::bytes::Bytes;
 use crate::{
     candidate::{Provenance, Settlement, Verdict},
     database::Connection,
+    duplicates::{Duplicates, Edit},
     error::StoreError,
     import::Picture,
     runs::{self, Run},
@@ -72,24 +73,22 @@ pub async fn settle(store: &Store, attempt: Attempt) -> Result<Settlement, Store
         Found::Open(slot) => slot,
     };
     let (source, last) = slot.source()?;
-    let (settlement, rejected_by) = decide(
-        &mut transaction,
-        &run,
-        &slot,
-        &attempt,
-        stored.as_ref(),
-        last,
-    )
-    .await?;
-    let row = Row {
-        attempt: &attempt,
+    let case = Case {
+        run: &run,
         slot: &slot,
         source: &source,
+        last,
+        attempt: &attempt,
         stored: stored.as_ref(),
-        settlement,
-        rejected_by,
     };
-    insert(&mut transaction, &row, store.clock.now()).await?;
+    let (settlement, rejected_by) = decide(&mut transaction, &store.duplicates, &case).await?;
+    insert(
+        &mut transaction,
+        &case,
+        (settlement, rejected_by),
+        store.clock.now(),
+    )
+    .await?;
     advance(&mut transaction, &slot, settlement, last).await?;
     transaction.commit().await?;
     Ok(settlement)
@@ -219,52 +218,61 @@ async fn keep_image(store: &Store, attempt: &Attempt) -> Result<Option<Stored>, 
     stored.await.map(Some)
 }
 
+/// What is to be settled.
+struct Case<'a> {
+    run: &'a Run,
+    slot: &'a SlotRow,
+    /// Id of the real image that the attempt started from.
+    source: &'a str,
+    /// The slot has no tries left after it.
+    last: bool,
+    attempt: &'a Attempt,
+    stored: Option<&'a Stored>,
+}
+
 /// The settlement, and who rejected.
 async fn decide<'a>(
     connection: &mut Connection,
-    run: &Run,
-    slot: &SlotRow,
-    attempt: &'a Attempt,
-    stored: Option<&Stored>,
-    last: bool,
+    duplicates: &Duplicates,
+    case: &Case<'a>,
 ) -> Result<(Settlement, &'a str), StoreError> {
-    let accepted = stored
-        .filter(|_| attempt.accepted)
+    let (run, slot) = (case.run, case.slot);
+    let accepted = case
+        .stored
+        .filter(|_| case.attempt.accepted)
         .and_then(|s| Some((s, s.picture?)));
     let Some((stored, picture)) = accepted else {
         return Ok((
-            if last {
+            if case.last {
                 Settlement::Exhausted
             } else {
                 Settlement::Refunded
             },
-            &attempt.rejected_by,
+            &case.attempt.rejected_by,
         ));
     };
     if same_bytes(connection, run, &stored.blake3).await? {
         return Ok((Settlement::Duplicate, "duplicate"));
     }
-    let hashes: Vec<i64> = sqlx::query_scalar(
-        "SELECT phash FROM candidates WHERE run_id = $1 AND settlement = 'admitted' AND target = $2",
+    if let Some(distance) = run.max_phash_distance.and_then(|d| u32::try_from(d).ok()) {
+        let edit = Edit {
+            source: case.source.to_owned(),
+            target: slot.target,
+        };
+        let found = duplicates.has_near(connection, run, (&edit, picture.phash), distance);
+        if found.await? {
+            return Ok((Settlement::Duplicate, "duplicate"));
+        }
+    }
+    let full: bool = sqlx::query_scalar(
+        "SELECT (SELECT COUNT(*) FROM candidates WHERE run_id = $1 AND settlement = 'admitted' AND target = $2) >= cap
+         FROM targets WHERE run_id = $1 AND label = $2",
     )
     .bind(&run.id)
     .bind(slot.target)
-    .fetch_all(&mut *connection)
+    .fetch_one(&mut *connection)
     .await?;
-    let near =
-        |hash: &i64, most| i64::from((hash.cast_unsigned() ^ picture.phash).count_ones()) <= most;
-    if run
-        .max_phash_distance
-        .is_some_and(|most| hashes.iter().any(|hash| near(hash, most)))
-    {
-        return Ok((Settlement::Duplicate, "duplicate"));
-    }
-    let cap: i64 = sqlx::query_scalar("SELECT cap FROM targets WHERE run_id = $1 AND label = $2")
-        .bind(&run.id)
-        .bind(slot.target)
-        .fetch_one(&mut *connection)
-        .await?;
-    if hashes.len() as i64 >= cap {
+    if full {
         return Ok((Settlement::CapReached, "cap"));
     }
     Ok((Settlement::Admitted, ""))
@@ -288,22 +296,19 @@ async fn same_bytes(
     Ok(n > 0)
 }
 
-struct Row<'a> {
-    attempt: &'a Attempt,
-    slot: &'a SlotRow,
-    source: &'a str,
-    stored: Option<&'a Stored>,
-    settlement: Settlement,
-    rejected_by: &'a str,
-}
-
-async fn insert(connection: &mut Connection, row: &Row<'_>, now: i64) -> Result<(), StoreError> {
-    let Row {
-        attempt,
+async fn insert(
+    connection: &mut Connection,
+    case: &Case<'_>,
+    (settlement, rejected_by): (Settlement, &str),
+    now: i64,
+) -> Result<(), StoreError> {
+    let Case {
         slot,
+        source,
+        attempt,
         stored,
         ..
-    } = row;
+    } = *case;
     let picture = stored.and_then(|s| s.picture);
     sqlx::query(
         "INSERT INTO candidates (id, run_id, slot_id, attempt, position, source_image_id, target, settlement,
@@ -317,11 +322,11 @@ async fn insert(connection: &mut Connection, row: &Row<'_>, now: i64) -> Result<
     .bind(&slot.run_id)
     .bind(&slot.id)
     .bind(slot.attempt)
-    .bind(row.source)
+    .bind(source)
     .bind(slot.target)
-    .bind(row.settlement.as_str())
+    .bind(settlement.as_str())
     .bind(attempt.accepted)
-    .bind(row.rejected_by)
+    .bind(rejected_by)
     .bind(&attempt.error)
     .bind(stored.map(|s| s.blake3.as_str()))
     .bind(picture.map(|p| p.phash.cast_signed()))

@@ -2,9 +2,7 @@
 
 use sqlx::FromRow;
 
-use crate::{dataset, error::StoreError, store::Store};
-
-const MAX_PHASH_DISTANCE: i64 = 64;
+use crate::{dataset, duplicates::MAX_DISTANCE, error::StoreError, store::Store};
 
 /// A run; see `saga.labelstore.v1.Run`.
 #[derive(Clone, Debug, PartialEq, FromRow)]
@@ -37,8 +35,8 @@ fn check(run: &Run) -> Result<(), StoreError> {
         return Err(StoreError::invalid("run.max_synthetic_fraction", why));
     }
     match run.max_phash_distance {
-        Some(distance) if !(0..=MAX_PHASH_DISTANCE).contains(&distance) => {
-            let why = format!("{distance} is not within 0 to {MAX_PHASH_DISTANCE}");
+        Some(distance) if !(0..=i64::from(MAX_DISTANCE)).contains(&distance) => {
+            let why = format!("{distance} is not within 0 to {MAX_DISTANCE}");
             Err(StoreError::invalid("run.max_phash_distance", why))
         }
         _ => Ok(()),

@@ -9,6 +9,7 @@ use crate::{
     clock::Clock,
     config::Config,
     database::Database,
+    duplicates::Duplicates,
     error::StoreError,
 };
 
@@ -23,6 +24,7 @@ pub struct Store {
     pub(crate) blobs: Blobs,
     pub(crate) clock: Clock,
     pub(crate) config: Arc<Config>,
+    pub(crate) duplicates: Arc<Duplicates>,
     /// Held while any clone lives: sweeping blobs under another process's feet would lose its images.
     _lock: Arc<fs::File>,
 }
@@ -52,6 +54,7 @@ impl Store {
             blobs,
             clock,
             config: Arc::new(config),
+            duplicates: Arc::default(),
             _lock: Arc::new(lock),
         };
         let swept = store.blobs.sweep(&store.referenced().await?)?;

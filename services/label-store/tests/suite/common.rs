@@ -185,10 +185,22 @@ pub(crate) fn noise(seed: u64) -> Vec<u8> {
     encode(&picture(seed), ImageFormat::Png)
 }
 
+/// A near-duplicate of [`noise`]: one pixel differs by a level.
+pub(crate) fn near_noise(seed: u64) -> Vec<u8> {
+    let mut near = picture(seed);
+    near.put_pixel(0, 0, image::Rgb([near.get_pixel(0, 0)[0] ^ 1; 3]));
+    encode(&near, ImageFormat::Png)
+}
+
 pub(crate) fn encode(picture: &RgbImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     picture.write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
+}
+
+/// The seed of the `i`-th noise image of a class in [`affectnet`].
+pub(crate) fn real_seed(class: u64, i: u32) -> u64 {
+    1_000_000 * (class + 1) + u64::from(i)
 }
 
 /// A data set in AffectNet's layout with this many noise images of each class; returns the rows of its labels.csv.
@@ -198,11 +210,7 @@ pub(crate) fn affectnet(root: &Path, counts: &[(&str, u32)]) -> Vec<(String, Str
         fs::create_dir_all(root.join(label)).unwrap();
         for i in 0..*n {
             let path = format!("{label}/{i:04}.png");
-            fs::write(
-                root.join(&path),
-                noise(1_000_000 * (class as u64 + 1) + u64::from(i)),
-            )
-            .unwrap();
+            fs::write(root.join(&path), noise(real_seed(class as u64, i))).unwrap();
             rows.push((path, (*label).to_owned()));
         }
     }

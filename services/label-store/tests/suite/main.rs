@@ -5,6 +5,7 @@
 mod admission;
 mod common;
 mod crash;
+mod duplicates;
 mod export;
 mod grpc;
 mod import;
