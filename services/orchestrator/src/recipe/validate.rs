@@ -28,6 +28,9 @@ impl Recipe {
             "generator.backend",
             "is empty; name a backend, for example \"exemplar\"",
         )?;
+        if let Some(wanted) = self.normalisation {
+            within("normalisation.size", wanted.size, 16..=4_096)?;
+        }
         self.validate_gates()?;
         self.validate_plan()?;
         self.training.classifier.validate("training.classifier")?;
@@ -72,7 +75,7 @@ impl Recipe {
         )?;
         within("plan.in_flight", plan.in_flight, 1..=1_000)?;
         plan.max_phash_distance.map_or(Ok(()), |distance| {
-            within("plan.max_phash_distance", distance, 0..=64)
+            within("plan.max_phash_distance", distance, 0..=4)
         })
     }
 }

@@ -11,7 +11,7 @@ use saga_proto::{
 use tonic::Code;
 use tracing::{Instrument as _, Span, field::Empty};
 
-use super::{RunContext, RunError, images::Images};
+use super::{RunContext, RunError, images::Images, normalise::normalise};
 use crate::remote::RemoteError;
 
 /// What attempts share.
@@ -143,6 +143,15 @@ impl Attempts {
             .await?
             .candidate
             .unwrap_or_default();
+        if let Some(wanted) = recipe.normalisation
+            && let Some(image) = candidate.image.take()
+        {
+            match normalise(image, wanted).await {
+                Ok(image) => candidate.image = Some(image),
+                // Without an image, but with its cost.
+                Err(error) => candidate.message = error.to_string(),
+            }
+        }
         let bytes = candidate
             .image
             .as_ref()
