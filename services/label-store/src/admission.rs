@@ -17,7 +17,7 @@ use prost::bytes::Bytes;
 use crate::{
     candidate::{Provenance, Settlement, Verdict},
     database::Connection,
-    duplicates::{Duplicates, Edit},
+    duplicates::{Duplicates, Edit, Embedding},
     error::StoreError,
     import::Picture,
     runs::{self, Run},
@@ -45,6 +45,8 @@ pub struct Attempt {
     pub provenance: Provenance,
     /// The generator's planted fault by its number in the contract.
     pub fault: Option<i32>,
+    /// The image's CLIP embedding; empty where unknown.
+    pub embedding: Vec<f32>,
 }
 
 /// A stored image of a candidate.
@@ -62,6 +64,7 @@ struct Stored {
 /// accepted candidate has no image that decodes; [`StoreError::DiskFull`]. After any error nothing has changed.
 pub async fn settle(store: &Store, attempt: Attempt) -> Result<Settlement, StoreError> {
     check(&attempt)?;
+    let embedding = Embedding::of(&attempt.embedding)?;
     let run = runs::get(store, &attempt.run_id).await?;
     if let Found::Settled(settlement) = find(&mut *store.database.read().await?, &attempt).await? {
         return Ok(settlement);
@@ -76,7 +79,11 @@ pub async fn settle(store: &Store, attempt: Attempt) -> Result<Settlement, Store
     let case = Case {
         run: &run,
         slot: &slot,
-        source: &source,
+        edit: Edit {
+            source,
+            target: slot.target,
+            embedding,
+        },
         last,
         attempt: &attempt,
         stored: stored.as_ref(),
@@ -222,8 +229,7 @@ async fn keep_image(store: &Store, attempt: &Attempt) -> Result<Option<Stored>, 
 struct Case<'a> {
     run: &'a Run,
     slot: &'a SlotRow,
-    /// Id of the real image that the attempt started from.
-    source: &'a str,
+    edit: Edit,
     /// The slot has no tries left after it.
     last: bool,
     attempt: &'a Attempt,
@@ -254,15 +260,9 @@ async fn decide<'a>(
     if same_bytes(connection, run, &stored.blake3).await? {
         return Ok((Settlement::Duplicate, "duplicate"));
     }
-    if let Some(distance) = run.max_phash_distance.and_then(|d| u32::try_from(d).ok()) {
-        let edit = Edit {
-            source: case.source.to_owned(),
-            target: slot.target,
-        };
-        let found = duplicates.has_near(connection, run, (&edit, picture.phash), distance);
-        if found.await? {
-            return Ok((Settlement::Duplicate, "duplicate"));
-        }
+    let candidate = (&case.edit, picture.phash);
+    if duplicates.has_near(connection, run, candidate).await? {
+        return Ok((Settlement::Duplicate, "duplicate"));
     }
     let full: bool = sqlx::query_scalar(
         "SELECT (SELECT COUNT(*) FROM candidates WHERE run_id = $1 AND settlement = 'admitted' AND target = $2) >= cap
@@ -304,25 +304,28 @@ async fn insert(
 ) -> Result<(), StoreError> {
     let Case {
         slot,
-        source,
+        edit,
         attempt,
         stored,
         ..
-    } = *case;
+    } = case;
+    // Nothing is compared with those that were not admitted.
+    let kept = edit.embedding.as_ref();
+    let kept = kept.filter(|_| settlement == Settlement::Admitted);
     let picture = stored.and_then(|s| s.picture);
     sqlx::query(
         "INSERT INTO candidates (id, run_id, slot_id, attempt, position, source_image_id, target, settlement,
              passed_gates, rejected_by, error, blake3, phash, width, height, fault, cost_usd, provenance, verdicts,
-             created_at)
+             created_at, embedding)
          SELECT $1, $2, $3, $4, COALESCE(MAX(position) + 1, 0), $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-             $17, $18, $19
+             $17, $18, $19, $20
          FROM candidates WHERE run_id = $2",
     )
     .bind(&attempt.candidate_id)
     .bind(&slot.run_id)
     .bind(&slot.id)
     .bind(slot.attempt)
-    .bind(source)
+    .bind(&edit.source)
     .bind(slot.target)
     .bind(settlement.as_str())
     .bind(attempt.accepted)
@@ -337,6 +340,7 @@ async fn insert(
     .bind(serde_json::json!(attempt.provenance).to_string())
     .bind(serde_json::json!(attempt.verdicts).to_string())
     .bind(now)
+    .bind(kept.map(Embedding::to_bytes))
     .execute(connection)
     .await?;
     Ok(())

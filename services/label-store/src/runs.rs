@@ -16,6 +16,7 @@ pub struct Run {
     pub max_synthetic_fraction: f64,
     pub max_phash_distance: Option<i64>,
     pub prompt_version: String,
+    pub max_clip_cosine: Option<f64>,
 }
 
 /// A completed stage.
@@ -33,6 +34,12 @@ fn check(run: &Run) -> Result<(), StoreError> {
     if !(0.0..=0.95).contains(&run.max_synthetic_fraction) {
         let why = format!("{} is not within 0 to 0.95", run.max_synthetic_fraction);
         return Err(StoreError::invalid("run.max_synthetic_fraction", why));
+    }
+    if let Some(cosine) = run.max_clip_cosine
+        && !(-1.0..=1.0).contains(&cosine)
+    {
+        let why = format!("{cosine} is not within -1 to 1");
+        return Err(StoreError::invalid("run.max_clip_cosine", why));
     }
     match run.max_phash_distance {
         Some(distance) if !(0..=i64::from(MAX_DISTANCE)).contains(&distance) => {
@@ -52,7 +59,8 @@ pub async fn create(store: &Store, run: &Run) -> Result<bool, StoreError> {
     let mut transaction = store.database.write().await?;
     let inserted = sqlx::query(
         "INSERT INTO runs (id, dataset_id, recipe_toml, seed, generator, max_synthetic_fraction, max_phash_distance,
-         prompt_version, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING",
+         prompt_version, created_at, max_clip_cosine) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+         ON CONFLICT (id) DO NOTHING",
     )
     .bind(&run.id)
     .bind(&run.dataset_id)
@@ -63,6 +71,7 @@ pub async fn create(store: &Store, run: &Run) -> Result<bool, StoreError> {
     .bind(run.max_phash_distance)
     .bind(&run.prompt_version)
     .bind(store.clock.now())
+    .bind(run.max_clip_cosine)
     .execute(&mut *transaction)
     .await?;
     transaction.commit().await?;
@@ -80,7 +89,7 @@ pub async fn create(store: &Store, run: &Run) -> Result<bool, StoreError> {
 pub async fn get(store: &Store, id: &str) -> Result<Run, StoreError> {
     let row = sqlx::query_as(
         "SELECT id, dataset_id, recipe_toml, seed, generator, max_synthetic_fraction, max_phash_distance,
-         prompt_version FROM runs WHERE id = $1",
+         prompt_version, max_clip_cosine FROM runs WHERE id = $1",
     )
     .bind(id)
     .fetch_optional(&mut *store.database.read().await?)

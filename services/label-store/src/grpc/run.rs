@@ -133,6 +133,7 @@ fn run_of(run: Option<v1::Run>) -> Result<Run, StoreError> {
         max_synthetic_fraction: run.max_synthetic_fraction,
         max_phash_distance: run.max_phash_distance.map(i64::from),
         prompt_version: run.prompt_version,
+        max_clip_cosine: run.max_clip_cosine,
     })
 }
 
@@ -154,6 +155,7 @@ async fn get(store: &Store, id: &str) -> Result<v1::GetRunResponse, StoreError> 
             max_synthetic_fraction: run.max_synthetic_fraction,
             max_phash_distance: run.max_phash_distance.and_then(|d| u32::try_from(d).ok()),
             prompt_version: run.prompt_version,
+            max_clip_cosine: run.max_clip_cosine,
         }),
         stages: stages.into_iter().map(stage).collect(),
     })

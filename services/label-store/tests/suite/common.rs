@@ -56,6 +56,11 @@ impl Fixture {
         fraction: f64,
         distance: Option<i64>,
     ) -> Self {
+        Self::with(counts, run("run", fraction, distance)).await
+    }
+
+    /// With data set "faces", split, and this run over it.
+    pub(crate) async fn with(counts: &[(&str, u32)], run: Run) -> Self {
         let fixture = Self::new().await;
         let root = fixture.folder.path().join("faces");
         affectnet(&root, counts);
@@ -65,9 +70,7 @@ impl Fixture {
         dataset::divide(&fixture.store, "faces", POLICY)
             .await
             .unwrap();
-        runs::create(&fixture.store, &run("run", fraction, distance))
-            .await
-            .unwrap();
+        runs::create(&fixture.store, &run).await.unwrap();
         fixture
     }
 
@@ -108,6 +111,7 @@ pub(crate) fn run(id: &str, max_synthetic_fraction: f64, max_phash_distance: Opt
         max_synthetic_fraction,
         max_phash_distance,
         prompt_version: "5e1f".into(),
+        max_clip_cosine: None,
     }
 }
 

@@ -8,6 +8,7 @@ use label_store::{
     admission::{Attempt, settle},
     candidate::Settlement::{self, Admitted, Duplicate},
     funnel, images,
+    runs::Run,
     split::Side,
 };
 
@@ -17,7 +18,11 @@ const COUNTS: &[(&str, u32)] = &[("neutral", 140), ("fear", 50), ("sad", 20)];
 
 /// A run with `n` slots for fear and one for sad, at the first neutral image of train, each with one try.
 async fn fixture(n: u32) -> Fixture {
-    let fixture = Fixture::with_run(COUNTS, 0.6, Some(4)).await;
+    fixture_of(n, common::run("run", 0.6, Some(4))).await
+}
+
+async fn fixture_of(n: u32, run: Run) -> Fixture {
+    let fixture = Fixture::with(COUNTS, run).await;
     let sources = fixture.train_ids(0).await[..1].to_vec();
     plan(&fixture.store, "fear", n, &sources, 1).await;
     plan(&fixture.store, "sad", 1, &sources, 1).await;
@@ -136,6 +141,35 @@ async fn a_start_knows_what_was_accepted_before() {
         settle(&store, fear(1, near_noise(5))).await.unwrap(),
         Duplicate
     );
+}
+
+#[tokio::test]
+async fn embeddings_are_compared_where_the_run_says_from_which_cosine_on() {
+    let run = Run {
+        max_clip_cosine: Some(0.9),
+        ..common::run("run", 0.6, None)
+    };
+    let Fixture { folder, store, now } = fixture_of(5, run).await;
+    let embedded = |attempt: Attempt, embedding: &[f32]| Attempt {
+        embedding: embedding.to_vec(),
+        ..attempt
+    };
+    let first = embedded(fear(0, noise(0)), &[2.0, 0.0]);
+    assert_eq!(settle(&store, first).await.unwrap(), Admitted);
+    store.close().await;
+    let store = common::open(folder.path(), Clock::Manual(now)).await;
+    for (attempt, embedding, expected) in [
+        (fear(1, noise(1)), &[1.0, 0.1][..], Duplicate),
+        (of("run/sad/00000", noise(2)), &[1.0, 0.1], Admitted),
+        (fear(2, noise(3)), &[0.1, 1.0], Admitted),
+        (fear(3, noise(4)), &[], Admitted),
+    ] {
+        let slot = attempt.slot_id.clone();
+        let settled = settle(&store, embedded(attempt, embedding)).await.unwrap();
+        assert_eq!(settled, expected, "{slot}");
+    }
+    let error = settle(&store, embedded(fear(4, noise(5)), &[0.0; 2])).await;
+    assert!(error.unwrap_err().to_string().starts_with("embedding: "));
 }
 
 /// Of each pair of near-duplicates the first caller leaves after some steps, wherever that is: before its transaction, within it, or

@@ -166,7 +166,8 @@ mod tests {
             assert_eq!(found.len(), 1, "{side}");
         }
         for (width, height) in [(1, 1), (1, 3000), (3000, 2), (17, 400)] {
-            let noise = GrayImage::from_fn(width, height, |x, y| Luma([(x * 37 ^ y * 91) as u8]));
+            let noise =
+                GrayImage::from_fn(width, height, |x, y| Luma([((x * 37) ^ (y * 91)) as u8]));
             assert!(detector.find(&noise).is_ok());
         }
     }

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use saga_client::Priority;
 use saga_proto::{
+    clip::v1::EmbedImageRequest,
     generator::v1::{Candidate, CandidateSpec, GenerateRequest, Outcome},
     guard::v1 as guard,
     labelstore::v1::{SettleCandidateRequest, Settlement, Slot},
+    r#type::v1::Image,
 };
 use tonic::Code;
 use tracing::{Instrument as _, Span, field::Empty};
 
-use super::{RunContext, RunError, images::Images, normalise::normalise};
+use super::{RunContext, RunError, images::Images, models, normalise::normalise};
 use crate::remote::RemoteError;
 
 /// What attempts share.
@@ -48,6 +50,8 @@ struct Made {
     decision: guard::Decision,
     rejected_by: String,
     error: String,
+    /// Empty where embeddings are not compared.
+    embedding: Vec<f32>,
 }
 
 impl Attempts {
@@ -107,15 +111,42 @@ impl Attempts {
             recipe: String::new(),
         };
         // Work in bulk: whoever else asks the gates goes first.
-        match self.context.guard.check(&question, Priority::Low).await {
-            Ok(decision) => Made {
+        let decision = match self.context.guard.check(&question, Priority::Low).await {
+            Ok(decision) => decision,
+            Err(error) => return Made::error(candidate, error.to_string()),
+        };
+        let made = Made {
+            rejected_by: decision.rejected_by.clone(),
+            decision,
+            ..Made::default()
+        };
+        if self.context.recipe.plan.max_clip_cosine.is_none() || !made.accepted() {
+            return Made { candidate, ..made };
+        }
+        match self.embed(candidate.image.clone()).await {
+            Ok(embedding) => Made {
                 candidate,
-                rejected_by: decision.rejected_by.clone(),
-                decision,
-                error: String::new(),
+                embedding,
+                ..made
             },
             Err(error) => Made::error(candidate, error.to_string()),
         }
+    }
+
+    /// The image's embedding by the CLIP model of the run.
+    async fn embed(&self, image: Option<Image>) -> Result<Vec<f32>, RemoteError> {
+        let request = EmbedImageRequest {
+            image,
+            model: models::CLIP.to_owned(),
+        };
+        let clip = &self.context.services.clip;
+        let call = clip.call(request, |mut clip, request| async move {
+            clip.embed_image(request).await
+        });
+        Ok(call
+            .instrument(tracing::info_span!("embed"))
+            .await?
+            .embedding)
     }
 
     /// The generator's answer; the candidate's id is final.
@@ -162,7 +193,7 @@ impl Attempts {
     }
 
     /// Real images of the target class, chosen by seed, slot and attempt.
-    async fn exemplars(&self, slot: &Slot) -> Result<Vec<saga_proto::r#type::v1::Image>, RunError> {
+    async fn exemplars(&self, slot: &Slot) -> Result<Vec<Image>, RunError> {
         let class = self.context.recipe.class_index(&slot.target_label);
         let ids = class
             .and_then(|class| self.train.get(class))
@@ -221,6 +252,7 @@ impl Attempts {
             accepted: made.accepted(),
             rejected_by: made.rejected_by.clone(),
             error: made.error.clone(),
+            embedding: made.embedding.clone(),
         };
         let runs = &self.context.services.runs;
         let call = runs.call(request, |mut runs, request| async move {

@@ -50,6 +50,11 @@ fn values_out_of_range_name_key_value_and_range() {
             "plan.max_phash_distance is 5; allowed is 0 to 4",
         ),
         (
+            "max_phash_distance = 4",
+            "max_clip_cosine = 1.5",
+            "plan.max_clip_cosine is 1.5; allowed is -1 to 1",
+        ),
+        (
             "backend = \"exemplar\"",
             "backend = \"exemplar\"\n[normalisation]\nsize = 8",
             "normalisation.size is 8; allowed is 16 to 4096",
