@@ -81,6 +81,19 @@ mod tests {
         assert!((a.cosine(&embedding(&[0.6, 0.8])) - 1.0).abs() < 1e-6);
         assert!(a.cosine(&embedding(&[4.0, -3.0])).abs() < 1e-6);
         assert_eq!(a.cosine(&embedding(&[1.0, 0.0, 0.0])), -1.0);
+        let wave = |phase: f32| {
+            (0..37)
+                .map(|x| (x as f32 + phase).sin())
+                .collect::<Vec<_>>()
+        };
+        let products = wave(0.0).into_iter().zip(wave(0.4)).map(|(a, b)| a * b);
+        let length = |wave: Vec<f32>| wave.iter().map(|x| x * x).sum::<f32>().sqrt();
+        let expected = products.sum::<f32>() / (length(wave(0.0)) * length(wave(0.4)));
+        let found = embedding(&wave(0.0)).cosine(&embedding(&wave(0.4)));
+        assert!(
+            (found - f64::from(expected)).abs() < 1e-5,
+            "{found}, {expected}"
+        );
         assert_eq!(Embedding::from_bytes(&a.to_bytes()), a);
     }
 

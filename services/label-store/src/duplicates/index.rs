@@ -14,7 +14,7 @@ const BAND_BITS: u32 = u64::BITS.div_ceil(BANDS);
 const BUCKETS: usize = 1 << BAND_BITS;
 
 /// Whether a hash tells images apart.
-pub fn is_informative(hash: u64) -> bool {
+pub(crate) fn is_informative(hash: u64) -> bool {
     hash.count_ones() >= INFORMATIVE_BITS
 }
 

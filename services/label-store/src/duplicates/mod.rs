@@ -23,7 +23,8 @@ use sqlx::FromRow;
 use tokio::sync::Mutex;
 
 pub(crate) use embedding::Embedding;
-pub use index::{HashIndex, MAX_DISTANCE, is_informative};
+pub(crate) use index::is_informative;
+pub use index::{HashIndex, MAX_DISTANCE};
 
 use crate::{database::Connection, error::StoreError, runs::Run, store::blocking};
 
