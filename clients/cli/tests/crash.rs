@@ -4,29 +4,101 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
+use fake_api::{Asked, FakeApi, Settings};
+use generator::studio::{self, FaultRates};
 use label_store::{Audit, Clock, Config, Store};
 use serde_json::Value;
 
 const KILLS: usize = 20;
+const IN_FLIGHT: usize = 2;
+/// Of an image of the generator's default model.
+const PRICE_USD: f64 = 0.039;
 
 #[test]
 fn a_run_killed_twenty_times_loses_and_doubles_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
+    killed_twenty_times(folder.path(), &[], 0.0);
+}
+
+#[test]
+fn a_run_that_pays_for_candidates_killed_twenty_times_pays_for_none_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let api = runtime.block_on(FakeApi::start(Settings {
+        latency: Duration::from_millis(20),
+        painter: Arc::new(paint),
+        ..Settings::default()
+    }));
+    let config = folder.path().join("config");
+    fs::create_dir(&config).unwrap();
+    let keys = config.join("keys.toml");
+    let limits = "requests_per_minute = 1000000\nrequests_per_day = 1000000";
+    fs::write(
+        &keys,
+        format!("[[keys]]\nname = \"a\"\nkey = \"a\"\n{limits}\n"),
+    )
+    .unwrap();
+    let endpoint = api.gemini_endpoint();
+    let gemini = format!(
+        "[gemini]\nendpoint = \"{endpoint}\"\nkeys_file = \"{}\"",
+        keys.display()
+    );
+    fs::write(config.join("generator.toml"), gemini).unwrap();
+    let config = config.to_str().unwrap();
+    let rounds = killed_twenty_times(
+        folder.path(),
+        &["--generator", "gemini", "--config-dir", config],
+        PRICE_USD,
+    );
+    // The same picture is asked for once in each round and in the calm run, and once more where a kill hit its answer.
+    let mut asked: BTreeMap<_, usize> = BTreeMap::new();
+    for request in api.asked() {
+        *asked
+            .entry((request.prompt, request.source, request.seed))
+            .or_default() += 1;
+    }
+    let again: usize = asked.values().map(|times| times - (1 + rounds)).sum();
+    println!(
+        "{} pictures, {again} asked for again after a kill had hit their answer",
+        asked.len()
+    );
+    assert!(again <= KILLS * IN_FLIGHT, "{again} requests were repeated");
+    assert!(asked.values().all(|times| *times <= 1 + rounds + 2));
+}
+
+/// The studio's edit, faults and all, as the picture of a paid answer.
+fn paint(asked: &Asked) -> Vec<u8> {
+    let is_target = |label: &&str| asked.prompt.contains(&format!("expression to {label}:"));
+    let target = ["neutral", "happy", "fear"]
+        .into_iter()
+        .find(is_target)
+        .unwrap();
+    let source = asked.source.as_deref().unwrap();
+    let (target, seed) = (target.parse().unwrap(), asked.seed.unwrap());
+    let edited = studio::edit_image(source, target, seed, &FaultRates::default());
+    edited.unwrap().jpeg
+}
+
+/// Kills and resumes runs until there were twenty kills; how many runs that took, beside the calm one. A candidate costs
+/// `price` US dollars.
+fn killed_twenty_times(folder: &Path, arguments: &[&str], price: f64) -> usize {
+    let data = folder.join("data");
     render(&data);
-    let recipe = write_recipe(folder.path());
-    let calm = folder.path().join("calm");
-    let pace = undisturbed(run(&recipe, &data, &calm, false));
-    let wanted = Outcome::of(&calm);
+    let recipe = write_recipe(folder);
+    let start = |out: &Path, resume| run(&recipe, &data, out, resume, arguments);
+    let calm = folder.join("calm");
+    let pace = undisturbed(start(&calm, false));
+    let (wanted, calm_cost) = Outcome::of(&calm);
     assert!(wanted.admitted.len() > 20, "too few to prove anything");
 
     // Where the kills of one run end before there are enough, another run takes the rest.
@@ -34,10 +106,10 @@ fn a_run_killed_twenty_times_loses_and_doubles_nothing() {
     let (mut kills, mut rounds) = (0, 0);
     while kills < KILLS {
         rounds += 1;
-        let wild = folder.path().join(format!("wild-{rounds}"));
+        let wild = folder.join(format!("wild-{rounds}"));
         let before = kills;
         while kills < KILLS {
-            let mut child = run(&recipe, &data, &wild, wild.join("run.json").exists());
+            let mut child = start(&wild, wild.join("run.json").exists());
             if ends_within(&mut child, pace.delay(&mut random)) {
                 break;
             }
@@ -46,12 +118,24 @@ fn a_run_killed_twenty_times_loses_and_doubles_nothing() {
             kills += 1;
         }
         // The last attempt is left alone, so that each round ends whole.
-        undisturbed(run(&recipe, &data, &wild, wild.join("run.json").exists()));
-        assert_eq!(Outcome::of(&wild), wanted, "round {rounds}, kill {kills}");
+        undisturbed(start(&wild, wild.join("run.json").exists()));
+        let (outcome, cost) = Outcome::of(&wild);
+        assert!(
+            outcome == wanted,
+            "round {rounds}, kill {kills}: {outcome:#?}, not {wanted:#?}"
+        );
+        // Nobody learns what became of a request whose answer a kill hit, so it counts as paid.
+        let hit = (cost - calm_cost) / price.max(f64::MIN_POSITIVE);
+        let most = ((kills - before) * IN_FLIGHT) as f64;
+        assert!(
+            (-1e-6..=most).contains(&hit),
+            "{cost} US dollars, not {calm_cost}"
+        );
         nothing_lost_or_left(&wild);
         println!("round {rounds}: {} kills", kills - before);
         assert!(kills > before, "round {rounds} was never killed");
     }
+    rounds
 }
 
 fn saga(arguments: &[&str]) -> Command {
@@ -82,7 +166,7 @@ fn write_recipe(folder: &Path) -> PathBuf {
             "max_synthetic_fraction = 0.60",
             "max_synthetic_fraction = 0.85",
         ),
-        ("in_flight = 4", "in_flight = 2"),
+        ("in_flight = 4", &format!("in_flight = {IN_FLIGHT}")),
     ] {
         assert!(text.contains(from), "the tiny recipe has no `{from}`");
         text = text.replace(from, to);
@@ -92,9 +176,10 @@ fn write_recipe(folder: &Path) -> PathBuf {
     path
 }
 
-fn run(recipe: &Path, data: &Path, out: &Path, resume: bool) -> Child {
+fn run(recipe: &Path, data: &Path, out: &Path, resume: bool, arguments: &[&str]) -> Child {
     let mut command = saga(&["run", recipe.to_str().unwrap()]);
     command.arg("--data").arg(data).arg("--out").arg(out);
+    command.args(arguments);
     if resume {
         command.arg("--resume");
     }
@@ -166,9 +251,9 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// Reads it from the results of a run, in which no slot and no image may be admitted twice.
-    fn of(out: &Path) -> Self {
-        let results: Value =
+    /// Reads it from the results of a run, in which no slot and no image may be admitted twice, with what the run cost.
+    fn of(out: &Path) -> (Self, f64) {
+        let mut results: Value =
             serde_json::from_slice(&fs::read(out.join("results.json")).unwrap()).unwrap();
         let lines = fs::read_to_string(out.join("dataset/synthetic_meta.jsonl")).unwrap();
         let (mut admitted, mut slots) = (BTreeSet::new(), BTreeSet::new());
@@ -182,14 +267,16 @@ impl Outcome {
         }
         let accepted = results["candidates"]["accepted"].as_u64();
         assert_eq!(accepted, Some(admitted.len() as u64));
-        Self {
+        let cost = results["candidates"]["cost_usd"].take().as_f64().unwrap();
+        let outcome = Self {
             dataset: results["dataset"].clone(),
             golden: results["golden"].clone(),
             plan: results["plan"].clone(),
             candidates: results["candidates"].clone(),
             guard: results["guard"].clone(),
             admitted,
-        }
+        };
+        (outcome, cost)
     }
 }
 

@@ -5,6 +5,9 @@ use saga_imaging::DecodeLimits;
 use serde::{Deserialize, Serialize};
 
 use crate::exemplar_backend::ExemplarConfig;
+use crate::remote::RemoteConfig;
+use crate::remote::gemini::GeminiConfig;
+use crate::remote::openai::OpenAiConfig;
 use crate::studio::FaultRates;
 
 /// Everything that can be set.
@@ -17,6 +20,9 @@ pub struct Config {
     pub limits: LimitsConfig,
     pub studio: StudioConfig,
     pub exemplar: ExemplarConfig,
+    pub remote: RemoteConfig,
+    pub gemini: GeminiConfig,
+    pub openai: OpenAiConfig,
 }
 
 /// The `[work]` section.
@@ -101,7 +107,10 @@ impl ServiceConfig for Config {
             .faults
             .validate()
             .map_err(|error| InvalidValue::new("studio.faults", format!("is unsound: {error}")))?;
-        self.exemplar.check()
+        self.exemplar.check()?;
+        self.remote.check()?;
+        self.gemini.check()?;
+        self.openai.check()
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! | module | idea |
 //! |---|---|
-//! | [`backend`] | what makes candidates, and the registry of those there are; remote generators join here |
+//! | [`backend`] | what makes candidates, and the registry of those there are |
 //! | [`studio`], [`studio_backend`] | a renderer of faces that edits its own pictures and plants known faults |
 //! | [`exemplar`], [`exemplar_backend`] | edits real photographs with parts of real photographs |
+//! | [`remote`] | asks servers over HTTP: Gemini, and any of OpenAI's images API |
 //! | [`parameters`] | settings of a backend given by name in a request |
 //! | [`pool`] | the threads that do the work, with bounded room |
 //! | [`grpc`] | the contract `saga.generator.v1` |
@@ -19,6 +20,7 @@ pub mod exemplar_backend;
 pub mod grpc;
 pub mod parameters;
 pub mod pool;
+pub mod remote;
 pub mod studio;
 pub mod studio_backend;
 
@@ -27,11 +29,14 @@ use std::sync::Arc;
 use saga_chassis::{Running, Server, limited};
 use saga_proto::generator::v1::generator_service_server::GeneratorServiceServer;
 use saga_proto::generator::v1::studio_service_server::StudioServiceServer;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use backend::Registry;
+use backend::{Backend, Registry};
 use exemplar_backend::ExemplarBackend;
 use pool::Pool;
+use remote::RemoteBackend;
+use remote::gemini::Gemini;
+use remote::openai::OpenAi;
 use studio_backend::StudioBackend;
 
 pub use config::Config;
@@ -43,14 +48,7 @@ pub use config::Config;
 pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Running> {
     let server = Server::bind("generator", &config.server).await?;
     let pool = Pool::new(config.work.workers)?;
-    let backends = Registry::new(vec![
-        Arc::new(StudioBackend::new(config.studio.clone(), pool.clone())),
-        Arc::new(ExemplarBackend::new(
-            config.exemplar.clone(),
-            config.limits.decode_limits(),
-            pool.clone(),
-        )),
-    ]);
+    let backends = Registry::new(backends(&config, &pool, server.tasks())?);
     let generator = grpc::Generator::new(backends, &config);
     let studio = grpc::Studio::new(pool);
     let server = server
@@ -61,4 +59,40 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         .add_service(limited!(StudioServiceServer::new(studio), config.server));
     server.readiness().set_ready(true);
     Ok(server.start(shutdown)?)
+}
+
+/// The backends that the configuration asks for, in the order of listings.
+fn backends(
+    config: &Config,
+    pool: &Pool,
+    tasks: &TaskTracker,
+) -> anyhow::Result<Vec<Arc<dyn Backend>>> {
+    let limits = config.limits.decode_limits();
+    let mut backends: Vec<Arc<dyn Backend>> = vec![
+        Arc::new(StudioBackend::new(config.studio.clone(), pool.clone())),
+        Arc::new(ExemplarBackend::new(
+            config.exemplar.clone(),
+            limits,
+            pool.clone(),
+        )),
+        Arc::new(RemoteBackend::new(
+            Gemini::new(config.gemini.clone()),
+            config.gemini.keys(),
+            &config.remote,
+            limits,
+            pool.clone(),
+            tasks.clone(),
+        )?),
+    ];
+    if config.openai.is_on() {
+        backends.push(Arc::new(RemoteBackend::new(
+            OpenAi::new(config.openai.clone()),
+            config.openai.keys(),
+            &config.remote,
+            limits,
+            pool.clone(),
+            tasks.clone(),
+        )?));
+    }
+    Ok(backends)
 }

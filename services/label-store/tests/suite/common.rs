@@ -112,6 +112,7 @@ pub(crate) fn run(id: &str, max_synthetic_fraction: f64, max_phash_distance: Opt
         max_phash_distance,
         prompt_version: "5e1f".into(),
         max_clip_cosine: None,
+        class_size: None,
     }
 }
 

@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod admission;
+mod arms;
 mod common;
 mod crash;
 mod duplicates;
 mod export;
 mod grpc;
 mod import;
+mod ledger;
 mod real_photographs;
 mod slots;
