@@ -149,6 +149,25 @@ class Peer:
         seconds = time.perf_counter() - started
         return seconds, len(files), [[float(image.mean())] for image in images]
 
+    def faiss_build(self):
+        import faiss
+
+        hashes = np.fromfile(self.root / "hashes", np.uint8).reshape(-1, 8)
+        started = time.perf_counter()
+        self.loaded["faiss"] = faiss.IndexBinaryFlat(64)
+        self.loaded["faiss"].add(hashes)
+        return time.perf_counter() - started, len(hashes), []
+
+    def faiss_search(self):
+        """An answer is how many hashes lie within four bits, and the seconds of that search."""
+        queries, answers = np.fromfile(self.root / "queries", np.uint8).reshape(-1, 1, 8), []
+        started = time.perf_counter()
+        for query in queries:
+            asked = time.perf_counter()
+            limits, _, _ = self.loaded["faiss"].range_search(query, 5)
+            answers.append([float(limits[1]), time.perf_counter() - asked])
+        return time.perf_counter() - started, len(queries), answers
+
 
 def serve(root):
     peer = Peer(root)

@@ -1,9 +1,11 @@
 //! Measures SAGA beside the tools it replaces.
 //!
 //! `compare` runs a Python peer and ours alternately on the same inputs, checks that the answers agree, and prints medians and
-//! ratios: `make bench`. `remote` asks a local server with quotas and faults for candidates. `model` measures one checkpoint in this process by batch size, on any device.
+//! ratios: `make bench`. `model` measures one checkpoint in this process by batch size, on any device; `duplicates` the search for
+//! near-duplicates among millions; `remote` asks a local server with quotas and faults for candidates.
 
 mod compare;
+mod duplicates;
 mod guard;
 mod kernels;
 mod model;
@@ -28,6 +30,8 @@ enum Command {
     Compare(compare::Options),
     /// Candidates of a local server with quotas and faults, through the generator's Gemini backend.
     Remote(remote::Options),
+    /// The index of near-duplicates, a scan, and FAISS.
+    Duplicates(duplicates::Options),
     /// Images a second of one checkpoint, by batch size.
     Model {
         /// Model directory.
@@ -49,6 +53,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Compare(options) => compare::run(&options),
         Command::Remote(options) => remote::run(&options),
+        Command::Duplicates(options) => duplicates::run(&options),
         Command::Model {
             directory,
             device,

@@ -1,6 +1,8 @@
 //! Remote backends against a local server that behaves like the real ones, with the label store's real ledger: every fault
 //! has its outcome, no quota is exceeded, and nothing that was paid for is asked for again.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod common;
 
 use std::collections::HashMap;

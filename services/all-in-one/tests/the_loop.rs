@@ -163,7 +163,11 @@ fn exported_files_keep_their_promises(export: &Path, results: &Value) {
     let accepted = results["candidates"]["accepted"].as_u64().unwrap();
     let augmented = paths(&export.join("augmented_labels.csv"));
     assert_eq!(augmented.len() as u64, accepted);
-    assert!(augmented.iter().all(|path| export.join(path).is_file()));
+    for path in &augmented {
+        let image = image::open(export.join(path)).unwrap();
+        let (size, mode) = ((image.width(), image.height()), image.color());
+        assert_eq!((size, mode), ((48, 48), image::ColorType::L8), "{path}");
+    }
 
     let golden = paths(&export.join("testset_saved.csv"));
     let train = paths(&export.join("train.csv"));

@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | rejected | tries left | refunded | open, next attempt |
 //! | rejected | no tries left | exhausted | exhausted |
-//! | accepted | same bytes in data set or run, or a near-duplicate of its class | duplicate | next attempt, or exhausted |
+//! | accepted | same bytes in data set or run, or a near-duplicate ([`crate::duplicates`]) | duplicate | next attempt, or exhausted |
 //! | accepted | class at its cap | cap_reached | exhausted |
 //! | accepted | none of these | admitted | accepted |
 //!
@@ -17,6 +17,7 @@ use prost::bytes::Bytes;
 use crate::{
     candidate::{Provenance, Settlement, Verdict},
     database::Connection,
+    duplicates::{Duplicates, Edit, Embedding},
     error::StoreError,
     import::Picture,
     runs::{self, Run},
@@ -50,6 +51,8 @@ pub struct Attempt {
     pub provenance: Provenance,
     /// The generator's planted fault by its number in the contract.
     pub fault: Option<i32>,
+    /// The image's CLIP embedding; empty where unknown.
+    pub embedding: Vec<f32>,
 }
 
 /// A stored image of a candidate.
@@ -67,6 +70,7 @@ struct Stored {
 /// accepted candidate has no image that decodes; [`StoreError::DiskFull`]. After any error nothing has changed.
 pub async fn settle(store: &Store, attempt: Attempt) -> Result<Settlement, StoreError> {
     check(&attempt)?;
+    let embedding = Embedding::of(&attempt.embedding)?;
     let run = runs::get(store, &attempt.run_id).await?;
     if let Found::Settled(settlement) = find(&mut *store.database.read().await?, &attempt).await? {
         return Ok(settlement);
@@ -78,25 +82,27 @@ pub async fn settle(store: &Store, attempt: Attempt) -> Result<Settlement, Store
         Found::Open(slot) => slot,
     };
     let (sources, last) = slot.sources_left(&mut transaction).await?;
-    let source = source_of(&attempt, &slot, &sources)?;
-    let (settlement, rejected_by) = decide(
-        &mut transaction,
-        &run,
-        &slot,
-        &attempt,
-        stored.as_ref(),
+    let source = source_of(&attempt, &slot, &sources)?.to_owned();
+    let case = Case {
+        run: &run,
+        slot: &slot,
+        edit: Edit {
+            source,
+            target: slot.target,
+            embedding,
+        },
         last,
+        attempt: &attempt,
+        stored: stored.as_ref(),
+    };
+    let (settlement, rejected_by) = decide(&mut transaction, &store.duplicates, &case).await?;
+    insert(
+        &mut transaction,
+        &case,
+        (settlement, rejected_by),
+        store.clock.now(),
     )
     .await?;
-    let row = Row {
-        attempt: &attempt,
-        slot: &slot,
-        source,
-        stored: stored.as_ref(),
-        settlement,
-        rejected_by,
-    };
-    insert(&mut transaction, &row, store.clock.now()).await?;
     advance(&mut transaction, &slot, settlement, last).await?;
     transaction.commit().await?;
     Ok(settlement)
@@ -248,52 +254,54 @@ async fn keep_image(store: &Store, attempt: &Attempt) -> Result<Option<Stored>, 
     stored.await.map(Some)
 }
 
+/// What is to be settled.
+struct Case<'a> {
+    run: &'a Run,
+    slot: &'a SlotRow,
+    edit: Edit,
+    /// The slot has no tries left after it.
+    last: bool,
+    attempt: &'a Attempt,
+    stored: Option<&'a Stored>,
+}
+
 /// The settlement, and who rejected.
 async fn decide<'a>(
     connection: &mut Connection,
-    run: &Run,
-    slot: &SlotRow,
-    attempt: &'a Attempt,
-    stored: Option<&Stored>,
-    last: bool,
+    duplicates: &Duplicates,
+    case: &Case<'a>,
 ) -> Result<(Settlement, &'a str), StoreError> {
-    let accepted = stored
-        .filter(|_| attempt.accepted)
+    let (run, slot) = (case.run, case.slot);
+    let accepted = case
+        .stored
+        .filter(|_| case.attempt.accepted)
         .and_then(|s| Some((s, s.picture?)));
     let Some((stored, picture)) = accepted else {
         return Ok((
-            if last {
+            if case.last {
                 Settlement::Exhausted
             } else {
                 Settlement::Refunded
             },
-            &attempt.rejected_by,
+            &case.attempt.rejected_by,
         ));
     };
     if same_bytes(connection, run, &stored.blake3).await? {
         return Ok((Settlement::Duplicate, "duplicate"));
     }
-    let hashes: Vec<i64> = sqlx::query_scalar(
-        "SELECT phash FROM candidates WHERE run_id = $1 AND settlement = 'admitted' AND target = $2",
+    let candidate = (&case.edit, picture.phash);
+    if duplicates.has_near(connection, run, candidate).await? {
+        return Ok((Settlement::Duplicate, "duplicate"));
+    }
+    let full: bool = sqlx::query_scalar(
+        "SELECT (SELECT COUNT(*) FROM candidates WHERE run_id = $1 AND settlement = 'admitted' AND target = $2) >= cap
+         FROM targets WHERE run_id = $1 AND label = $2",
     )
     .bind(&run.id)
     .bind(slot.target)
-    .fetch_all(&mut *connection)
+    .fetch_one(&mut *connection)
     .await?;
-    let near =
-        |hash: &i64, most| i64::from((hash.cast_unsigned() ^ picture.phash).count_ones()) <= most;
-    if run
-        .max_phash_distance
-        .is_some_and(|most| hashes.iter().any(|hash| near(hash, most)))
-    {
-        return Ok((Settlement::Duplicate, "duplicate"));
-    }
-    let cap: i64 = sqlx::query_scalar("SELECT cap FROM targets WHERE run_id = $1 AND label = $2")
-        .bind(&run.id)
-        .bind(slot.target)
-        .fetch_one(&mut *connection)
-        .await?;
-    if hashes.len() as i64 >= cap {
+    if full {
         return Ok((Settlement::CapReached, "cap"));
     }
     Ok((Settlement::Admitted, ""))
@@ -317,40 +325,40 @@ async fn same_bytes(
     Ok(n > 0)
 }
 
-struct Row<'a> {
-    attempt: &'a Attempt,
-    slot: &'a SlotRow,
-    source: &'a str,
-    stored: Option<&'a Stored>,
-    settlement: Settlement,
-    rejected_by: &'a str,
-}
-
-async fn insert(connection: &mut Connection, row: &Row<'_>, now: i64) -> Result<(), StoreError> {
-    let Row {
-        attempt,
+async fn insert(
+    connection: &mut Connection,
+    case: &Case<'_>,
+    (settlement, rejected_by): (Settlement, &str),
+    now: i64,
+) -> Result<(), StoreError> {
+    let Case {
         slot,
+        edit,
+        attempt,
         stored,
         ..
-    } = row;
+    } = case;
+    // Nothing is compared with those that were not admitted.
+    let kept = edit.embedding.as_ref();
+    let kept = kept.filter(|_| settlement == Settlement::Admitted);
     let picture = stored.and_then(|s| s.picture);
     sqlx::query(
         "INSERT INTO candidates (id, run_id, slot_id, attempt, position, source_image_id, target, settlement,
              passed_gates, rejected_by, error, blake3, phash, width, height, fault, cost_usd, provenance, verdicts,
-             created_at, prompt_text, backend)
+             created_at, prompt_text, backend, embedding)
          SELECT $1, $2, $3, $4, COALESCE(MAX(position) + 1, 0), $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-             $17, $18, $19, $20, $21
+             $17, $18, $19, $20, $21, $22
          FROM candidates WHERE run_id = $2",
     )
     .bind(&attempt.candidate_id)
     .bind(&slot.run_id)
     .bind(&slot.id)
     .bind(slot.attempt)
-    .bind(row.source)
+    .bind(&edit.source)
     .bind(slot.target)
-    .bind(row.settlement.as_str())
+    .bind(settlement.as_str())
     .bind(attempt.accepted)
-    .bind(row.rejected_by)
+    .bind(rejected_by)
     .bind(&attempt.error)
     .bind(stored.map(|s| s.blake3.as_str()))
     .bind(picture.map(|p| p.phash.cast_signed()))
@@ -363,6 +371,7 @@ async fn insert(connection: &mut Connection, row: &Row<'_>, now: i64) -> Result<
     .bind(now)
     .bind(&attempt.prompt_text)
     .bind(&attempt.backend)
+    .bind(kept.map(Embedding::to_bytes))
     .execute(connection)
     .await?;
     Ok(())

@@ -16,6 +16,7 @@ pub mod clock;
 pub mod config;
 pub mod database;
 pub mod dataset;
+pub mod duplicates;
 pub mod error;
 pub mod export;
 pub mod funnel;

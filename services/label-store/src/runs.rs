@@ -2,9 +2,7 @@
 
 use sqlx::FromRow;
 
-use crate::{dataset, error::StoreError, store::Store};
-
-const MAX_PHASH_DISTANCE: i64 = 64;
+use crate::{dataset, duplicates::MAX_DISTANCE, error::StoreError, store::Store};
 
 /// A run; see `saga.labelstore.v1.Run`.
 #[derive(Clone, Debug, PartialEq, FromRow)]
@@ -18,6 +16,7 @@ pub struct Run {
     pub max_synthetic_fraction: f64,
     pub max_phash_distance: Option<i64>,
     pub prompt_version: String,
+    pub max_clip_cosine: Option<f64>,
     /// What a class is filled up to; `None`: the size of the largest class.
     pub class_size: Option<i64>,
 }
@@ -38,9 +37,15 @@ fn check(run: &Run) -> Result<(), StoreError> {
         let why = format!("{} is not within 0 to 0.95", run.max_synthetic_fraction);
         return Err(StoreError::invalid("run.max_synthetic_fraction", why));
     }
+    if let Some(cosine) = run.max_clip_cosine
+        && !(-1.0..=1.0).contains(&cosine)
+    {
+        let why = format!("{cosine} is not within -1 to 1");
+        return Err(StoreError::invalid("run.max_clip_cosine", why));
+    }
     match run.max_phash_distance {
-        Some(distance) if !(0..=MAX_PHASH_DISTANCE).contains(&distance) => {
-            let why = format!("{distance} is not within 0 to {MAX_PHASH_DISTANCE}");
+        Some(distance) if !(0..=i64::from(MAX_DISTANCE)).contains(&distance) => {
+            let why = format!("{distance} is not within 0 to {MAX_DISTANCE}");
             Err(StoreError::invalid("run.max_phash_distance", why))
         }
         _ => Ok(()),
@@ -56,7 +61,7 @@ pub async fn create(store: &Store, run: &Run) -> Result<bool, StoreError> {
     let mut transaction = store.database.write().await?;
     let inserted = sqlx::query(
         "INSERT INTO runs (id, dataset_id, recipe_toml, seed, generator, max_synthetic_fraction, max_phash_distance,
-         prompt_version, class_size, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+         prompt_version, class_size, created_at, max_clip_cosine) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
          ON CONFLICT (id) DO NOTHING",
     )
     .bind(&run.id)
@@ -69,6 +74,7 @@ pub async fn create(store: &Store, run: &Run) -> Result<bool, StoreError> {
     .bind(&run.prompt_version)
     .bind(run.class_size)
     .bind(store.clock.now())
+    .bind(run.max_clip_cosine)
     .execute(&mut *transaction)
     .await?;
     transaction.commit().await?;
@@ -86,7 +92,7 @@ pub async fn create(store: &Store, run: &Run) -> Result<bool, StoreError> {
 pub async fn get(store: &Store, id: &str) -> Result<Run, StoreError> {
     let row = sqlx::query_as(
         "SELECT id, dataset_id, recipe_toml, seed, generator, max_synthetic_fraction, max_phash_distance,
-         prompt_version, class_size FROM runs WHERE id = $1",
+         prompt_version, class_size, max_clip_cosine FROM runs WHERE id = $1",
     )
     .bind(id)
     .fetch_optional(&mut *store.database.read().await?)

@@ -9,6 +9,7 @@ use crate::{
     clock::Clock,
     config::Config,
     database::Database,
+    duplicates::Duplicates,
     error::StoreError,
     ledger, slots,
 };
@@ -24,6 +25,7 @@ pub struct Store {
     pub(crate) blobs: Blobs,
     pub(crate) clock: Clock,
     pub(crate) config: Arc<Config>,
+    pub(crate) duplicates: Arc<Duplicates>,
     /// Held while any clone lives: sweeping blobs under another process's feet would lose its images.
     _lock: Arc<fs::File>,
 }
@@ -53,6 +55,7 @@ impl Store {
             blobs,
             clock,
             config: Arc::new(config),
+            duplicates: Arc::default(),
             _lock: Arc::new(lock),
         };
         store.distrust_the_future().await?;

@@ -3,6 +3,7 @@
 use saga_client::{MAX_MESSAGE_BYTES, Transport};
 use saga_proto::{
     classifier::v1::classifier_service_client::ClassifierServiceClient,
+    clip::v1::clip_service_client::ClipServiceClient,
     generator::v1::generator_service_client::GeneratorServiceClient,
     labelstore::v1::{
         dataset_service_client::DatasetServiceClient, golden_service_client::GoldenServiceClient,
@@ -100,6 +101,8 @@ pub struct Services {
     pub classifier: Remote<ClassifierServiceClient<Transport>>,
     /// Models of the classifier.
     pub classifier_models: Remote<ModelServiceClient<Transport>>,
+    /// Embeds images.
+    pub clip: Remote<ClipServiceClient<Transport>>,
     /// Models of the CLIP gate.
     pub clip_models: Remote<ModelServiceClient<Transport>>,
     retry: RetryPolicy,
@@ -150,6 +153,7 @@ impl Services {
                 &at.vit_classifier,
                 retry
             ),
+            clip: remote!(ClipServiceClient, "clip-gate", &at.clip_gate, retry),
             clip_models: remote!(ModelServiceClient, "clip-gate", &at.clip_gate, retry),
             retry,
         })

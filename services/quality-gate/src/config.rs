@@ -32,6 +32,8 @@ pub struct Thresholds {
     pub measured_side: u32,
     /// Shortest side in pixels.
     pub min_side: u32,
+    /// Exactly this many faces; 0: not counted.
+    pub faces: u32,
 }
 
 /// Threads and queue.
@@ -67,6 +69,7 @@ impl ServiceConfig for Config {
         InvalidValue::unless_within("gate.min", gate.min, 0.0..=LARGEST_SHARPNESS)?;
         InvalidValue::unless_within("gate.measured_side", gate.measured_side, 16..=1024)?;
         InvalidValue::unless_within("gate.min_side", gate.min_side, 1..=16_384)?;
+        InvalidValue::unless_within("gate.faces", gate.faces, 0..=16)?;
         InvalidValue::unless_within("work.queue_capacity", work.queue_capacity, 1..=1_000_000)?;
         InvalidValue::unless_within("work.max_in_flight", work.max_in_flight, 1..=1_000_000)?;
         InvalidValue::unless_within("work.workers", work.workers, 0..=1024)
@@ -98,5 +101,6 @@ mod tests {
         assert_eq!(refused(|gate| gate.min = f64::NAN), "gate.min");
         assert_eq!(refused(|gate| gate.measured_side = 4), "gate.measured_side");
         assert_eq!(refused(|gate| gate.min_side = 0), "gate.min_side");
+        assert_eq!(refused(|gate| gate.faces = 17), "gate.faces");
     }
 }

@@ -1,7 +1,8 @@
-//! Gate 0 of the cascade, quality: what needs neither a model nor the source.
+//! Gate 0 of the cascade, quality: what needs neither a trained model nor the source.
 //!
-//! A candidate whose shorter side is below `gate.min_side` is rejected as TOO_SMALL whatever its score. The score is its sharpness:
-//! OpenCV's variance of the Laplacian on Pillow's luma, at one size for all, since it depends on scale.
+//! A candidate whose shorter side is below `gate.min_side` is rejected as TOO_SMALL whatever its score, and one without as many
+//! faces as `gate.faces` asks for as NO_FACE, TOO_FEW_FACES or TOO_MANY_FACES. The score is its sharpness: OpenCV's variance of the
+//! Laplacian on Pillow's luma, at one size for all, since it depends on scale.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 use gate::QualityGate;
-pub use measure::{Quality, measure};
+pub use measure::{MeasureError, Measurer, Quality};
 
 /// Starts the service; it is ready at once, for it has no model to load.
 ///

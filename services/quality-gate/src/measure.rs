@@ -3,59 +3,71 @@
 use std::time::{Duration, Instant};
 
 use saga_imaging::{
-    DecodeError, DecodeLimits, Filter, decode, grey, laplacian_variance, resize_grey,
+    DecodeError, DecodeLimits, Face, FaceDetector, FaceError, Filter, decode, grey,
+    laplacian_variance, resize_grey, scaled_to_shorter,
 };
 
 /// What an image is like.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Quality {
     /// Width and height in pixels, upright.
     pub size: (u32, u32),
     /// Variance of the Laplacian at the measured size; 0 and more, 0 where nothing differs.
     pub sharpness: f64,
+    /// The faces, the most certain one first; `None` where they are not counted.
+    pub faces: Option<Vec<Face>>,
     /// Time of decoding.
     pub decode: Duration,
     /// Time of measuring.
     pub compute: Duration,
 }
 
-/// Measures an encoded image, sharpness with the shorter side resized to `side` pixels (bicubic, as Pillow resizes).
-///
-/// # Errors
-/// As [`decode`].
-pub fn measure(encoded: &[u8], limits: &DecodeLimits, side: u32) -> Result<Quality, DecodeError> {
-    let started = Instant::now();
-    let picture = decode(encoded, limits)?;
-    let decoded = started.elapsed();
-    let (width, height) = picture.dimensions();
-    let (new_width, new_height) = measured_size((width, height), side);
-    let sharpness = laplacian_variance(&resize_grey(
-        &grey(&picture),
-        new_width,
-        new_height,
-        Filter::Bicubic,
-    ));
-    Ok(Quality {
-        size: (width, height),
-        sharpness,
-        decode: decoded,
-        compute: started.elapsed() - decoded,
-    })
+/// An image could not be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum MeasureError {
+    /// It does not decode.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// Its faces could not be sought.
+    #[error(transparent)]
+    Faces(#[from] FaceError),
 }
 
-/// Longest side that is measured, in shorter ones: what lies beyond does not pay.
-const LONGEST: u32 = 4;
+/// Measures images, on one thread.
+pub struct Measurer {
+    /// What an image may be at most.
+    pub limits: DecodeLimits,
+    /// Pixels of the shorter side where sharpness is measured.
+    pub side: u32,
+    /// Counts faces, where they are counted.
+    pub faces: Option<FaceDetector>,
+}
 
-/// The shorter side becomes `side`, the longer one in proportion, at most [`LONGEST`] times that.
-fn measured_size((width, height): (u32, u32), side: u32) -> (u32, u32) {
-    let (shorter, longer) = (width.min(height).max(1), width.max(height));
-    let scaled = u64::from(longer) * u64::from(side) / u64::from(shorter);
-    let longest = u64::from(side) * u64::from(LONGEST);
-    let long = u32::try_from(scaled.clamp(1, longest)).unwrap_or(side);
-    if width <= height {
-        (side, long)
-    } else {
-        (long, side)
+impl Measurer {
+    /// Measures an encoded image, sharpness with the shorter side resized (bicubic, as Pillow resizes).
+    ///
+    /// # Errors
+    /// As [`decode`] and [`FaceDetector::find`].
+    pub fn measure(&mut self, encoded: &[u8]) -> Result<Quality, MeasureError> {
+        let started = Instant::now();
+        let picture = decode(encoded, &self.limits)?;
+        let decoded = started.elapsed();
+        let size = picture.dimensions();
+        let luma = grey(&picture);
+        let (width, height) = scaled_to_shorter(size, self.side);
+        let sharpness = laplacian_variance(&resize_grey(&luma, width, height, Filter::Bicubic));
+        let faces = self
+            .faces
+            .as_mut()
+            .map(|faces| faces.find(&luma))
+            .transpose()?;
+        Ok(Quality {
+            size,
+            sharpness,
+            faces,
+            decode: decoded,
+            compute: started.elapsed() - decoded,
+        })
     }
 }
 
@@ -77,9 +89,12 @@ mod tests {
 
     fn sharpness(picture: &RgbImage) -> f64 {
         let file = encode_jpeg(picture, 95).unwrap();
-        measure(&file, &DecodeLimits::default(), 128)
-            .unwrap()
-            .sharpness
+        let mut measurer = Measurer {
+            limits: DecodeLimits::default(),
+            side: 128,
+            faces: None,
+        };
+        measurer.measure(&file).unwrap().sharpness
     }
 
     #[test]
@@ -91,13 +106,5 @@ mod tests {
         let larger = sharpness(&chequers(640));
         assert!((larger / sharp - 1.0).abs() < 0.25, "{sharp}, {larger}");
         assert!(sharpness(&RgbImage::new(64, 64)) < 1e-9);
-    }
-
-    #[test]
-    fn the_shorter_side_is_measured_at_one_length() {
-        assert_eq!(measured_size((640, 480), 224), (298, 224));
-        assert_eq!(measured_size((48, 48), 224), (224, 224));
-        assert_eq!(measured_size((1, 16_384), 224), (224, 896));
-        assert_eq!(measured_size((16_384, 1), 224), (896, 224));
     }
 }

@@ -19,7 +19,10 @@ struct Service {
 }
 
 async fn service() -> Service {
-    let mut config = Config::default();
+    start(Config::default()).await
+}
+
+async fn start(mut config: Config) -> Service {
     config.server.listen = "127.0.0.1:0".parse().unwrap();
     config.work.workers = 2;
     let shutdown = CancellationToken::new();
@@ -119,4 +122,18 @@ async fn items_choose_how_sharp() {
     let refused = reason(-1.0).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert!(refused.message().contains("0 to 1040400"), "{refused}");
+}
+
+#[tokio::test]
+async fn where_faces_are_counted_a_scene_without_one_is_rejected() {
+    let mut config = Config::default();
+    config.gate.faces = 1;
+    let service = start(config).await;
+    let file = encode_jpeg(&scene(160), 92).unwrap();
+    let verdict = evaluate(&service, &file, None).await.unwrap();
+    assert_eq!(
+        (verdict.reason.as_str(), verdict.accepted),
+        ("NO_FACE", false)
+    );
+    assert_eq!(verdict.details["faces"], 0.0);
 }

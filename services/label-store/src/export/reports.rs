@@ -205,6 +205,7 @@ fn environment(contents: &Contents) -> Value {
             "generator": run.generator,
             "max_synthetic_fraction": run.max_synthetic_fraction,
             "max_phash_distance": run.max_phash_distance,
+            "max_clip_cosine": run.max_clip_cosine,
             "split_policy": contents.policy,
             "recipe_toml": run.recipe_toml,
         },

@@ -45,6 +45,7 @@ pub(super) fn attempt_of(request: v1::SettleCandidateRequest) -> Attempt {
             .truth
             .map(|truth| truth.fault)
             .filter(|fault| *fault != 0),
+        embedding: request.embedding,
     }
 }
 

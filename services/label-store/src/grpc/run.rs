@@ -145,6 +145,7 @@ fn run_of(run: Option<v1::Run>) -> Result<Run, StoreError> {
         max_synthetic_fraction: run.max_synthetic_fraction,
         max_phash_distance: run.max_phash_distance.map(i64::from),
         prompt_version: run.prompt_version,
+        max_clip_cosine: run.max_clip_cosine,
         class_size: run.class_size.map(i64::from),
     })
 }
@@ -167,6 +168,7 @@ async fn get(store: &Store, id: &str) -> Result<v1::GetRunResponse, StoreError> 
             max_synthetic_fraction: run.max_synthetic_fraction,
             max_phash_distance: run.max_phash_distance.and_then(|d| u32::try_from(d).ok()),
             prompt_version: run.prompt_version,
+            max_clip_cosine: run.max_clip_cosine,
             class_size: run.class_size.and_then(|n| u32::try_from(n).ok()),
         }),
         stages: stages.into_iter().map(stage).collect(),

@@ -3,11 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::Sample;
-
-/// Largest Hamming distance of the perceptual hashes of near-duplicates.
-const NEAR_DUPLICATE: u32 = 4;
-/// A perceptual hash has half of its 64 bits set unless the image is flat; a flat image's says nothing.
-const INFORMATIVE_BITS: u32 = 24;
+use crate::duplicates::{HashIndex, MAX_DISTANCE};
 
 /// Indices of the samples that must stay together, in the order of their first member.
 pub(super) fn groups(samples: &[Sample]) -> Vec<Vec<usize>> {
@@ -19,33 +15,17 @@ pub(super) fn groups(samples: &[Sample]) -> Vec<Vec<usize>> {
             union.join(i, *first.entry((1, &sample.subject)).or_insert(i));
         }
     }
-    join_near_duplicates(samples, &mut union);
+    let mut index = HashIndex::default();
+    for (i, sample) in samples.iter().enumerate() {
+        index
+            .near(sample.phash, MAX_DISTANCE)
+            .filter(|&other: &usize| samples[other].label == sample.label)
+            .for_each(|other| union.join(i, other));
+        index.insert(sample.phash, i);
+    }
     let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     (0..samples.len()).for_each(|i| groups.entry(union.find(i)).or_default().push(i));
     groups.into_values().collect()
-}
-
-/// Two hashes within 4 bits agree on at least one of five bands of bits, so only those that share a band are compared.
-fn join_near_duplicates(samples: &[Sample], union: &mut UnionFind) {
-    const BANDS: u32 = NEAR_DUPLICATE + 1;
-    const BITS: u32 = u64::BITS.div_ceil(BANDS);
-    let mut buckets: HashMap<(usize, u32, u64), Vec<usize>> = HashMap::new();
-    for (i, sample) in samples
-        .iter()
-        .enumerate()
-        .filter(|(_, s)| s.phash.count_ones() >= INFORMATIVE_BITS)
-    {
-        for band in 0..BANDS {
-            let bits = (sample.phash >> (band * BITS)) & ((1 << BITS) - 1);
-            let bucket = buckets.entry((sample.label, band, bits)).or_default();
-            for &other in bucket.iter() {
-                if (samples[other].phash ^ sample.phash).count_ones() <= NEAR_DUPLICATE {
-                    union.join(i, other);
-                }
-            }
-            bucket.push(i);
-        }
-    }
 }
 
 /// Disjoint sets; the representative of a set is its smallest member.

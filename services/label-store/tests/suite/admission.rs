@@ -1,8 +1,7 @@
-//! Admission: every settlement, idempotence, simultaneous near-duplicates, a full disk.
+//! Admission: every settlement, idempotence, a full disk.
 
 use std::{io, sync::Arc};
 
-use image::ImageFormat;
 use label_store::{
     Audit, Store, StoreError,
     admission::{Attempt, settle},
@@ -12,7 +11,7 @@ use label_store::{
 };
 use prost::bytes::Bytes;
 
-use crate::common::{Fixture, attempt, encode, noise, picture, plan, rejected};
+use crate::common::{Fixture, attempt, near_noise, noise, plan, real_seed, rejected};
 
 const COUNTS: &[(&str, u32)] = &[("neutral", 40), ("fear", 10)];
 
@@ -132,10 +131,8 @@ async fn duplicates_are_refunded() {
             .unwrap(),
         Settlement::Admitted
     );
-    let mut near = picture(7);
-    near.put_pixel(0, 0, image::Rgb([near.get_pixel(0, 0)[0] ^ 1; 3]));
-    let near = Bytes::from(encode(&near, ImageFormat::Png));
-    let real = Bytes::from(noise(1_000_000));
+    let near = Bytes::from(near_noise(7));
+    let real = Bytes::from(noise(real_seed(0, 0)));
     let again = attempt(&slot(1), 0, 7);
     let settlements = settle_all(
         &fixture.store,
@@ -163,46 +160,6 @@ async fn duplicates_are_refunded() {
             funnel.faults[0].admitted
         ),
         (4, 4, 1)
-    );
-}
-
-#[tokio::test]
-async fn near_duplicates_of_another_class_are_admitted() {
-    let fixture =
-        Fixture::with_run(&[("neutral", 40), ("fear", 10), ("sad", 10)], 0.6, Some(64)).await;
-    let sources = fixture.train_ids(0).await;
-    for target in ["fear", "sad"] {
-        plan(&fixture.store, target, 2, &sources[..1], 1).await;
-    }
-    let of = |slot: &str, seed| attempt(slot, 0, seed);
-    let settlements = settle_all(
-        &fixture.store,
-        vec![
-            of("run/fear/00000", 1),
-            of("run/sad/00000", 2),
-            of("run/sad/00001", 3),
-            of("run/fear/00001", 1),
-        ],
-    )
-    .await;
-    // Within 64 bits everything of one class is near; the last one's slot has no tries left all the same.
-    assert_eq!(
-        settlements,
-        [
-            Settlement::Admitted,
-            Settlement::Admitted,
-            Settlement::Duplicate,
-            Settlement::Duplicate
-        ]
-    );
-    let funnel = funnel::funnel(&fixture.store, "run").await.unwrap();
-    assert_eq!(
-        funnel
-            .targets
-            .iter()
-            .map(|t| t.exhausted)
-            .collect::<Vec<_>>(),
-        [1, 1]
     );
 }
 
@@ -240,30 +197,6 @@ async fn the_class_stops_at_its_cap() {
         (5, 7, 0)
     );
     assert_eq!(funnel.rejected_by["cap"], 13);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_near_duplicates_that_settle_at_once_one_is_admitted() {
-    let fixture = fixture(8).await;
-    let twin = |n: u32| {
-        let mut pixels = picture(7);
-        pixels.put_pixel(0, 0, image::Rgb([n as u8; 3]));
-        Attempt {
-            image: Some(encode(&pixels, ImageFormat::Png).into()),
-            ..attempt(&slot(n), 0, u64::from(n))
-        }
-    };
-    let tasks: Vec<_> = (0..8)
-        .map(|n| {
-            let (store, attempt) = (fixture.store.clone(), twin(n));
-            tokio::spawn(async move { settle(&store, attempt).await.unwrap() })
-        })
-        .collect();
-    let mut admitted = 0;
-    for task in tasks {
-        admitted += usize::from(task.await.unwrap() == Settlement::Admitted);
-    }
-    assert_eq!(admitted, 1);
 }
 
 #[tokio::test]

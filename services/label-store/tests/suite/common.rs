@@ -56,6 +56,11 @@ impl Fixture {
         fraction: f64,
         distance: Option<i64>,
     ) -> Self {
+        Self::with(counts, run("run", fraction, distance)).await
+    }
+
+    /// With data set "faces", split, and this run over it.
+    pub(crate) async fn with(counts: &[(&str, u32)], run: Run) -> Self {
         let fixture = Self::new().await;
         let root = fixture.folder.path().join("faces");
         affectnet(&root, counts);
@@ -65,9 +70,7 @@ impl Fixture {
         dataset::divide(&fixture.store, "faces", POLICY)
             .await
             .unwrap();
-        runs::create(&fixture.store, &run("run", fraction, distance))
-            .await
-            .unwrap();
+        runs::create(&fixture.store, &run).await.unwrap();
         fixture
     }
 
@@ -108,6 +111,7 @@ pub(crate) fn run(id: &str, max_synthetic_fraction: f64, max_phash_distance: Opt
         max_synthetic_fraction,
         max_phash_distance,
         prompt_version: "5e1f".into(),
+        max_clip_cosine: None,
         class_size: None,
     }
 }
@@ -186,10 +190,22 @@ pub(crate) fn noise(seed: u64) -> Vec<u8> {
     encode(&picture(seed), ImageFormat::Png)
 }
 
+/// A near-duplicate of [`noise`]: one pixel differs by a level.
+pub(crate) fn near_noise(seed: u64) -> Vec<u8> {
+    let mut near = picture(seed);
+    near.put_pixel(0, 0, image::Rgb([near.get_pixel(0, 0)[0] ^ 1; 3]));
+    encode(&near, ImageFormat::Png)
+}
+
 pub(crate) fn encode(picture: &RgbImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     picture.write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
+}
+
+/// The seed of the `i`-th noise image of a class in [`affectnet`].
+pub(crate) fn real_seed(class: u64, i: u32) -> u64 {
+    1_000_000 * (class + 1) + u64::from(i)
 }
 
 /// A data set in AffectNet's layout with this many noise images of each class; returns the rows of its labels.csv.
@@ -199,11 +215,7 @@ pub(crate) fn affectnet(root: &Path, counts: &[(&str, u32)]) -> Vec<(String, Str
         fs::create_dir_all(root.join(label)).unwrap();
         for i in 0..*n {
             let path = format!("{label}/{i:04}.png");
-            fs::write(
-                root.join(&path),
-                noise(1_000_000 * (class as u64 + 1) + u64::from(i)),
-            )
-            .unwrap();
+            fs::write(root.join(&path), noise(real_seed(class as u64, i))).unwrap();
             rows.push((path, (*label).to_owned()));
         }
     }

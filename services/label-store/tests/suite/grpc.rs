@@ -198,6 +198,7 @@ async fn create_run(clients: &mut Clients) {
         max_synthetic_fraction: 0.6,
         max_phash_distance: Some(4),
         prompt_version: "5e1f".into(),
+        max_clip_cosine: Some(0.97),
         class_size: Some(30),
     };
     let request = v1::CreateRunRequest {

@@ -6,6 +6,7 @@ mod admission;
 mod arms;
 mod common;
 mod crash;
+mod duplicates;
 mod export;
 mod grpc;
 mod import;

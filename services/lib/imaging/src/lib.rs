@@ -8,6 +8,7 @@
 
 mod decode;
 mod encode;
+mod faces;
 mod frames;
 mod grey;
 mod jpeg;
@@ -18,9 +19,10 @@ mod ssim;
 
 pub use decode::{DecodeError, DecodeLimits, decode};
 pub use encode::{EncodeError, blake3_hex, encode_jpeg, encode_jpeg_grey};
+pub use faces::{Face, FaceDetector, FaceError};
 pub use grey::grey;
 pub use image::{GrayImage, Luma, Rgb, RgbImage};
 pub use phash::{hamming, phash};
-pub use resize::{Filter, Part, resize, resize_grey, resize_part};
+pub use resize::{Filter, Part, resize, resize_grey, resize_part, scaled_to_shorter};
 pub use sharpness::laplacian_variance;
 pub use ssim::{SsimError, WINDOW as SSIM_WINDOW, ssim, ssim_map};

@@ -37,6 +37,24 @@ impl Part {
     }
 }
 
+/// Longest side that [`scaled_to_shorter`] gives, in shorter ones: what lies beyond does not pay.
+const LONGEST: u32 = 4;
+
+/// The size, width and height, at which the shorter side has `side` pixels and the longer one is in proportion, but at most four
+/// times that.
+#[must_use]
+pub fn scaled_to_shorter((width, height): (u32, u32), side: u32) -> (u32, u32) {
+    let (shorter, longer) = (width.min(height).max(1), width.max(height));
+    let scaled = u64::from(longer) * u64::from(side) / u64::from(shorter);
+    let longest = u64::from(side) * u64::from(LONGEST);
+    let long = u32::try_from(scaled.clamp(1, longest)).unwrap_or(side);
+    if width <= height {
+        (side, long)
+    } else {
+        (long, side)
+    }
+}
+
 /// Resizes to `width` x `height` pixels without keeping the aspect. A side of zero gives an empty picture.
 ///
 /// Across first and then down, as in Pillow before version 13 (which chooses the order by size): what sharp filters overshoot
@@ -124,6 +142,14 @@ mod tests {
             resize(&RgbImage::new(0, 0), 2, 2, Filter::Bilinear).dimensions(),
             (2, 2)
         );
+    }
+
+    #[test]
+    fn the_shorter_side_gets_the_length_asked_for() {
+        assert_eq!(scaled_to_shorter((640, 480), 224), (298, 224));
+        assert_eq!(scaled_to_shorter((48, 48), 224), (224, 224));
+        assert_eq!(scaled_to_shorter((1, 16_384), 224), (224, 896));
+        assert_eq!(scaled_to_shorter((16_384, 1), 224), (896, 224));
     }
 
     #[test]

@@ -15,6 +15,7 @@ fn policy(fraction: f64, allocation: Allocation) -> PlanPolicy {
         stop_after_rejections: 10,
         in_flight: 4,
         max_phash_distance: Some(4),
+        max_clip_cosine: None,
     }
 }
 

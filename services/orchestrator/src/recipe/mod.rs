@@ -41,6 +41,9 @@ pub struct Recipe {
     pub split: Split,
     /// Who makes candidates.
     pub generator: Generator,
+    /// What every candidate is brought to; absent: candidates stay as the generator made them.
+    #[serde(default)]
+    pub normalisation: Option<Normalisation>,
     /// The guard's cascade, cheapest gate first.
     pub gates: Vec<Gate>,
     /// How much is generated from what.
@@ -66,6 +69,17 @@ pub struct Split {
     pub calibration_fraction: f64,
     /// Apart from the run's seed, so that all runs on a data set are judged on the same golden set.
     pub seed: u64,
+}
+
+/// Size and mode of every candidate, from before the gates on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Normalisation {
+    /// Width and height in pixels, 16 to 4,096: the shorter side is resized to it and the middle kept.
+    pub size: u32,
+    /// One channel instead of three.
+    #[serde(default)]
+    pub grey: bool,
 }
 
 /// One gate of the cascade.
@@ -131,8 +145,12 @@ pub struct PlanPolicy {
     pub stop_after_rejections: u32,
     /// Candidates under way at once; 1 to 1,000.
     pub in_flight: u32,
-    /// Hamming distance of pHashes within which two images of a class are duplicates, 0 to 64; absent: equal bytes only.
+    /// Hamming distance of pHashes within which a candidate is a duplicate of an accepted image or of a real one other than its
+    /// source, 0 to 4; absent: equal bytes only.
     pub max_phash_distance: Option<u32>,
+    /// Cosine of CLIP embeddings from which on a candidate is a duplicate of an accepted image, -1 to 1, in recipes that ask the
+    /// clip-gate; absent: not compared.
+    pub max_clip_cosine: Option<f64>,
 }
 
 impl PlanPolicy {

@@ -25,6 +25,9 @@ impl Recipe {
         self.prompts.validate(&self.classes)?;
         self.split.validate()?;
         self.generator.validate()?;
+        if let Some(wanted) = self.normalisation {
+            within("normalisation.size", wanted.size, 16..=4_096)?;
+        }
         self.validate_gates()?;
         self.validate_plan()?;
         self.training.classifier.validate("training.classifier")?;
@@ -71,9 +74,18 @@ impl Recipe {
             1..=1_000_000,
         )?;
         within("plan.in_flight", plan.in_flight, 1..=1_000)?;
-        plan.max_phash_distance.map_or(Ok(()), |distance| {
-            within("plan.max_phash_distance", distance, 0..=64)
-        })
+        if let Some(distance) = plan.max_phash_distance {
+            within("plan.max_phash_distance", distance, 0..=4)?;
+        }
+        if let Some(cosine) = plan.max_clip_cosine {
+            within("plan.max_clip_cosine", cosine, -1.0..=1.0)?;
+            require(
+                self.uses("clip-gate"),
+                "plan.max_clip_cosine",
+                "is set and no gate has the address clip-gate, which embeds",
+            )?;
+        }
+        Ok(())
     }
 }
 

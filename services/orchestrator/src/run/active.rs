@@ -163,6 +163,7 @@ impl Runs {
             max_synthetic_fraction: recipe.plan.max_synthetic_fraction,
             max_phash_distance: recipe.plan.max_phash_distance,
             prompt_version: recipe.prompts.version(&recipe.classes),
+            max_clip_cosine: recipe.plan.max_clip_cosine,
             class_size: recipe.plan.class_size(recipe.classes.len()),
         };
         Ok((run, recipe))

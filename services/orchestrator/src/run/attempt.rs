@@ -5,9 +5,11 @@ use std::{sync::Arc, time::Duration};
 use saga_chassis::status;
 use saga_client::Priority;
 use saga_proto::{
+    clip::v1::EmbedImageRequest,
     generator::v1::{Backend, Budget, Candidate, CandidateSpec, GenerateRequest, Outcome},
     guard::v1 as guard,
     labelstore::v1::{SettleCandidateRequest, Settlement, Slot},
+    r#type::v1::Image,
 };
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -17,6 +19,8 @@ use super::{
     RunContext, RunError,
     assignment::{self, Assignment},
     images::Images,
+    models,
+    normalise::normalise,
     tallies::Tallies,
 };
 use crate::{recipe::Allocation, remote::RemoteError};
@@ -61,6 +65,8 @@ struct Made {
     decision: guard::Decision,
     rejected_by: String,
     error: String,
+    /// Empty where embeddings are not compared.
+    embedding: Vec<f32>,
 }
 
 impl Attempts {
@@ -150,15 +156,42 @@ impl Attempts {
             recipe: String::new(),
         };
         // Work in bulk: whoever else asks the gates goes first.
-        match self.context.guard.check(&question, Priority::Low).await {
-            Ok(decision) => Made {
+        let decision = match self.context.guard.check(&question, Priority::Low).await {
+            Ok(decision) => decision,
+            Err(error) => return Made::error(candidate, error.to_string()),
+        };
+        let made = Made {
+            rejected_by: decision.rejected_by.clone(),
+            decision,
+            ..Made::default()
+        };
+        if self.context.recipe.plan.max_clip_cosine.is_none() || !made.accepted() {
+            return Made { candidate, ..made };
+        }
+        match self.embed(candidate.image.clone()).await {
+            Ok(embedding) => Made {
                 candidate,
-                rejected_by: decision.rejected_by.clone(),
-                decision,
-                error: String::new(),
+                embedding,
+                ..made
             },
             Err(error) => Made::error(candidate, error.to_string()),
         }
+    }
+
+    /// The image's embedding by the CLIP model of the run.
+    async fn embed(&self, image: Option<Image>) -> Result<Vec<f32>, RemoteError> {
+        let request = EmbedImageRequest {
+            image,
+            model: models::CLIP.to_owned(),
+        };
+        let clip = &self.context.services.clip;
+        let call = clip.call(request, |mut clip, request| async move {
+            clip.embed_image(request).await
+        });
+        Ok(call
+            .instrument(tracing::info_span!("embed"))
+            .await?
+            .embedding)
     }
 
     /// The generator's answer; the candidate's id is final.
@@ -189,6 +222,18 @@ impl Attempts {
             .await?
             .candidate
             .unwrap_or_default();
+        if let Some(wanted) = self.context.recipe.normalisation
+            && let Some(image) = candidate.image.take()
+        {
+            match normalise(image, wanted).await {
+                Ok(image) => candidate.image = Some(image),
+                // Without an image, but with its cost.
+                Err(error) => {
+                    candidate.set_outcome(Outcome::Undecodable);
+                    candidate.message = error.to_string();
+                }
+            }
+        }
         let bytes = candidate
             .image
             .as_ref()
@@ -199,10 +244,7 @@ impl Attempts {
     }
 
     /// As many real images of the target class as the backend asks for, chosen by seed, slot and attempt.
-    async fn exemplars(
-        &self,
-        task: &Assignment,
-    ) -> Result<Vec<saga_proto::r#type::v1::Image>, RunError> {
+    async fn exemplars(&self, task: &Assignment) -> Result<Vec<Image>, RunError> {
         let (slot, count) = (&task.slot, task.backend.exemplars as usize);
         let class = self.context.recipe.class_index(&slot.target_label);
         let ids = class
@@ -263,6 +305,7 @@ impl Attempts {
             accepted: made.accepted(),
             rejected_by: made.rejected_by.clone(),
             error: made.error.clone(),
+            embedding: made.embedding.clone(),
             source_image_id: slot.source_image_id.clone(),
             prompt_text: task.text.clone(),
             backend: task.backend.name.clone(),

@@ -11,6 +11,7 @@ mod generate;
 mod images;
 mod judge;
 mod models;
+mod normalise;
 mod planning;
 mod stage;
 mod tallies;

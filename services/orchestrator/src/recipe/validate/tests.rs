@@ -45,6 +45,21 @@ fn values_out_of_range_name_key_value_and_range() {
             "plan.in_flight is 0; allowed is 1 to 1000",
         ),
         (
+            "max_phash_distance = 4",
+            "max_phash_distance = 5",
+            "plan.max_phash_distance is 5; allowed is 0 to 4",
+        ),
+        (
+            "max_phash_distance = 4",
+            "max_clip_cosine = 1.5",
+            "plan.max_clip_cosine is 1.5; allowed is -1 to 1",
+        ),
+        (
+            "backend = \"exemplar\"",
+            "backend = \"exemplar\"\n[normalisation]\nsize = 8",
+            "normalisation.size is 8; allowed is 16 to 4096",
+        ),
+        (
             "cap = \"largest\"",
             "cap = { total = 0 }",
             "plan.cap.total is 0; allowed is 1 to 1000000000",

@@ -64,6 +64,7 @@ fn policy(allocation: Allocation) -> PlanPolicy {
         stop_after_rejections: 1_000,
         in_flight: IN_FLIGHT as u32,
         max_phash_distance: None,
+        max_clip_cosine: None,
     }
 }
 
