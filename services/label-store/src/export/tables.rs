@@ -154,7 +154,9 @@ const META: &[&str] = &[
     "cost_usd",
     "width",
     "height",
+    // Of the file at `pth`, and of the same image before it was signed, as the gates judged it.
     "blake3",
+    "unsigned_blake3",
     "phash",
     "source_blake3",
 ];
@@ -204,6 +206,7 @@ fn meta_row(image: &Accepted, gates: &BTreeSet<&str>) -> Vec<String> {
         p.cost_usd.to_string(),
         number(c.width),
         number(c.height),
+        image.file_blake3.clone(),
         image.blake3.clone(),
         c.phash
             .map(|hash| format!("{:016x}", hash.cast_unsigned()))
@@ -228,7 +231,9 @@ fn meta_jsonl(contents: &Contents) -> Vec<u8> {
             "attempt": c.attempt,
             "width": c.width,
             "height": c.height,
-            "blake3": image.blake3,
+            "blake3": image.file_blake3,
+            "unsigned_blake3": image.blake3,
+            "signed": image.is_signed(),
             "phash": c.phash.map(|hash| format!("{:016x}", hash.cast_unsigned())),
             "provenance": c.provenance,
             "verdicts": c.verdicts,

@@ -21,10 +21,10 @@ pub enum ProvenanceError {
     NoManifest,
     /// There is a manifest, but it cannot be read.
     #[error("carries a C2PA manifest that cannot be read: {0}")]
-    Unreadable(#[source] c2pa::Error),
+    Unreadable(#[source] Box<c2pa::Error>),
     /// The image could not be signed.
     #[error("cannot be signed: {0}")]
-    Sign(#[source] c2pa::Error),
+    Sign(#[source] Box<c2pa::Error>),
     /// A certificate or key that C2PA does not allow.
     #[error("{what} cannot be used: {why}")]
     Identity { what: &'static str, why: String },

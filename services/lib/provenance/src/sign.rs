@@ -44,7 +44,7 @@ pub fn sign(
                 &mut signed,
             )
         })
-        .map_err(ProvenanceError::Sign)?;
+        .map_err(|e| ProvenanceError::Sign(Box::new(e)))?;
     Ok(signed.into_inner())
 }
 

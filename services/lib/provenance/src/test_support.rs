@@ -3,7 +3,10 @@
 use std::io::Cursor;
 
 use image::{ImageFormat, Rgb, RgbImage};
-use rcgen::{CertificateParams, KeyPair, SignatureAlgorithm};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, SignatureAlgorithm,
+};
 
 use crate::{Snapshot, identity::parameters};
 
@@ -25,6 +28,23 @@ pub(crate) fn certificate(
     change(&mut certificate);
     let certificate = certificate.self_signed(&key).unwrap();
     (certificate.pem(), key.serialize_pem())
+}
+
+/// An authority's certificate, and a chain it issued with its key; all PEM.
+pub(crate) fn issued() -> (String, String, String) {
+    let mut authority = CertificateParams::default();
+    authority
+        .distinguished_name
+        .push(DnType::CommonName, "an authority");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    authority.use_authority_key_identifier_extension = true;
+    let authority_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let root = authority.self_signed(&authority_key).unwrap().pem();
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let issuer = Issuer::new(authority, authority_key);
+    let leaf = parameters().signed_by(&key, &issuer).unwrap().pem();
+    (root.clone(), leaf + &root, key.serialize_pem())
 }
 
 /// Of an edit.
