@@ -14,6 +14,7 @@ use all_in_one::AllInOne;
 use common::spy::Spy;
 use futures::StreamExt as _;
 use saga_client::Transport;
+use saga_imaging::DecodeLimits;
 use saga_proto::{
     generator::v1::Fault,
     labelstore::v1::{
@@ -198,7 +199,10 @@ fn exported_images_tell_how_they_were_made(export: &Path, candidates: &[ListCand
         assert_eq!(made.backend, provenance.backend);
         assert_eq!(made.prompt, provenance.prompt);
         assert_eq!(made.seed, provenance.seed);
-        assert_eq!(made.image_blake3, known.image.as_ref().unwrap().blake3);
+        let judged = known.image.as_ref().unwrap();
+        assert_eq!(made.image_blake3, judged.blake3);
+        let pixels = |file| saga_imaging::decode(file, &DecodeLimits::default()).unwrap();
+        assert_eq!(pixels(&file), pixels(&judged.data));
         let source = &known.source.as_ref().unwrap().blake3;
         assert_eq!(
             report.ingredients[0].instance_id,

@@ -75,10 +75,11 @@ fn describe(path: &Path, answer: &Result<Report>) -> String {
         State::Untrusted => "holds, but nothing vouches for the signer (see --trust)",
         State::Invalid => "DOES NOT HOLD",
     };
-    let lines: String = lines(report)
-        .iter()
-        .map(|(name, value)| format!("\n  {name:<19} {value}"))
-        .collect();
+    // What a file says of itself may be anything, and must not steer the terminal.
+    let line = |(name, value): &(_, String)| {
+        format!("\n  {name:<19} {}", value.replace(char::is_control, " "))
+    };
+    let lines: String = lines(report).iter().map(line).collect();
     format!("{}: {verdict}{lines}", path.display())
 }
 
@@ -104,7 +105,7 @@ fn lines(report: &Report) -> Vec<(&'static str, String)> {
         }
     }
     if let Some(kind) = &report.xmp_digital_source_type {
-        lines.push(("the same in XMP", kind.clone()));
+        lines.push(("XMP source type", kind.clone()));
     }
     for ingredient in &report.ingredients {
         let text = format!("{} {}", ingredient.relationship, ingredient.instance_id);

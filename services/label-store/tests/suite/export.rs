@@ -9,6 +9,7 @@ use label_store::{
     export, images, runs,
     split::Side,
 };
+use saga_chassis::ServiceConfig as _;
 use saga_provenance::State;
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -220,6 +221,8 @@ async fn a_certificate_that_cannot_sign_stops_the_start_and_says_where_it_is_set
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(folder.path());
     config.provenance.certificate = folder.path().join("none.pem");
+    let alone = config.check().unwrap_err();
+    assert_eq!(alone.key, "provenance.key");
     config.provenance.key = folder.path().join("none.key");
     let error = Store::open(config, Clock::System).await.unwrap_err();
     let text = error.to_string();

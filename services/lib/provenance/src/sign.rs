@@ -16,7 +16,8 @@ const SOURCE: &str = "source";
 /// The bytes of an image file with signed provenance in them; its pixels stay as they are.
 ///
 /// An image with a source was edited: `c2pa.opened` with the source as parent ingredient, named by its BLAKE3 and
-/// without a thumbnail, since it may show a person; then `c2pa.edited`. One without was `c2pa.created`.
+/// without a thumbnail, since it may show a person; then `c2pa.edited`. One without was `c2pa.created`. A manifest that is
+/// there already gives way.
 ///
 /// # Errors
 /// [`ProvenanceError::NotAnImage`], [`ProvenanceError::Format`], [`ProvenanceError::Container`] for what is not an image that

@@ -286,6 +286,22 @@ mod tests {
     }
 
     #[test]
+    fn signing_again_replaces_the_manifest() {
+        let ((first, once), (second, again)) = (identity(), identity());
+        let signed = sign(&once, &picture(ImageFormat::Jpeg), &Snapshot::default()).unwrap();
+        let signed = sign(&again, &signed, &snapshot()).unwrap();
+        let report = verify(&signed, Some(&second)).unwrap();
+        assert_eq!(
+            (report.state, report.snapshot),
+            (State::Trusted, Some(snapshot()))
+        );
+        assert_eq!(
+            verify(&signed, Some(&first)).unwrap().state,
+            State::Untrusted
+        );
+    }
+
+    #[test]
     fn trust_is_what_the_anchors_say() {
         let ((own, identity), (foreign, _)) = (identity(), identity());
         let signed = sign(&identity, &picture(ImageFormat::Jpeg), &snapshot()).unwrap();
