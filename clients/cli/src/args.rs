@@ -91,6 +91,8 @@ pub enum Command {
     Guard(GuardArgs),
     /// Classify images.
     Classify(ClassifyArgs),
+    /// Show and check the signed provenance of images: who signed, how they were made, whether they were changed since.
+    Verify(VerifyArgs),
     /// Bring checkpoints of other libraries into directories that the services load; load, list and roll back what they serve.
     #[command(subcommand)]
     Model(ModelCommand),
@@ -206,6 +208,17 @@ pub struct ClassifyArgs {
     /// How many labels an image gets.
     #[arg(long, default_value_t = 3)]
     pub top_k: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Images.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Certificates to trust (PEM): of authorities, or of signers themselves. A file signed by others fails then. Without
+    /// it nobody is trusted, and signatures are only checked to hold.
+    #[arg(long, value_name = "PEM")]
+    pub trust: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -14,6 +14,7 @@ use all_in_one::AllInOne;
 use common::spy::Spy;
 use futures::StreamExt as _;
 use saga_client::Transport;
+use saga_imaging::DecodeLimits;
 use saga_proto::{
     generator::v1::Fault,
     labelstore::v1::{
@@ -23,6 +24,7 @@ use saga_proto::{
         run_service_client::RunServiceClient,
     },
 };
+use saga_provenance::State;
 use serde_json::Value;
 
 const RUN: &str = "whole";
@@ -45,6 +47,7 @@ async fn a_long_tail_becomes_an_augmented_data_set_two_models_and_a_comparison()
     export_run(&store, &export).await;
     exported_files_keep_their_promises(&export, &results);
     let candidates = candidates(&store).await;
+    exported_images_tell_how_they_were_made(&export, &candidates);
     gates_see_no_truth(&spy, &candidates);
     services.stop().await.unwrap();
 }
@@ -180,6 +183,40 @@ fn exported_files_keep_their_promises(export: &Path, results: &Value) {
     for (label, class) in status["per_class"].as_object().unwrap() {
         let share = class["train_synthetic_fraction"].as_f64().unwrap();
         assert!(share <= 0.60, "{label} is {share} synthetic");
+    }
+}
+
+/// Signed in the file itself, and the same that the store knows.
+fn exported_images_tell_how_they_were_made(export: &Path, candidates: &[ListCandidatesResponse]) {
+    for path in paths(&export.join("augmented_labels.csv")) {
+        let file = std::fs::read(export.join(&path)).unwrap();
+        let report = saga_provenance::verify(&file, None).unwrap();
+        assert_eq!(report.state, State::Untrusted, "{:?}", report.failures);
+        let made = report.snapshot.unwrap();
+        let known = candidates
+            .iter()
+            .find(|candidate| candidate.candidate_id == made.candidate_id)
+            .unwrap();
+        let provenance = known.provenance.as_ref().unwrap();
+        assert_eq!(made.run_id, RUN);
+        assert_eq!(made.label, known.target_label);
+        assert_eq!(made.backend, provenance.backend);
+        assert_eq!(made.prompt, provenance.prompt);
+        assert_eq!(made.seed, provenance.seed);
+        let judged = known.image.as_ref().unwrap();
+        assert_eq!(made.image_blake3, judged.blake3);
+        let pixels = |file| saga_imaging::decode(file, &DecodeLimits::default()).unwrap();
+        assert_eq!(pixels(&file), pixels(&judged.data));
+        let source = &known.source.as_ref().unwrap().blake3;
+        assert_eq!(
+            report.ingredients[0].instance_id,
+            format!("blake3:{source}")
+        );
+        let kind = report.xmp_digital_source_type;
+        assert_eq!(
+            kind.as_deref(),
+            Some(saga_provenance::COMPOSITE_WITH_TRAINED)
+        );
     }
 }
 

@@ -1,9 +1,10 @@
 //! The configuration: `config.toml` compiled in, overlaid by file, environment and flags.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use saga_chassis::{InvalidValue, ServerConfig, ServiceConfig, TelemetryConfig};
 use saga_imaging::DecodeLimits;
+use saga_provenance::{Identity, ProvenanceError};
 use serde::{Deserialize, Serialize};
 
 /// Everything that can be set.
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     pub store: StoreConfig,
     pub images: ImageLimits,
+    pub provenance: ProvenanceConfig,
     pub server: ServerConfig,
     pub telemetry: TelemetryConfig,
 }
@@ -51,6 +53,26 @@ impl ImageLimits {
     }
 }
 
+/// The `[provenance]` section: what signs the images of exports.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProvenanceConfig {
+    /// Certificate chain, PEM.
+    pub certificate: PathBuf,
+    /// Its key, PKCS #8 PEM.
+    pub key: PathBuf,
+}
+
+impl ProvenanceConfig {
+    /// The configured identity, else the one kept in `folder`.
+    pub(crate) fn identity(&self, folder: &Path) -> Result<Identity, ProvenanceError> {
+        if self.certificate.as_os_str().is_empty() {
+            return Identity::kept_in(folder);
+        }
+        Identity::from_files(&self.certificate, &self.key)
+    }
+}
+
 impl ServiceConfig for Config {
     const SERVICE: &'static str = "label-store";
     const ABOUT: &'static str =
@@ -62,6 +84,13 @@ impl ServiceConfig for Config {
     }
 
     fn check(&self) -> Result<(), InvalidValue> {
+        let ProvenanceConfig { certificate, key } = &self.provenance;
+        if certificate.as_os_str().is_empty() != key.as_os_str().is_empty() {
+            return Err(InvalidValue::new(
+                "provenance.key",
+                "and provenance.certificate belong together; set both or neither",
+            ));
+        }
         InvalidValue::unless_within("images.max_bytes", self.images.max_bytes, 1..=1 << 30)?;
         InvalidValue::unless_within("images.max_pixels", self.images.max_pixels, 1..=1 << 32)?;
         InvalidValue::unless_within("images.max_side", self.images.max_side, 1..=1 << 20)?;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use saga_chassis::status;
+use saga_provenance::ProvenanceError;
 use tonic::Status;
 
 use crate::database;
@@ -68,6 +69,9 @@ pub enum StoreError {
     /// Another process uses the data folder.
     #[error("{} is in use by another label store; stop it or choose another data_dir", folder.display())]
     InUse { folder: PathBuf },
+    /// The certificate that exports are signed with cannot be used.
+    #[error("signing of exports: {0}; see [provenance] of the configuration")]
+    Provenance(#[from] ProvenanceError),
     /// A task of the store ended early.
     #[error("a task of the store ended early: {0}")]
     Task(String),
@@ -122,6 +126,7 @@ pub fn to_status(error: &StoreError, data_dir: &Path) -> Status {
             status::internal("DATABASE_FAILED", message)
         }
         StoreError::InUse { .. } => status::unavailable("DATA_FOLDER_IN_USE", message),
+        StoreError::Provenance(_) => status::failed_precondition("CERTIFICATE_UNUSABLE", message),
         StoreError::Task(_) => status::internal("TASK_ENDED", message),
     }
 }

@@ -3,6 +3,7 @@
 use std::{collections::HashSet, fs, path::Path, sync::Arc, time::Duration};
 
 use saga_imaging::DecodeLimits;
+use saga_provenance::Identity;
 
 use crate::{
     blobs::{Blobs, WriteCheck},
@@ -24,6 +25,8 @@ pub struct Store {
     pub(crate) database: Database,
     pub(crate) blobs: Blobs,
     pub(crate) clock: Clock,
+    /// Signs what exports write.
+    pub(crate) identity: Arc<Identity>,
     pub(crate) config: Arc<Config>,
     pub(crate) duplicates: Arc<Duplicates>,
     /// Held while any clone lives: sweeping blobs under another process's feet would lose its images.
@@ -43,17 +46,19 @@ impl Store {
     /// Opens the data folder, creates it where missing, and removes what a crash left.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] where another process has it open, and what disk and database report.
+    /// [`StoreError::InUse`] where another process has it open, [`StoreError::Provenance`], and what disk and database report.
     pub async fn open(config: Config, clock: Clock) -> Result<Self, StoreError> {
         let folder = config.store.data_dir.clone();
         fs::create_dir_all(&folder).map_err(|e| StoreError::io("create", &folder, e))?;
         let lock = lock(&folder).await?;
         let database = Database::open(&folder.join("label-store.db")).await?;
         let blobs = Blobs::open(&folder.join("blobs"))?;
+        let identity = config.provenance.identity(&folder)?;
         let store = Self {
             database,
             blobs,
             clock,
+            identity: Arc::new(identity),
             config: Arc::new(config),
             duplicates: Arc::default(),
             _lock: Arc::new(lock),
@@ -109,6 +114,7 @@ impl Store {
     async fn referenced(&self) -> Result<HashSet<String>, StoreError> {
         let rows: Vec<String> = sqlx::query_scalar(
             "SELECT blake3 FROM images UNION SELECT blake3 FROM candidates WHERE blake3 IS NOT NULL
+             UNION SELECT blake3 FROM signed_images
              UNION SELECT blake3 FROM requests WHERE blake3 IS NOT NULL",
         )
         .fetch_all(&mut *self.database.read().await?)

@@ -1,6 +1,6 @@
 //! `saga guard`: one candidate through the gates.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use saga_proto::{
@@ -139,6 +139,6 @@ fn verdict_json(verdict: &Verdict) -> Value {
         "reason": verdict.reason,
         "model_revision": verdict.model.as_ref().map(|model| &model.revision),
         "compute_milliseconds": compute_milliseconds(verdict),
-        "details": verdict.details,
+        "details": verdict.details.iter().collect::<BTreeMap<_, _>>(),
     })
 }

@@ -10,6 +10,7 @@ pub mod load;
 mod model;
 mod run;
 mod up;
+mod verify;
 
 use anyhow::Result;
 
@@ -25,6 +26,7 @@ pub async fn dispatch(cli: Cli) -> Result<()> {
         Command::Up(args) => up::up(&global, args).await,
         Command::Guard(args) => guard::guard(&global, args).await,
         Command::Classify(args) => classify::classify(&global, args).await,
+        Command::Verify(args) => verify::verify(&global, &args),
         Command::Load(args) => load::load(&global, args).await,
         Command::Data(DataCommand::Studio(args)) => data::studio(&global, args).await,
         Command::Data(DataCommand::Stats(args)) => data::stats(&global, args).await,

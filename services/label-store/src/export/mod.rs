@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `aug_{label}/` | accepted images |
+//! | `aug_{label}/` | accepted images, with signed provenance |
 //! | `augmented_labels.csv` | accepted images with their sources |
 //! | `augmented.tar` | both of these in one file |
 //! | `combined_labels.csv` | original and accepted images, golden left out |
@@ -18,10 +18,17 @@
 mod archive;
 mod files;
 mod reports;
+mod signing;
 mod tables;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
+use saga_provenance::Identity;
+use signing::Signing;
 use tokio::sync::mpsc;
 
 use crate::{
@@ -37,7 +44,7 @@ use crate::{
 /// Images copied between two reports of progress.
 const BATCH: usize = 64;
 
-/// Files written out of all.
+/// Steps done out of all: one an image, and a last one for tables, reports and archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     pub done: u64,
@@ -53,6 +60,9 @@ pub(crate) struct Contents {
     /// Real images by side, in path order.
     pub(crate) real: Vec<(Side, ImageRow)>,
     pub(crate) accepted: Vec<Accepted>,
+    /// How many accepted images are not signed, by reason.
+    pub(crate) unsigned: BTreeMap<String, u64>,
+    pub(crate) identity: Arc<Identity>,
     /// Milliseconds since 1970.
     pub(crate) now: i64,
 }
@@ -61,11 +71,21 @@ pub(crate) struct Contents {
 #[derive(Clone)]
 pub(crate) struct Accepted {
     pub(crate) candidate: Candidate,
+    /// Of the image as the gates judged it.
     pub(crate) blake3: String,
+    /// Of the file that the export writes: the same image, signed where its format allows.
+    pub(crate) file_blake3: String,
     pub(crate) label: String,
     pub(crate) source_label: String,
     /// Relative to the export.
     pub(crate) path: String,
+}
+
+impl Accepted {
+    /// Whether the file of this image carries signed provenance.
+    pub(crate) fn is_signed(&self) -> bool {
+        self.file_blake3 != self.blake3
+    }
 }
 
 /// Writes a run's outputs into a folder, telling its progress. Ends early where nobody listens any more.
@@ -87,34 +107,36 @@ pub async fn export(
     }
     let run = runs::get(store, run_id).await?;
     reports::check_folder(directory, run_id)?;
-    let contents = gather(store, run).await?;
-    let accepted = contents.accepted.clone();
-    let tables = {
-        let directory = directory.to_path_buf();
-        blocking(move || {
-            let mut tables = tables::tables(&contents)?;
-            tables.extend(reports::reports(&contents)?);
-            files::create_folder(&directory)?;
-            Ok(tables)
-        })
-        .await?
-    };
-    // The archive is one file more.
-    let total = (accepted.len() + tables.len() + 1) as u64;
-    let mut done = 0;
-    for chunk in accepted.chunks(BATCH) {
-        copy_images(store, directory, chunk.to_vec()).await?;
-        done += chunk.len() as u64;
+    let mut contents = gather(store, run).await?;
+    let signing = Signing::of(store, run_id).await?;
+    let mut accepted = std::mem::take(&mut contents.accepted).into_iter();
+    // One step more for tables, reports and archive.
+    let total = accepted.len() as u64 + 1;
+    loop {
+        let batch: Vec<_> = accepted.by_ref().take(BATCH).collect();
+        if batch.is_empty() {
+            break;
+        }
+        let (batch, unsigned) = signing.sign(batch).await?;
+        copy_images(store, directory, batch.clone()).await?;
+        contents.accepted.extend(batch);
+        for why in unsigned {
+            *contents.unsigned.entry(why).or_default() += 1;
+        }
+        let done = contents.accepted.len() as u64;
         if progress.send(Progress { done, total }).await.is_err() {
             return Ok(());
         }
     }
     let directory = directory.to_path_buf();
     blocking(move || {
+        let mut tables = tables::tables(&contents)?;
+        tables.extend(reports::reports(&contents)?);
+        files::create_folder(&directory)?;
         tables
             .iter()
             .try_for_each(|(name, bytes)| files::write_atomically(&directory.join(name), bytes))?;
-        archive::write(&directory, &accepted)
+        archive::write(&directory, &contents.accepted)
     })
     .await?;
     // The caller may have left; the export is complete all the same.
@@ -146,6 +168,8 @@ async fn gather(store: &Store, run: Run) -> Result<Contents, StoreError> {
         policy,
         real,
         accepted,
+        unsigned: BTreeMap::new(),
+        identity: store.identity.clone(),
         now: store.clock.now(),
     })
 }
@@ -166,6 +190,7 @@ async fn place(
     let path = format!("aug_{label}/{}.{extension}", candidate.id);
     Ok(Accepted {
         candidate,
+        file_blake3: blake3.clone(),
         blake3,
         label,
         source_label,
@@ -185,7 +210,7 @@ async fn copy_images(
             if let Some(folder) = path.parent() {
                 files::create_folder(folder)?;
             }
-            files::write_atomically(&path, &blobs.read(&image.blake3)?)
+            files::write_atomically(&path, &blobs.read(&image.file_blake3)?)
         })
     })
     .await

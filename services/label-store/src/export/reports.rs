@@ -88,8 +88,24 @@ fn status(contents: &Contents) -> Result<Value, StoreError> {
         "generator": contents.run.generator,
         "prompt_hash": contents.run.prompt_version,
         "thresholds": thresholds(contents),
+        "provenance": provenance(contents),
         "timestamp": timestamp(contents.now),
     }))
+}
+
+/// Who signed how many of the accepted images with C2PA, and why not the others.
+fn provenance(contents: &Contents) -> Value {
+    let signed = contents.accepted.iter().filter(|image| image.is_signed());
+    json!({
+        "signed": signed.count(),
+        "unsigned": contents.unsigned,
+        "certificate_sha256": contents.identity.fingerprint(),
+        "certificate": if contents.identity.is_generated() {
+            "self-signed by this label store: untrusted"
+        } else {
+            "configured"
+        },
+    })
 }
 
 /// Real and synthetic images of each class, in all and in train, where the cap applies.

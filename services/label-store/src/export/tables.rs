@@ -158,7 +158,9 @@ const META: &[&str] = &[
     "created_at",
     "width",
     "height",
+    // Of the file at `pth`, and of the same image before it was signed, as the gates judged it.
     "blake3",
+    "unsigned_blake3",
     "phash",
     "source_blake3",
 ];
@@ -212,6 +214,7 @@ fn meta_row(image: &Accepted, prompt_version: &str, gates: &BTreeSet<&str>) -> V
         timestamp(c.created_at),
         number(c.width),
         number(c.height),
+        image.file_blake3.clone(),
         image.blake3.clone(),
         c.phash
             .map(|hash| format!("{:016x}", hash.cast_unsigned()))
@@ -240,7 +243,9 @@ fn meta_jsonl(contents: &Contents) -> Vec<u8> {
             "created_at": timestamp(c.created_at),
             "width": c.width,
             "height": c.height,
-            "blake3": image.blake3,
+            "blake3": image.file_blake3,
+            "unsigned_blake3": image.blake3,
+            "signed": image.is_signed(),
             "phash": c.phash.map(|hash| format!("{:016x}", hash.cast_unsigned())),
             "provenance": c.provenance,
             "verdicts": c.verdicts,

@@ -2,17 +2,22 @@
 
 use std::{collections::BTreeSet, fs, io::Read as _, path::Path};
 
+use image::ImageFormat;
 use label_store::{
-    Store, StoreError,
+    Audit, Clock, Store, StoreError,
     admission::{Attempt, settle},
     candidate::Provenance,
     export, images, runs,
     split::Side,
 };
+use saga_chassis::ServiceConfig as _;
+use saga_provenance::State;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::common::{Fixture, attempt, plan, rejected, run};
+use crate::common::{
+    Fixture, attempt, config, encode, import, noise, open, picture, plan, rejected, run,
+};
 
 async fn export(
     store: &Store,
@@ -93,7 +98,7 @@ async fn an_export_holds_every_output() {
     let fixture = finished().await;
     let out = fixture.folder.path().join("out");
     let progress = export(&fixture.store, "run", &out).await.unwrap();
-    assert_eq!(progress.last().map(|p| (p.done, p.total)), Some((16, 16)));
+    assert_eq!(progress.last().map(|p| (p.done, p.total)), Some((4, 4)));
     for path in column(&out, "augmented_labels.csv", "pth") {
         assert!(path.starts_with("aug_fear/") && image::open(out.join(path)).is_ok());
     }
@@ -171,6 +176,120 @@ async fn every_accepted_image_comes_with_how_it_was_made() {
         assert_eq!(line["provenance"]["duration_us"], 1_250_000);
         assert_eq!(line["created_at"], "2023-11-14T22:13:20Z");
     }
+}
+
+#[tokio::test]
+async fn exported_images_carry_signed_provenance_and_the_pixels_that_were_judged() {
+    let fixture = finished().await;
+    let out = fixture.folder.path().join("out");
+    export(&fixture.store, "run", &out).await.unwrap();
+    let paths = column(&out, "synthetic_meta.csv", "pth");
+    let hashes = column(&out, "synthetic_meta.csv", "blake3");
+    let judged = column(&out, "synthetic_meta.csv", "unsigned_blake3");
+    let status = json(&out, "status.json");
+    for (n, path) in paths.iter().enumerate() {
+        let file = fs::read(out.join(path)).unwrap();
+        let before = noise(n as u64);
+        assert_eq!(hashes[n], blake3::hash(&file).to_hex().as_str());
+        assert_eq!(judged[n], blake3::hash(&before).to_hex().as_str());
+        let pixels = |bytes| image::load_from_memory(bytes).unwrap();
+        assert_eq!(pixels(&file), pixels(&before));
+        let report = saga_provenance::verify(&file, None).unwrap();
+        assert_eq!(report.state, State::Untrusted, "{:?}", report.failures);
+        let snapshot = report.snapshot.unwrap();
+        assert_eq!(
+            (snapshot.run_id.as_str(), snapshot.label.as_str()),
+            ("run", "fear")
+        );
+        assert_eq!(snapshot.image_blake3, judged[n]);
+        let signer = report.signer.unwrap();
+        assert_eq!(
+            status["provenance"]["certificate_sha256"],
+            signer.certificate_sha256
+        );
+    }
+    assert_eq!(status["provenance"]["signed"], 3);
+    assert_eq!(status["provenance"]["unsigned"], serde_json::json!({}));
+    let certificate = status["provenance"]["certificate"].as_str().unwrap();
+    assert!(certificate.contains("untrusted"), "{certificate}");
+    assert_eq!(fixture.store.audit().await.unwrap(), Audit::default());
+}
+
+#[tokio::test]
+async fn an_image_is_signed_once_for_each_certificate() {
+    let Fixture { folder, store, .. } = finished().await;
+    let images = async |store: &Store, name: &str| {
+        let out = folder.path().join(name);
+        export(store, "run", &out).await.unwrap();
+        let paths = column(&out, "augmented_labels.csv", "pth");
+        let images = paths.iter().map(|path| fs::read(out.join(path)).unwrap());
+        images.collect::<Vec<_>>()
+    };
+    let first = images(&store, "first").await;
+    store.close().await;
+    let store = open(folder.path(), Clock::System).await;
+    assert_eq!(images(&store, "second").await, first);
+    store.close().await;
+
+    fs::remove_file(folder.path().join("store/provenance.pem")).unwrap();
+    let store = open(folder.path(), Clock::System).await;
+    let anew = images(&store, "third").await;
+    assert!(anew.iter().zip(&first).all(|(anew, first)| anew != first));
+    store.close().await;
+    // The start sweeps what the first certificate signed.
+    let store = open(folder.path(), Clock::System).await;
+    assert_eq!(store.audit().await.unwrap(), Audit::default());
+    assert_eq!(images(&store, "fourth").await, anew);
+}
+
+#[tokio::test]
+async fn what_cannot_be_signed_is_exported_and_reported() {
+    let fixture = Fixture::with_run(&[("neutral", 40), ("fear", 10)], 0.6, None).await;
+    let sources = fixture.train_ids(0).await;
+    plan(&fixture.store, "fear", 1, &sources[..1], 1).await;
+    let bitmap = encode(&picture(7), ImageFormat::Bmp);
+    let candidate = Attempt {
+        image: Some(bitmap.clone().into()),
+        ..attempt("run/fear/00000", 0, 7)
+    };
+    settle(&fixture.store, candidate).await.unwrap();
+    let out = fixture.folder.path().join("out");
+    export(&fixture.store, "run", &out).await.unwrap();
+    let path = &column(&out, "augmented_labels.csv", "pth")[0];
+    assert_eq!(fs::read(out.join(path)).unwrap(), bitmap);
+    let provenance = &json(&out, "status.json")["provenance"];
+    assert_eq!(provenance["signed"], 0);
+    let reasons = provenance["unsigned"].as_object().unwrap();
+    let (why, count) = reasons.iter().next().unwrap();
+    assert!(why.contains("image/bmp") && *count == 1, "{reasons:?}");
+}
+
+#[tokio::test]
+async fn an_export_is_imported_as_any_data_set() {
+    let fixture = finished().await;
+    let out = fixture.folder.path().join("out");
+    export(&fixture.store, "run", &out).await.unwrap();
+    let other = Fixture::new().await;
+    let report = import(&other.store, &out, &["aug_fear".into()])
+        .await
+        .unwrap();
+    assert_eq!((report.imported, report.rejected), (3, 0));
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_sign_stops_the_start_and_says_where_it_is_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path());
+    config.provenance.certificate = folder.path().join("none.pem");
+    let alone = config.check().unwrap_err();
+    assert_eq!(alone.key, "provenance.key");
+    config.provenance.key = folder.path().join("none.key");
+    let error = Store::open(config, Clock::System).await.unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("none.pem") && text.contains("[provenance]"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
