@@ -9,6 +9,7 @@
 pub mod checkpoint;
 mod classifier;
 pub mod clip;
+pub mod diffusion;
 pub mod directory;
 mod environment;
 mod error;

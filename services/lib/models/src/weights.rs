@@ -42,6 +42,38 @@ enum Start {
     File {
         room: usize,
     },
+    Taken(Taken),
+}
+
+/// Tensors of a file, each handed out once, and what did not fit.
+struct Taken {
+    found: Tensors,
+    kind: Kind,
+    room: usize,
+    mismatch: WeightMismatch,
+}
+
+impl Taken {
+    /// Where the file has no such tensor, one of arbitrary values stands in, so that all that is missing is told at the end.
+    fn take(&mut self, name: &str, shape: &[i64], device: Device) -> Result<Tensor> {
+        let found = self.found.remove(name);
+        if let Some(tensor) = &found
+            && tensor.size() == shape
+            && tensor.is_floating_point()
+        {
+            return Ok(tensor.f_to_kind(self.kind)?.f_to_device(device)?);
+        }
+        self.room = rest(self.room, shape)?;
+        let stand_in = Tensor::f_empty(shape, (self.kind, device))?;
+        match &found {
+            Some(found) => {
+                let difference = difference(name, &stand_in, found);
+                self.mismatch.misshapen.extend(difference);
+            }
+            None => self.mismatch.missing.push(name.to_owned()),
+        }
+        Ok(stand_in)
+    }
 }
 
 /// How much larger than its file a model may be: enough to list what is missing, too little for a configuration to exhaust
@@ -63,11 +95,43 @@ impl Weights {
     /// Starts parameters as constants, to be overwritten by [`Weights::fill`] with `found`. Of a model that is far larger than
     /// that, parameters cannot be made.
     pub fn blank(device: Device, found: &Tensors) -> Self {
-        let elements: usize = found.values().map(Tensor::numel).sum();
-        let room = elements.saturating_mul(GROWTH).max(ALWAYS_ALLOWED);
         Self {
             store: nn::VarStore::new(device),
-            start: RefCell::new(Start::File { room }),
+            start: RefCell::new(Start::File { room: room(found) }),
+        }
+    }
+
+    /// Hands `found` out as parameters, converted to `kind`, for serving alone: models of gigabytes are then in memory once, and
+    /// what a layer packs for itself is not kept besides. Nothing enters the store; [`Weights::finish`] tells what did not fit.
+    pub fn taking(device: Device, found: Tensors, kind: Kind) -> Self {
+        let taken = Taken {
+            room: room(&found),
+            found,
+            kind,
+            mismatch: WeightMismatch::default(),
+        };
+        Self {
+            store: nn::VarStore::new(device),
+            start: RefCell::new(Start::Taken(taken)),
+        }
+    }
+
+    /// Ends what [`Weights::taking`] began. A model that was built of weights that do not fit must not be used.
+    ///
+    /// # Errors
+    /// [`ModelError::Weights`] lists tensors that are missing, surplus or misshapen.
+    pub fn finish(self) -> Result<()> {
+        let Start::Taken(taken) = self.start.into_inner() else {
+            return Ok(());
+        };
+        let mut mismatch = taken.mismatch;
+        let surplus = taken.found.into_keys();
+        mismatch.surplus = surplus.filter(|name| !is_idle(name)).collect();
+        mismatch.missing.sort();
+        mismatch.misshapen.sort();
+        match mismatch.is_empty() {
+            true => Ok(()),
+            false => Err(mismatch.into()),
         }
     }
 
@@ -193,8 +257,11 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// A new trainable f32 parameter.
+    /// A new trainable f32 parameter, or a file's tensor as [`Weights::taking`] says.
     pub fn parameter(&self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
+        if let Start::Taken(taken) = &mut *self.start.borrow_mut() {
+            return taken.take(&self.path.path(name), shape, self.path.device());
+        }
         let tensor = self.initial(shape, init)?;
         let decays = name == "weight" && shape.len() >= 2;
         let group = if decays { self.group } else { self.group + 1 };
@@ -215,7 +282,7 @@ impl<'a> Scope<'a> {
                 return normal(shape, deviation, random, device);
             }
             (_, Start::File { room }) => *room = rest(*room, shape)?,
-            (Init::Const(_), Start::Random(_)) => {}
+            (Init::Const(_), Start::Random(_)) | (_, Start::Taken(_)) => {}
         }
         let value = match init {
             Init::Const(value) => value,
@@ -223,6 +290,17 @@ impl<'a> Scope<'a> {
         };
         Ok(Tensor::f_full(shape, value, (Kind::Float, device))?)
     }
+}
+
+/// Elements that a model may have whose file has these tensors.
+fn room(found: &Tensors) -> usize {
+    let elements: usize = found.values().map(Tensor::numel).sum();
+    elements.saturating_mul(GROWTH).max(ALWAYS_ALLOWED)
+}
+
+/// Whether a tensor is a buffer that old transformers wrote and that carries nothing.
+fn is_idle(name: &str) -> bool {
+    name.ends_with(".position_ids")
 }
 
 /// What is left of `room` elements beside a new tensor.
@@ -260,7 +338,7 @@ fn compare(wanted: &Tensors, found: &Tensors) -> WeightMismatch {
             Some(found) => mismatch.misshapen.extend(difference(name, tensor, found)),
         }
     }
-    let known = |name: &&String| wanted.contains_key(*name) || name.ends_with(".position_ids");
+    let known = |name: &&String| wanted.contains_key(*name) || is_idle(name);
     mismatch.surplus = found.keys().filter(|name| !known(name)).cloned().collect();
     mismatch
 }
