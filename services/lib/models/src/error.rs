@@ -44,6 +44,9 @@ pub enum ModelError {
     Device { device: String, why: String },
     #[error("precision {precision:?}: {why}")]
     Precision { precision: String, why: String },
+    /// What a diffusion came to.
+    #[error("the latents of the image became NaN or infinite; use precision f32, or other weights")]
+    NotFinite,
     #[error("input: {0}")]
     Input(String),
     #[error("libtorch: {0}")]

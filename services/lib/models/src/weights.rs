@@ -314,7 +314,7 @@ fn rest(room: usize, shape: &[i64]) -> Result<usize> {
     })
 }
 
-fn normal(
+pub(crate) fn normal(
     shape: &[i64],
     deviation: f64,
     random: &mut ChaCha8Rng,

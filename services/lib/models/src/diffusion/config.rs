@@ -1,6 +1,5 @@
 //! Reading a part's configuration: what a model here does not do must not be asked for.
 
-use crate::directory;
 use crate::error::{ModelError, Result};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -14,7 +13,10 @@ pub(super) fn read<C: DeserializeOwned>(
     path: &Path,
     fixed: &[(&'static str, &[Value])],
 ) -> Result<C> {
-    let config: Value = directory::read_json(path)?;
+    let text = std::fs::read_to_string(path).map_err(ModelError::io(path))?;
+    // diffusers writes infinities, which JSON does not have; here they stand for "no bound".
+    let text = text.replace(": -Infinity", ": null");
+    let config: Value = serde_json::from_str(&text).map_err(ModelError::json(path))?;
     for (key, allowed) in fixed {
         let Some(found) = config.get(key) else {
             continue;

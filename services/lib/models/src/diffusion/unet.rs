@@ -9,6 +9,7 @@ pub use config::{BlockType, Config, Heads};
 use super::embeddings::{TimestepEmbedding, sinusoids};
 use super::layers::{Conv2d, GroupNorm, channels_last};
 use super::part;
+use crate::checkpoint::Tensors;
 use crate::error::{ModelError, Result};
 use crate::runtime::Runtime;
 use crate::weights::{Scope, Weights};
@@ -77,14 +78,18 @@ impl UNet2DConditionModel {
         })
     }
 
-    /// Loads the folder `dir` of a diffusers directory.
+    /// Loads the folder `dir` of a diffusers directory; `change` is given the tensors first.
     ///
     /// # Errors
     /// [`ModelError::Component`] naming the folder and the file, configuration key or tensor.
-    pub fn load(dir: &Path, runtime: Runtime) -> Result<Self> {
+    pub fn load(
+        dir: &Path,
+        runtime: Runtime,
+        change: impl FnOnce(Tensors) -> Result<Tensors>,
+    ) -> Result<Self> {
         let kind = runtime.precision.kind();
         let build = |config, weights: &Weights| Self::new(config, weights, kind);
-        part::load(dir, runtime, Config::read, Ok, build)
+        part::load(dir, runtime, Config::read, change, build)
     }
 
     pub fn config(&self) -> &Config {
