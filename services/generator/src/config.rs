@@ -5,6 +5,7 @@ use saga_imaging::DecodeLimits;
 use serde::{Deserialize, Serialize};
 
 use crate::exemplar_backend::ExemplarConfig;
+use crate::stable_diffusion::StableDiffusionConfig;
 use crate::studio::FaultRates;
 
 /// Everything that can be set.
@@ -17,6 +18,7 @@ pub struct Config {
     pub limits: LimitsConfig,
     pub studio: StudioConfig,
     pub exemplar: ExemplarConfig,
+    pub stable_diffusion: StableDiffusionConfig,
 }
 
 /// The `[work]` section.
@@ -101,7 +103,8 @@ impl ServiceConfig for Config {
             .faults
             .validate()
             .map_err(|error| InvalidValue::new("studio.faults", format!("is unsound: {error}")))?;
-        self.exemplar.check()
+        self.exemplar.check()?;
+        self.stable_diffusion.check()
     }
 }
 

@@ -5,6 +5,7 @@
 //! | [`backend`] | what makes candidates, and the registry of those there are; remote generators join here |
 //! | [`studio`], [`studio_backend`] | a renderer of faces that edits its own pictures and plants known faults |
 //! | [`exemplar`], [`exemplar_backend`] | edits real photographs with parts of real photographs |
+//! | [`stable_diffusion`] | Stable Diffusion on this machine |
 //! | [`parameters`] | settings of a backend given by name in a request |
 //! | [`pool`] | the threads that do the work, with bounded room |
 //! | [`grpc`] | the contract `saga.generator.v1` |
@@ -19,6 +20,7 @@ pub mod exemplar_backend;
 pub mod grpc;
 pub mod parameters;
 pub mod pool;
+pub mod stable_diffusion;
 pub mod studio;
 pub mod studio_backend;
 
@@ -29,9 +31,10 @@ use saga_proto::generator::v1::generator_service_server::GeneratorServiceServer;
 use saga_proto::generator::v1::studio_service_server::StudioServiceServer;
 use tokio_util::sync::CancellationToken;
 
-use backend::Registry;
+use backend::{Backend, Registry};
 use exemplar_backend::ExemplarBackend;
 use pool::Pool;
+use stable_diffusion::StableDiffusion;
 use studio_backend::StudioBackend;
 
 pub use config::Config;
@@ -39,19 +42,25 @@ pub use config::Config;
 /// Serves the backends until `shutdown`.
 ///
 /// # Errors
-/// A port that is taken; threads that cannot be had.
+/// A port that is taken; threads that cannot be had; a model that does not load.
 pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Running> {
     let server = Server::bind("generator", &config.server).await?;
     let pool = Pool::new(config.work.workers)?;
-    let backends = Registry::new(vec![
+    let limits = config.limits.decode_limits();
+    let mut backends: Vec<Arc<dyn Backend>> = vec![
         Arc::new(StudioBackend::new(config.studio.clone(), pool.clone())),
         Arc::new(ExemplarBackend::new(
             config.exemplar.clone(),
-            config.limits.decode_limits(),
+            limits,
             pool.clone(),
         )),
-    ]);
-    let generator = grpc::Generator::new(backends, &config);
+    ];
+    let (section, metrics) = (config.stable_diffusion.clone(), server.metrics());
+    let local = StableDiffusion::load(section, limits, pool.clone(), metrics).await?;
+    if let Some(local) = local {
+        backends.push(Arc::new(local));
+    }
+    let generator = grpc::Generator::new(Registry::new(backends), &config);
     let studio = grpc::Studio::new(pool);
     let server = server
         .add_service(limited!(

@@ -20,4 +20,5 @@ pub mod text_encoder;
 pub mod unet;
 pub mod vae;
 
+pub use index::revision;
 pub use pipeline::{Request, Settings, StableDiffusion, Task};

@@ -1,5 +1,6 @@
 //! model_index.json: which parts a diffusers directory has.
 
+use super::lora::Lora;
 use crate::directory;
 use crate::error::{ModelError, Result};
 use serde_json::Value;
@@ -11,6 +12,23 @@ const PARTS: [(&str, &str); 3] = [
     ("unet", "UNet2DConditionModel"),
     ("vae", "AutoencoderKL"),
 ];
+
+/// Names the weights by content, as [`directory::revision`] does: those of all parts and of the changes.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn revision(dir: &Path, loras: &[Lora]) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    for (part, _) in PARTS {
+        hasher.update(directory::revision(&dir.join(part))?.as_bytes());
+    }
+    for Lora { path, scale } in loras {
+        let file = std::fs::File::open(path).map_err(ModelError::io(path))?;
+        hasher.update_reader(file).map_err(ModelError::io(path))?;
+        hasher.update(&scale.to_le_bytes());
+    }
+    Ok(hasher.finalize().to_hex()[..16].to_string())
+}
 
 /// # Errors
 /// [`ModelError::Component`] naming the file: absent, malformed, or of a pipeline whose parts are others.
