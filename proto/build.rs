@@ -17,6 +17,7 @@ const FILES: &[&str] = &[
     "saga/trainer/v1/trainer.proto",
     "saga/labelstore/v1/dataset.proto",
     "saga/labelstore/v1/golden.proto",
+    "saga/labelstore/v1/ledger.proto",
     "saga/labelstore/v1/run.proto",
     "saga/orchestrator/v1/orchestrator.proto",
     "inference/grpc_service.proto",

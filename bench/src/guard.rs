@@ -47,6 +47,7 @@ impl Guard {
             state_dir: folder.path().join("state"),
             models_dir: folder.path().join("models"),
             recipes_dir: Some(recipes),
+            config_dir: None,
             device: "cpu".to_owned(),
             precision: precision.to_owned(),
             port: None,

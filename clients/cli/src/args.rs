@@ -33,6 +33,10 @@ pub struct Global {
     /// Arithmetic of the models: auto, f32, bf16, f16 or int8.
     #[arg(long, global = true, default_value = "auto", env = "SAGA_PRECISION")]
     pub precision: String,
+    /// Folder of configuration files for the services started in this process, each named like its service:
+    /// generator.toml. Variables like SAGA_GENERATOR__GEMINI__KEYS_FILE go first.
+    #[arg(long, global = true, env = "SAGA_CONFIG_DIR", value_name = "DIR")]
+    pub config_dir: Option<PathBuf>,
     #[command(flatten)]
     pub addresses: Addresses,
 }
@@ -114,6 +118,10 @@ pub struct DemoArgs {
     /// Plan at most 20 candidates.
     #[arg(long)]
     pub test_mode: bool,
+    /// Most US dollars that backends which cost money may spend; then the run goes on with what was accepted. With --resume
+    /// the same as before where it is not given.
+    #[arg(long, value_name = "USD")]
+    pub max_cost: Option<f64>,
 }
 
 #[derive(Debug, Args)]
@@ -126,7 +134,7 @@ pub struct RunArgs {
     /// Folder of the results.
     #[arg(long)]
     pub out: PathBuf,
-    /// Generator backend, instead of the recipe's.
+    /// Generator backend, instead of the recipe's; several with commas between.
     #[arg(long)]
     pub generator: Option<String>,
     /// Seed, instead of the recipe's.
@@ -138,6 +146,10 @@ pub struct RunArgs {
     /// Plan at most 20 candidates.
     #[arg(long)]
     pub test_mode: bool,
+    /// Most US dollars that backends which cost money may spend; then the run goes on with what was accepted. With --resume
+    /// the same as before where it is not given.
+    #[arg(long, value_name = "USD")]
+    pub max_cost: Option<f64>,
 }
 
 #[derive(Debug, Args)]

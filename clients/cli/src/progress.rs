@@ -69,7 +69,10 @@ impl Terminal {
                 bar.set_length(progress.total);
                 bar.set_position(progress.done);
                 let eta = progress.eta.as_ref().map(duration);
-                bar.set_message(rate_and_eta(progress.rate_per_second, eta));
+                bar.set_message(match progress.waiting_for.as_str() {
+                    "" => rate_and_eta(progress.rate_per_second, eta),
+                    what => format!("waiting: {what}"),
+                });
             }
             Event::TrainingEpoch(training) => {
                 let Some(epoch) = &training.epoch else { return };
@@ -200,6 +203,7 @@ fn json_line(event: &Event) -> Option<Value> {
             "event": "progress", "stage": progress.stage, "done": progress.done, "total": progress.total,
             "rate_per_second": progress.rate_per_second,
             "eta_seconds": progress.eta.as_ref().map(|eta| duration(eta).as_secs_f64()),
+            "waiting_for": progress.waiting_for,
         }),
         Event::StageFinished(finished) => json!({
             "event": "stage_finished", "stage": finished.stage, "resumed": finished.resumed,

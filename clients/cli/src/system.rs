@@ -71,6 +71,7 @@ impl System {
             state_dir: absolute(&folders.state)?,
             models_dir: absolute(&folders.models)?,
             recipes_dir: None,
+            config_dir: global.config_dir.clone(),
             device: global.device.clone(),
             precision: global.precision.clone(),
             port,

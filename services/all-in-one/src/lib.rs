@@ -28,40 +28,33 @@ impl AllInOne {
     /// A service that cannot start, by name: a port that is taken, a folder that cannot be written.
     pub async fn start(options: Options) -> Result<Self> {
         let mut started = Started::default();
+        let config = options.label_store()?;
         let label_store = started
-            .add("label-store", |stop| {
-                label_store::start(options.label_store(), stop)
-            })
+            .add("label-store", |stop| label_store::start(config, stop))
             .await?;
+        let config = options.generator(&label_store)?;
         let generator = started
-            .add("generator", |stop| {
-                generator::start(options.generator(), stop)
-            })
+            .add("generator", |stop| generator::start(config, stop))
             .await?;
+        let config = options.ssim_gate()?;
         let ssim_gate = started
-            .add("ssim-gate", |stop| {
-                ssim_gate::start(options.ssim_gate(), stop)
-            })
+            .add("ssim-gate", |stop| ssim_gate::start(config, stop))
             .await?;
+        let config = options.quality_gate()?;
         let quality_gate = started
-            .add("quality-gate", |stop| {
-                quality_gate::start(options.quality_gate(), stop)
-            })
+            .add("quality-gate", |stop| quality_gate::start(config, stop))
             .await?;
+        let config = options.clip_gate()?;
         let clip_gate = started
-            .add("clip-gate", |stop| {
-                clip_gate::start(options.clip_gate(), stop)
-            })
+            .add("clip-gate", |stop| clip_gate::start(config, stop))
             .await?;
+        let config = options.vit_classifier()?;
         let vit_classifier = started
-            .add("vit-classifier", |stop| {
-                vit_classifier::start(options.vit_classifier(), stop)
-            })
+            .add("vit-classifier", |stop| vit_classifier::start(config, stop))
             .await?;
+        let config = options.trainer(&label_store)?;
         let trainer = started
-            .add("trainer", |stop| {
-                trainer::start(options.trainer(&label_store), stop)
-            })
+            .add("trainer", |stop| trainer::start(config, stop))
             .await?;
         let mut addresses = Addresses {
             orchestrator: String::new(),
@@ -73,7 +66,7 @@ impl AllInOne {
             trainer,
             label_store,
         };
-        let config = options.orchestrator(&addresses);
+        let config = options.orchestrator(&addresses)?;
         addresses.orchestrator = started
             .add("orchestrator", |stop| orchestrator::start(config, stop))
             .await?;

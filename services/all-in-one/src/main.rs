@@ -28,6 +28,10 @@ struct Args {
     /// Folder of recipes beside those compiled in.
     #[arg(long)]
     recipes: Option<PathBuf>,
+    /// Folder of configuration files, each named like its service: generator.toml. Variables like
+    /// SAGA_GENERATOR__GEMINI__KEYS_FILE go first.
+    #[arg(long)]
+    config_dir: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -37,6 +41,7 @@ async fn main() -> anyhow::Result<()> {
         state_dir: args.data.join("state"),
         models_dir: args.data.join("models"),
         recipes_dir: args.recipes,
+        config_dir: args.config_dir,
         device: args.device,
         precision: args.precision,
         port: Some(args.port),

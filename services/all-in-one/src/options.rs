@@ -5,7 +5,10 @@ use std::{
     path::PathBuf,
 };
 
-use saga_chassis::ServerConfig;
+use saga_chassis::{
+    ServerConfig, ServiceConfig,
+    config::{self, ConfigError},
+};
 
 /// What the whole process is told.
 #[derive(Debug, Clone)]
@@ -16,6 +19,9 @@ pub struct Options {
     pub models_dir: PathBuf,
     /// Folder of recipes beside those compiled in.
     pub recipes_dir: Option<PathBuf>,
+    /// Folder of configuration files, each named like its service: `generator.toml`. What this process decides, folders,
+    /// ports and addresses, goes first.
+    pub config_dir: Option<PathBuf>,
     /// "auto", "cpu" or "cuda:N".
     pub device: String,
     /// "auto", "f32" or "bf16".
@@ -57,27 +63,27 @@ impl Addresses {
 }
 
 impl Options {
-    /// The `place`-th ports after the orchestrator's, on loopback.
-    fn server(&self, place: u16) -> ServerConfig {
-        let at = |first: u16| {
-            let port = match first {
-                0 => 0,
-                first => first.saturating_add(place),
-            };
-            SocketAddr::from((Ipv4Addr::LOCALHOST, port))
-        };
-        ServerConfig {
-            listen: at(self.port.unwrap_or(0)),
-            metrics_listen: self.metrics_port.map(at),
-            ..ServerConfig::default()
-        }
+    /// A service's configuration: its file, where there is one, and its environment variables.
+    fn load<C: ServiceConfig>(&self) -> Result<C, ConfigError> {
+        let file = self
+            .config_dir
+            .as_ref()
+            .map(|folder| folder.join(C::SERVICE).with_extension("toml"));
+        config::load_file(file.filter(|file| file.exists()).as_deref())
     }
 
-    pub(crate) fn orchestrator(&self, addresses: &Addresses) -> orchestrator::Config {
-        let mut config = orchestrator::Config {
-            server: self.server(0),
-            ..Default::default()
-        };
+    /// The `place`-th ports after the orchestrator's, on loopback.
+    fn place(&self, server: &mut ServerConfig, place: u16) {
+        server.listen = after(self.port.unwrap_or(0), place);
+        server.metrics_listen = self.metrics_port.map(|first| after(first, place));
+    }
+
+    pub(crate) fn orchestrator(
+        &self,
+        addresses: &Addresses,
+    ) -> Result<orchestrator::Config, ConfigError> {
+        let mut config: orchestrator::Config = self.load()?;
+        self.place(&mut config.server, 0);
         if let Some(folder) = &self.recipes_dir {
             config.recipes.folder = folder.display().to_string();
         }
@@ -97,71 +103,70 @@ impl Options {
             .addresses
             .label_store
             .clone_from(&addresses.label_store);
-        config
+        Ok(config)
     }
 
-    pub(crate) fn generator(&self) -> generator::Config {
-        generator::Config {
-            server: self.server(1),
-            ..Default::default()
-        }
+    pub(crate) fn generator(&self, label_store: &str) -> Result<generator::Config, ConfigError> {
+        let mut config: generator::Config = self.load()?;
+        self.place(&mut config.server, 1);
+        config.remote.ledger = label_store.to_owned();
+        Ok(config)
     }
 
-    pub(crate) fn quality_gate(&self) -> quality_gate::Config {
-        quality_gate::Config {
-            server: self.server(7),
-            ..Default::default()
-        }
+    pub(crate) fn quality_gate(&self) -> Result<quality_gate::Config, ConfigError> {
+        let mut config: quality_gate::Config = self.load()?;
+        self.place(&mut config.server, 7);
+        Ok(config)
     }
 
-    pub(crate) fn ssim_gate(&self) -> ssim_gate::Config {
-        ssim_gate::Config {
-            server: self.server(2),
-            ..Default::default()
-        }
+    pub(crate) fn ssim_gate(&self) -> Result<ssim_gate::Config, ConfigError> {
+        let mut config: ssim_gate::Config = self.load()?;
+        self.place(&mut config.server, 2);
+        Ok(config)
     }
 
-    pub(crate) fn clip_gate(&self) -> clip_gate::Config {
-        let mut config = clip_gate::Config {
-            server: self.server(3),
-            ..Default::default()
-        };
+    pub(crate) fn clip_gate(&self) -> Result<clip_gate::Config, ConfigError> {
+        let mut config: clip_gate::Config = self.load()?;
+        self.place(&mut config.server, 3);
         self.place_model(&mut config.model);
-        config
+        Ok(config)
     }
 
-    pub(crate) fn vit_classifier(&self) -> vit_classifier::Config {
-        let mut config = vit_classifier::Config {
-            server: self.server(4),
-            ..Default::default()
-        };
+    pub(crate) fn vit_classifier(&self) -> Result<vit_classifier::Config, ConfigError> {
+        let mut config: vit_classifier::Config = self.load()?;
+        self.place(&mut config.server, 4);
         self.place_model(&mut config.model);
-        config
+        Ok(config)
     }
 
-    pub(crate) fn trainer(&self, label_store: &str) -> trainer::Config {
-        let mut config = trainer::Config {
-            server: self.server(5),
-            ..Default::default()
-        };
+    pub(crate) fn trainer(&self, label_store: &str) -> Result<trainer::Config, ConfigError> {
+        let mut config: trainer::Config = self.load()?;
+        self.place(&mut config.server, 5);
         config.models.directory.clone_from(&self.models_dir);
         config.label_store.address = label_store.to_owned();
         config.compute.device.clone_from(&self.device);
         config.compute.precision.clone_from(&self.precision);
-        config
+        Ok(config)
     }
 
-    pub(crate) fn label_store(&self) -> label_store::Config {
-        let mut config = label_store::Config {
-            server: self.server(6),
-            ..Default::default()
-        };
+    pub(crate) fn label_store(&self) -> Result<label_store::Config, ConfigError> {
+        let mut config: label_store::Config = self.load()?;
+        self.place(&mut config.server, 6);
         config.store.data_dir.clone_from(&self.state_dir);
-        config
+        Ok(config)
     }
 
     fn place_model(&self, model: &mut saga_chassis::ModelConfig) {
         model.device.clone_from(&self.device);
         model.precision.clone_from(&self.precision);
     }
+}
+
+/// The `place`-th port after `first` on loopback; a free one where that is 0.
+fn after(first: u16, place: u16) -> SocketAddr {
+    let port = match first {
+        0 => 0,
+        first => first.saturating_add(place),
+    };
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use prost::bytes::Bytes;
 
+use saga_proto::generator::v1 as proto;
+
 use crate::error::GenerateError;
 use crate::studio::Fault;
 
@@ -32,13 +34,19 @@ pub struct Description {
 /// One candidate to make. Images are encoded and not yet decoded by anybody.
 #[derive(Clone, Debug, Default)]
 pub struct Spec {
+    /// The caller's name of the candidate; may be empty.
+    pub candidate_id: String,
     pub source: Option<Bytes>,
+    /// BLAKE3 of the source; empty without one.
+    pub source_blake3: String,
     pub source_label: String,
     pub target_label: String,
     pub prompt: String,
     pub seed: u64,
     pub exemplars: Vec<Bytes>,
     pub parameters: BTreeMap<String, String>,
+    /// Whose money it may spend.
+    pub budget: Option<proto::Budget>,
 }
 
 /// What a backend answered.
@@ -58,8 +66,47 @@ pub struct Made {
 pub enum Outcome {
     /// An encoded image.
     Image(Bytes),
-    /// No image could be made of this request; the reason, for people.
-    NoImage(String),
+    /// No image: the kind, and the reason for people.
+    Without(Without, String),
+}
+
+/// The ways an answer can lack an image; named as in the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Without {
+    SafetyBlock,
+    PromptBlock,
+    NoImage,
+    TextOnly,
+    Truncated,
+    Undecodable,
+}
+
+impl Without {
+    /// The contract's word.
+    pub fn kind(self) -> proto::Outcome {
+        match self {
+            Self::SafetyBlock => proto::Outcome::SafetyBlock,
+            Self::PromptBlock => proto::Outcome::PromptBlock,
+            Self::NoImage => proto::Outcome::NoImage,
+            Self::TextOnly => proto::Outcome::TextOnly,
+            Self::Truncated => proto::Outcome::Truncated,
+            Self::Undecodable => proto::Outcome::Undecodable,
+        }
+    }
+
+    /// What the contract's word stands for.
+    pub fn of_kind(kind: proto::Outcome) -> Option<Self> {
+        [
+            Self::SafetyBlock,
+            Self::PromptBlock,
+            Self::NoImage,
+            Self::TextOnly,
+            Self::Truncated,
+            Self::Undecodable,
+        ]
+        .into_iter()
+        .find(|why| why.kind() == kind)
+    }
 }
 
 /// Something that makes candidates: on the processor's pool, or by asking somebody else.

@@ -5,6 +5,9 @@ use saga_imaging::DecodeLimits;
 use serde::{Deserialize, Serialize};
 
 use crate::exemplar_backend::ExemplarConfig;
+use crate::remote::RemoteConfig;
+use crate::remote::gemini::GeminiConfig;
+use crate::remote::openai::OpenAiConfig;
 use crate::stable_diffusion::StableDiffusionConfig;
 use crate::studio::FaultRates;
 
@@ -18,6 +21,9 @@ pub struct Config {
     pub limits: LimitsConfig,
     pub studio: StudioConfig,
     pub exemplar: ExemplarConfig,
+    pub remote: RemoteConfig,
+    pub gemini: GeminiConfig,
+    pub openai: OpenAiConfig,
     pub stable_diffusion: StableDiffusionConfig,
 }
 
@@ -104,6 +110,9 @@ impl ServiceConfig for Config {
             .validate()
             .map_err(|error| InvalidValue::new("studio.faults", format!("is unsound: {error}")))?;
         self.exemplar.check()?;
+        self.remote.check()?;
+        self.gemini.check()?;
+        self.openai.check()?;
         self.stable_diffusion.check()
     }
 }

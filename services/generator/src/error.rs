@@ -28,6 +28,22 @@ pub enum GenerateError {
         /// `work.queue_capacity`.
         limit: usize,
     },
+    /// A remote backend has no quota left for now.
+    #[error("{message}")]
+    Quota {
+        message: String,
+        retry_after: Duration,
+    },
+    /// The state of things does not allow it: a spent budget, no key, used up tries.
+    #[error("{message}")]
+    Refused {
+        /// A stable upper-case word.
+        reason: String,
+        message: String,
+    },
+    /// The label store, whose ledger remote backends need, does not do its part.
+    #[error("the ledger at {address}: {message}")]
+    Ledger { address: String, message: String },
     /// A mistake of this program.
     #[error("the backend failed: {0}")]
     Internal(String),
@@ -39,6 +55,14 @@ impl GenerateError {
         Self::Invalid {
             field: field.into(),
             why: why.into(),
+        }
+    }
+
+    /// Something that the state of things does not allow; `reason` is a stable upper-case word.
+    pub fn refused(reason: &str, message: impl Into<String>) -> Self {
+        Self::Refused {
+            reason: reason.to_owned(),
+            message: message.into(),
         }
     }
 
@@ -54,6 +78,11 @@ impl From<GenerateError> for Status {
         match error {
             GenerateError::Invalid { field, why } => status::invalid_argument(field, why),
             GenerateError::Busy { .. } => status::resource_exhausted(message, RETRY_AFTER),
+            GenerateError::Quota { retry_after, .. } => {
+                status::quota_exhausted("QUOTA_EXHAUSTED", message, retry_after)
+            }
+            GenerateError::Refused { reason, .. } => status::failed_precondition(&reason, message),
+            GenerateError::Ledger { .. } => status::unavailable("LEDGER_FAILED", message),
             GenerateError::Internal(_) => status::internal("GENERATOR_FAILED", message),
         }
     }

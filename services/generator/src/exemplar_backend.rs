@@ -6,7 +6,7 @@ use saga_chassis::InvalidValue;
 use saga_imaging::{DecodeLimits, RgbImage, decode, encode_jpeg, encode_jpeg_grey};
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Backend, Description, Made, Outcome, Spec};
+use crate::backend::{Backend, Description, Made, Outcome, Spec, Without};
 use crate::error::GenerateError;
 use crate::exemplar::{EditError, Raster, Regions, Settings, edit};
 use crate::parameters::{Parameters, invalid};
@@ -138,7 +138,7 @@ fn generate(
             ));
         }
         Err(error @ (EditError::NoFace { .. } | EditError::NoAlignment { .. })) => {
-            Outcome::NoImage(error.to_string())
+            Outcome::Without(Without::NoImage, error.to_string())
         }
     };
     Ok(Made {

@@ -2,9 +2,10 @@
 //!
 //! | module | idea |
 //! |---|---|
-//! | [`backend`] | what makes candidates, and the registry of those there are; remote generators join here |
+//! | [`backend`] | what makes candidates, and the registry of those there are |
 //! | [`studio`], [`studio_backend`] | a renderer of faces that edits its own pictures and plants known faults |
 //! | [`exemplar`], [`exemplar_backend`] | edits real photographs with parts of real photographs |
+//! | [`remote`] | asks servers over HTTP: Gemini, and any of OpenAI's images API |
 //! | [`stable_diffusion`] | Stable Diffusion on this machine |
 //! | [`parameters`] | settings of a backend given by name in a request |
 //! | [`pool`] | the threads that do the work, with bounded room |
@@ -20,6 +21,7 @@ pub mod exemplar_backend;
 pub mod grpc;
 pub mod parameters;
 pub mod pool;
+pub mod remote;
 pub mod stable_diffusion;
 pub mod studio;
 pub mod studio_backend;
@@ -29,11 +31,14 @@ use std::sync::Arc;
 use saga_chassis::{Running, Server, limited};
 use saga_proto::generator::v1::generator_service_server::GeneratorServiceServer;
 use saga_proto::generator::v1::studio_service_server::StudioServiceServer;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use backend::{Backend, Registry};
 use exemplar_backend::ExemplarBackend;
 use pool::Pool;
+use remote::RemoteBackend;
+use remote::gemini::Gemini;
+use remote::openai::OpenAi;
 use stable_diffusion::StableDiffusion;
 use studio_backend::StudioBackend;
 
@@ -46,17 +51,12 @@ pub use config::Config;
 pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Running> {
     let server = Server::bind("generator", &config.server).await?;
     let pool = Pool::new(config.work.workers)?;
-    let limits = config.limits.decode_limits();
-    let mut backends: Vec<Arc<dyn Backend>> = vec![
-        Arc::new(StudioBackend::new(config.studio.clone(), pool.clone())),
-        Arc::new(ExemplarBackend::new(
-            config.exemplar.clone(),
-            limits,
-            pool.clone(),
-        )),
-    ];
-    let (section, metrics) = (config.stable_diffusion.clone(), server.metrics());
-    let local = StableDiffusion::load(section, limits, pool.clone(), metrics).await?;
+    let mut backends = backends(&config, &pool, server.tasks())?;
+    let (section, limits) = (
+        config.stable_diffusion.clone(),
+        config.limits.decode_limits(),
+    );
+    let local = StableDiffusion::load(section, limits, pool.clone(), server.metrics()).await?;
     if let Some(local) = local {
         backends.push(Arc::new(local));
     }
@@ -70,4 +70,40 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         .add_service(limited!(StudioServiceServer::new(studio), config.server));
     server.readiness().set_ready(true);
     Ok(server.start(shutdown)?)
+}
+
+/// The backends that the configuration asks for, in the order of listings.
+fn backends(
+    config: &Config,
+    pool: &Pool,
+    tasks: &TaskTracker,
+) -> anyhow::Result<Vec<Arc<dyn Backend>>> {
+    let limits = config.limits.decode_limits();
+    let mut backends: Vec<Arc<dyn Backend>> = vec![
+        Arc::new(StudioBackend::new(config.studio.clone(), pool.clone())),
+        Arc::new(ExemplarBackend::new(
+            config.exemplar.clone(),
+            limits,
+            pool.clone(),
+        )),
+        Arc::new(RemoteBackend::new(
+            Gemini::new(config.gemini.clone()),
+            config.gemini.keys(),
+            &config.remote,
+            limits,
+            pool.clone(),
+            tasks.clone(),
+        )?),
+    ];
+    if config.openai.is_on() {
+        backends.push(Arc::new(RemoteBackend::new(
+            OpenAi::new(config.openai.clone()),
+            config.openai.keys(),
+            &config.remote,
+            limits,
+            pool.clone(),
+            tasks.clone(),
+        )?));
+    }
+    Ok(backends)
 }

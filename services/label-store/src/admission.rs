@@ -40,6 +40,12 @@ pub struct Attempt {
     pub accepted: bool,
     pub rejected_by: String,
     pub error: String,
+    /// One of the slot's sources with tries left; empty: the first of them.
+    pub source_image_id: String,
+    /// The prompt's text before style and axes.
+    pub prompt_text: String,
+    /// The backend that was asked.
+    pub backend: String,
     pub verdicts: Vec<Verdict>,
     pub provenance: Provenance,
     /// The generator's planted fault by its number in the contract.
@@ -71,7 +77,8 @@ pub async fn settle(store: &Store, attempt: Attempt) -> Result<Settlement, Store
         Found::Settled(settlement) => return Ok(settlement),
         Found::Open(slot) => slot,
     };
-    let (source, last) = slot.source()?;
+    let (sources, last) = slot.sources_left(&mut transaction).await?;
+    let source = source_of(&attempt, &slot, &sources)?;
     let (settlement, rejected_by) = decide(
         &mut transaction,
         &run,
@@ -84,7 +91,7 @@ pub async fn settle(store: &Store, attempt: Attempt) -> Result<Settlement, Store
     let row = Row {
         attempt: &attempt,
         slot: &slot,
-        source: &source,
+        source,
         stored: stored.as_ref(),
         settlement,
         rejected_by,
@@ -93,6 +100,28 @@ pub async fn settle(store: &Store, attempt: Attempt) -> Result<Settlement, Store
     advance(&mut transaction, &slot, settlement, last).await?;
     transaction.commit().await?;
     Ok(settlement)
+}
+
+/// The source that the attempt names, or else the slot's next.
+fn source_of<'a>(
+    attempt: &Attempt,
+    slot: &SlotRow,
+    sources: &'a [String],
+) -> Result<&'a str, StoreError> {
+    let named = |source: &&String| {
+        attempt.source_image_id.is_empty() || **source == attempt.source_image_id
+    };
+    sources
+        .iter()
+        .find(named)
+        .map(String::as_str)
+        .ok_or_else(|| {
+            let why = format!(
+                "'{}' is no source of slot '{}' with tries left",
+                attempt.source_image_id, slot.id
+            );
+            StoreError::invalid("source_image_id", why)
+        })
 }
 
 fn check(attempt: &Attempt) -> Result<(), StoreError> {
@@ -308,9 +337,9 @@ async fn insert(connection: &mut Connection, row: &Row<'_>, now: i64) -> Result<
     sqlx::query(
         "INSERT INTO candidates (id, run_id, slot_id, attempt, position, source_image_id, target, settlement,
              passed_gates, rejected_by, error, blake3, phash, width, height, fault, cost_usd, provenance, verdicts,
-             created_at)
+             created_at, prompt_text, backend)
          SELECT $1, $2, $3, $4, COALESCE(MAX(position) + 1, 0), $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-             $17, $18, $19
+             $17, $18, $19, $20, $21
          FROM candidates WHERE run_id = $2",
     )
     .bind(&attempt.candidate_id)
@@ -332,6 +361,8 @@ async fn insert(connection: &mut Connection, row: &Row<'_>, now: i64) -> Result<
     .bind(serde_json::json!(attempt.provenance).to_string())
     .bind(serde_json::json!(attempt.verdicts).to_string())
     .bind(now)
+    .bind(&attempt.prompt_text)
+    .bind(&attempt.backend)
     .execute(connection)
     .await?;
     Ok(())
@@ -351,7 +382,7 @@ async fn advance(
         _ => (slot.attempt + 1, "open"),
     };
     sqlx::query(
-        "UPDATE slots SET attempt = $1, state = $2, holder = '', lease_expires = 0 WHERE id = $3",
+        "UPDATE slots SET attempt = $1, state = $2, holder = '', lease_expires = 0, settled = NULL WHERE id = $3",
     )
     .bind(attempt)
     .bind(state)

@@ -36,6 +36,8 @@ pub struct Candidate {
     pub height: Option<i64>,
     pub fault: Option<i32>,
     pub created_at: i64,
+    /// The prompt's text before style and axes.
+    pub prompt_text: String,
     pub verdicts: Vec<Verdict>,
     pub provenance: Provenance,
 }
@@ -62,6 +64,7 @@ struct CandidateRow {
     height: Option<i64>,
     fault: Option<i64>,
     created_at: i64,
+    prompt_text: String,
     verdicts: String,
     provenance: String,
 }
@@ -98,6 +101,7 @@ impl TryFrom<CandidateRow> for Candidate {
             width: row.width,
             height: row.height,
             created_at: row.created_at,
+            prompt_text: row.prompt_text,
         })
     }
 }
@@ -108,7 +112,8 @@ macro_rules! select {
         concat!(
             "SELECT c.id, c.run_id, c.slot_id, c.attempt, c.position, c.source_image_id, i.label AS source_label,
                  i.blake3 AS source_blake3, i.path AS source_path, i.subject, c.target, c.settlement, c.rejected_by,
-                 c.error, c.blake3, c.phash, c.width, c.height, c.fault, c.created_at, c.verdicts, c.provenance
+                 c.error, c.blake3, c.phash, c.width, c.height, c.fault, c.created_at, c.prompt_text,
+                 c.verdicts, c.provenance
              FROM candidates c JOIN images i ON i.id = c.source_image_id WHERE ",
             $condition
         )

@@ -1,11 +1,11 @@
 //! How many synthetic images a class may get.
 
 /// The largest number of synthetic images that keeps their share of the class within `fraction` (0 to 0.95) and the
-/// class no larger than the `largest` class of real images.
-pub fn cap(real: u32, fraction: f64, largest: u32) -> u32 {
+/// class no larger than `size`: that of the largest class of real images, or the class's share of a total.
+pub fn cap(real: u32, fraction: f64, size: u32) -> u32 {
     // synthetic / (real + synthetic) <= fraction. The addend keeps 10 * 0.6 / 0.4 at 15.
     let by_share = (f64::from(real) * fraction / (1.0 - fraction) + 1e-9).floor();
-    largest.saturating_sub(real).min(by_share as u32)
+    size.saturating_sub(real).min(by_share as u32)
 }
 
 #[cfg(test)]

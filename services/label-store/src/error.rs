@@ -35,6 +35,9 @@ pub enum StoreError {
         reason: &'static str,
         message: String,
     },
+    /// No key is free in time.
+    #[error("{message}")]
+    Exhausted { message: String, retry_ms: i64 },
     /// The golden set was asked for by another way than ReadGolden.
     #[error(
         "the golden split is sealed: only GoldenService.ReadGolden hands it out, and records who reads"
@@ -102,6 +105,9 @@ pub fn to_status(error: &StoreError, data_dir: &Path) -> Status {
         StoreError::NotFound { reason, .. } => status::not_found(reason, message),
         StoreError::AlreadyExists { .. } => status::already_exists("OTHER_CONTENTS", message),
         StoreError::Precondition { reason, .. } => status::failed_precondition(reason, message),
+        StoreError::Exhausted { retry_ms, .. } => {
+            status::resource_exhausted(message, Duration::from_millis(retry_ms.unsigned_abs()))
+        }
         StoreError::GoldenSealed => status::permission_denied("GOLDEN_SEALED", message),
         StoreError::DiskFull { .. } => status::resource_exhausted(message, RETRY_AFTER_DISK_FULL),
         StoreError::Database(e) if database::is_disk_full(e) => {

@@ -1,5 +1,5 @@
 //! label-store: everything SAGA must not lose. Data sets and their one split, the sealed golden set, runs with their
-//! slots, and the admission of candidates in one idempotent transaction.
+//! slots, the admission of candidates in one idempotent transaction, and the ledger of requests that cost money.
 //!
 //! Rows live in one database ([`database`]), images in one content-addressed folder ([`blobs`]). Everything else may be
 //! killed at any moment; so may this service.
@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod admission;
+pub mod arms;
 pub mod blobs;
 pub mod candidate;
 pub mod candidates;
@@ -22,6 +23,7 @@ pub mod golden;
 pub mod grpc;
 pub mod images;
 pub mod import;
+pub mod ledger;
 pub mod runs;
 pub mod slots;
 pub mod split;
@@ -30,7 +32,7 @@ pub mod store;
 use saga_chassis::{Running, Server, limited};
 use saga_proto::labelstore::v1::{
     dataset_service_server::DatasetServiceServer, golden_service_server::GoldenServiceServer,
-    run_service_server::RunServiceServer,
+    ledger_service_server::LedgerServiceServer, run_service_server::RunServiceServer,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -56,7 +58,11 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
             GoldenServiceServer::new(service.clone()),
             config.server
         ))
-        .add_service(limited!(RunServiceServer::new(service), config.server));
+        .add_service(limited!(
+            RunServiceServer::new(service.clone()),
+            config.server
+        ))
+        .add_service(limited!(LedgerServiceServer::new(service), config.server));
     server.readiness().set_ready(true);
     Ok(server.start(shutdown)?)
 }

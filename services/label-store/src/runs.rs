@@ -18,6 +18,8 @@ pub struct Run {
     pub max_synthetic_fraction: f64,
     pub max_phash_distance: Option<i64>,
     pub prompt_version: String,
+    /// What a class is filled up to; `None`: the size of the largest class.
+    pub class_size: Option<i64>,
 }
 
 /// A completed stage.
@@ -54,7 +56,8 @@ pub async fn create(store: &Store, run: &Run) -> Result<bool, StoreError> {
     let mut transaction = store.database.write().await?;
     let inserted = sqlx::query(
         "INSERT INTO runs (id, dataset_id, recipe_toml, seed, generator, max_synthetic_fraction, max_phash_distance,
-         prompt_version, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING",
+         prompt_version, class_size, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+         ON CONFLICT (id) DO NOTHING",
     )
     .bind(&run.id)
     .bind(&run.dataset_id)
@@ -64,6 +67,7 @@ pub async fn create(store: &Store, run: &Run) -> Result<bool, StoreError> {
     .bind(run.max_synthetic_fraction)
     .bind(run.max_phash_distance)
     .bind(&run.prompt_version)
+    .bind(run.class_size)
     .bind(store.clock.now())
     .execute(&mut *transaction)
     .await?;
@@ -82,7 +86,7 @@ pub async fn create(store: &Store, run: &Run) -> Result<bool, StoreError> {
 pub async fn get(store: &Store, id: &str) -> Result<Run, StoreError> {
     let row = sqlx::query_as(
         "SELECT id, dataset_id, recipe_toml, seed, generator, max_synthetic_fraction, max_phash_distance,
-         prompt_version FROM runs WHERE id = $1",
+         prompt_version, class_size FROM runs WHERE id = $1",
     )
     .bind(id)
     .fetch_optional(&mut *store.database.read().await?)

@@ -18,7 +18,8 @@ use crate::{
 };
 
 const MAX_LEASES: u32 = 1_000;
-const MAX_TTL_MS: i64 = 3_600_000;
+/// Longest lease in milliseconds.
+pub(crate) const MAX_TTL_MS: i64 = 3_600_000;
 const MIN_TTL_MS: i64 = 1_000;
 
 /// One planned slot; see `saga.labelstore.v1.SlotPlan`.
@@ -37,8 +38,17 @@ pub struct Slot {
     pub target_label: String,
     pub ordinal: u32,
     pub attempt: u32,
-    pub source_image_id: String,
-    pub source_label: String,
+    /// Sources with tries left, in order of preference; at least one.
+    pub sources: Vec<Source>,
+    /// Candidates of the run that were settled when this attempt was first leased.
+    pub settled: u64,
+}
+
+/// A source image of a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    pub image_id: String,
+    pub label: String,
 }
 
 /// A slot as stored.
@@ -52,23 +62,33 @@ pub(crate) struct SlotRow {
     tries_per_source: i64,
     pub(crate) attempt: i64,
     pub(crate) state: String,
+    settled: Option<i64>,
 }
 
 impl SlotRow {
-    /// The image that the present attempt starts from, and whether it is the last attempt.
-    pub(crate) fn source(&self) -> Result<(String, bool), StoreError> {
-        let sources: Vec<String> = serde_json::from_str(&self.sources)
+    /// The images that the present attempt may start from, in order of preference, and whether it is the last attempt.
+    pub(crate) async fn sources_left(
+        &self,
+        connection: &mut Connection,
+    ) -> Result<(Vec<String>, bool), StoreError> {
+        let mut sources: Vec<String> = serde_json::from_str(&self.sources)
             .map_err(|e| StoreError::Corrupt(format!("sources of slot {}: {e}", self.id)))?;
-        let tries = usize::try_from(self.tries_per_source).unwrap_or(1).max(1);
-        let attempt = usize::try_from(self.attempt).unwrap_or(0);
-        let last = attempt + 1 >= sources.len() * tries;
-        let source = sources.into_iter().nth(attempt / tries);
-        Ok((
-            source.ok_or_else(|| {
-                StoreError::Corrupt(format!("attempt {attempt} of slot {}", self.id))
-            })?,
-            last,
-        ))
+        let all = i64::try_from(sources.len()).unwrap_or(i64::MAX);
+        let last = self.attempt + 1 >= all.saturating_mul(self.tries_per_source);
+        let used: Vec<String> = sqlx::query_scalar(
+            "SELECT source_image_id FROM candidates WHERE slot_id = $1
+             GROUP BY source_image_id HAVING COUNT(*) >= $2",
+        )
+        .bind(&self.id)
+        .bind(self.tries_per_source)
+        .fetch_all(connection)
+        .await?;
+        sources.retain(|source| !used.contains(source));
+        if sources.is_empty() {
+            let what = format!("attempt {} of slot {}", self.attempt, self.id);
+            return Err(StoreError::Corrupt(what));
+        }
+        Ok((sources, last))
     }
 }
 
@@ -134,7 +154,18 @@ fn check_plan(
             "is empty; name at least one real train image",
         ));
     }
-    for source in &plan.source_image_ids {
+    for (n, source) in plan.source_image_ids.iter().enumerate() {
+        if plan
+            .source_image_ids
+            .iter()
+            .take(n)
+            .any(|other| other == source)
+        {
+            return Err(StoreError::invalid(
+                field(),
+                format!("names '{source}' twice"),
+            ));
+        }
         match sides.get(source).map(String::as_str) {
             Some("train") => {}
             Some("golden") => return Err(StoreError::GoldenSealed),
@@ -158,6 +189,9 @@ async fn fix_targets(
 ) -> Result<(), StoreError> {
     let counts = dataset::counts(store, dataset).await?;
     let largest = counts.iter().map(|c| c.train).max().unwrap_or(0);
+    let size = run
+        .class_size
+        .map_or(largest, |size| u32::try_from(size).unwrap_or(u32::MAX));
     for (label, class) in (0i64..).zip(&counts) {
         sqlx::query(
             "INSERT INTO targets (run_id, label, label_name, real_count, cap) VALUES ($1, $2, $3, $4, $5)
@@ -167,7 +201,7 @@ async fn fix_targets(
         .bind(label)
         .bind(&class.label)
         .bind(i64::from(class.train))
-        .bind(i64::from(cap(class.train, run.max_synthetic_fraction, largest)))
+        .bind(i64::from(cap(class.train, run.max_synthetic_fraction, size)))
         .execute(&mut *connection)
         .await?;
     }
@@ -188,10 +222,12 @@ pub async fn lease(
     let mut transaction = store.database.write().await?;
     let now = store.clock.now();
     let mut rows: Vec<SlotRow> = sqlx::query_as(
-        "UPDATE slots SET holder = $1, lease_expires = $2 WHERE id IN (
+        "UPDATE slots SET holder = $1, lease_expires = $2, settled = COALESCE(settled,
+             (SELECT COALESCE(MAX(position) + 1, 0) FROM candidates WHERE run_id = $3))
+         WHERE id IN (
              SELECT id FROM slots WHERE run_id = $3 AND state = 'open' AND lease_expires <= $4
              ORDER BY ordinal, target LIMIT $5)
-         RETURNING id, run_id, target, ordinal, sources, tries_per_source, attempt, state",
+         RETURNING id, run_id, target, ordinal, sources, tries_per_source, attempt, state, settled",
     )
     .bind(holder)
     .bind(now.saturating_add(ttl_ms))
@@ -245,18 +281,22 @@ async fn describe(
     let dataset = dataset::get(store, &run.dataset_id).await?;
     let mut slots = Vec::with_capacity(rows.len());
     for row in rows {
-        let (source_image_id, _) = row.source()?;
-        let label: i64 = sqlx::query_scalar("SELECT label FROM images WHERE id = $1")
-            .bind(&source_image_id)
-            .fetch_one(&mut *connection)
-            .await?;
+        let mut sources = Vec::new();
+        for image_id in row.sources_left(connection).await?.0 {
+            let label: i64 = sqlx::query_scalar("SELECT label FROM images WHERE id = $1")
+                .bind(&image_id)
+                .fetch_one(&mut *connection)
+                .await?;
+            let label = dataset.label(label)?.to_owned();
+            sources.push(Source { image_id, label });
+        }
         slots.push(Slot {
             target_label: dataset.label(row.target)?.to_owned(),
-            source_label: dataset.label(label)?.to_owned(),
             ordinal: u32::try_from(row.ordinal).unwrap_or(u32::MAX),
             attempt: u32::try_from(row.attempt).unwrap_or(u32::MAX),
+            settled: row.settled.unwrap_or_default().cast_unsigned(),
             id: row.id,
-            source_image_id,
+            sources,
         });
     }
     Ok(slots)
@@ -286,7 +326,7 @@ pub(crate) async fn find(
     slot_id: &str,
 ) -> Result<SlotRow, StoreError> {
     let row: Option<SlotRow> = sqlx::query_as(
-        "SELECT id, run_id, target, ordinal, sources, tries_per_source, attempt, state FROM slots
+        "SELECT id, run_id, target, ordinal, sources, tries_per_source, attempt, state, settled FROM slots
          WHERE id = $1 AND run_id = $2",
     )
     .bind(slot_id)

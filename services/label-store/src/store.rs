@@ -10,6 +10,7 @@ use crate::{
     config::Config,
     database::Database,
     error::StoreError,
+    ledger, slots,
 };
 
 /// How long a start waits for the process before it to let go of the data folder.
@@ -54,11 +55,30 @@ impl Store {
             config: Arc::new(config),
             _lock: Arc::new(lock),
         };
+        store.distrust_the_future().await?;
         let swept = store.blobs.sweep(&store.referenced().await?)?;
         if swept > 0 {
             tracing::warn!(swept, "removed files that an interrupted write had left");
         }
         Ok(store)
+    }
+
+    /// Takes back what only a clock that was set back since can have put so far ahead: such leases and permits would keep
+    /// slots and keys from everybody until then.
+    async fn distrust_the_future(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let mut transaction = self.database.write().await?;
+        sqlx::query("UPDATE slots SET lease_expires = $1 WHERE lease_expires > $1 + $2")
+            .bind(now)
+            .bind(slots::MAX_TTL_MS)
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query("UPDATE permits SET sent_at = $1 WHERE sent_at > $1 + $2")
+            .bind(now)
+            .bind(ledger::MAX_WAIT_MS)
+            .execute(&mut *transaction)
+            .await?;
+        Ok(transaction.commit().await?)
     }
 
     /// Lets a test make blob writes fail.
@@ -85,7 +105,8 @@ impl Store {
 
     async fn referenced(&self) -> Result<HashSet<String>, StoreError> {
         let rows: Vec<String> = sqlx::query_scalar(
-            "SELECT blake3 FROM images UNION SELECT blake3 FROM candidates WHERE blake3 IS NOT NULL",
+            "SELECT blake3 FROM images UNION SELECT blake3 FROM candidates WHERE blake3 IS NOT NULL
+             UNION SELECT blake3 FROM requests WHERE blake3 IS NOT NULL",
         )
         .fetch_all(&mut *self.database.read().await?)
         .await?;

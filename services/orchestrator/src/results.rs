@@ -1,5 +1,7 @@
 //! What a run found, as `results.json` holds it.
 
+mod arms;
+
 use std::collections::BTreeMap;
 
 use saga_proto::{
@@ -7,6 +9,8 @@ use saga_proto::{
     labelstore::v1::{ClassCounts, FaultCounts, GetFunnelResponse},
 };
 use serde::{Deserialize, Serialize};
+
+pub use arms::ArmResult;
 
 use crate::{metrics::Confusion, plan::PlannedClass, recipe::Gate};
 
@@ -19,7 +23,7 @@ pub struct Results {
     pub recipe: String,
     /// The run's seed.
     pub seed: u64,
-    /// The generator's backend.
+    /// The generator's backends.
     pub generator: String,
     /// Whether the plan was cut down to a trial.
     pub test_mode: bool,
@@ -37,6 +41,9 @@ pub struct Results {
     pub delta: Delta,
     /// What became of the candidates.
     pub candidates: Candidates,
+    /// What each arm came to.
+    #[serde(default)]
+    pub arms: Vec<ArmResult>,
     /// The guard against the truth.
     pub guard: GuardTruth,
     /// Real, cap and planned images of each class.
@@ -174,7 +181,7 @@ pub struct Candidates {
     pub exhausted: u64,
     /// Slots left open where generation stopped early.
     pub open: u64,
-    /// Rejections by gate; "generator", "duplicate" and "cap" beside them.
+    /// Rejections by gate; "generator:OUTCOME", "duplicate" and "cap" beside them.
     pub rejected_by: BTreeMap<String, u64>,
     /// Attempts that ended in an error.
     pub errors: u64,

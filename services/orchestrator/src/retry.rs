@@ -1,4 +1,5 @@
-//! Bounded retries of calls that found no server (UNAVAILABLE) or no room (RESOURCE_EXHAUSTED).
+//! Bounded retries of calls that found no server (UNAVAILABLE) or no room (RESOURCE_EXHAUSTED). A quota that is used up
+//! (RESOURCE_EXHAUSTED with a reason) is no matter of retries: it may take hours.
 
 use std::time::Duration;
 
@@ -43,14 +44,18 @@ impl RetryPolicy {
 
 /// Whether the same call may work a little later.
 fn is_transient(status: &Status) -> bool {
-    matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
+    match status.code() {
+        Code::Unavailable => true,
+        Code::ResourceExhausted => saga_chassis::status::reason(status).is_none(),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
 
-    use saga_chassis::status::resource_exhausted;
+    use saga_chassis::status::{quota_exhausted, resource_exhausted};
     use tokio::time::Instant;
 
     use super::*;
@@ -90,5 +95,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn other_errors_are_not_tried_again() {
         assert_eq!(failing_with(Status::invalid_argument("bad")).await.0, 1);
+        let quota = quota_exhausted("QUOTA_EXHAUSTED", "no", Duration::from_millis(1));
+        assert_eq!(failing_with(quota).await.0, 1);
     }
 }

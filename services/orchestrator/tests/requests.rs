@@ -54,7 +54,7 @@ async fn bad_requests_are_refused_before_anything_is_stored() {
                 generator: "dall-e".into(),
                 ..start_request()
             },
-            "the generator has no backend \"dall-e\"; it has fake",
+            "the generator has no backend \"dall-e\"; it has fake, paid",
         ),
     ];
     for (request, expected) in cases {

@@ -4,7 +4,13 @@
 
 mod support;
 
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
 use orchestrator::results::Results;
+use saga_chassis::status::{failed_precondition, quota_exhausted};
 use saga_proto::{
     generator::v1::{Candidate, Outcome},
     orchestrator::v1::{
@@ -132,6 +138,73 @@ async fn generation_stops_when_nothing_is_accepted_for_too_long() {
 }
 
 #[tokio::test]
+async fn a_quota_that_is_used_up_delays_a_run_and_costs_no_attempt() {
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let world = World::new().await;
+    *world.generator.rule.lock().unwrap() = |spec| match ASKED.fetch_add(1, Ordering::Relaxed) {
+        2..6 => Err(quota_exhausted(
+            "QUOTA_EXHAUSTED",
+            "no key is free",
+            Duration::from_millis(700),
+        )),
+        _ => Ok(support::generator::image(spec, "good")),
+    };
+    let mut client = world.orchestrator().await;
+    client.start_run(start_request()).await.unwrap();
+    let events = watch(&mut client).await;
+    let waited = |event: &Event| matches!(event, Event::StageProgress(p) if p.waiting_for == "no key is free");
+    assert!(events.iter().any(waited));
+    let found = results(&events);
+    assert_eq!(
+        (found.candidates.planned, found.candidates.accepted),
+        (10, 10)
+    );
+    assert_eq!(
+        (found.candidates.generated, found.candidates.errors),
+        (10, 0)
+    );
+}
+
+#[tokio::test]
+async fn a_spent_budget_ends_generation_and_the_run_goes_on_with_what_it_has() {
+    let world = World::new().await;
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    *world.generator.rule.lock().unwrap() = |spec| {
+        assert_eq!(spec.budget.as_ref().unwrap().max_cost_usd, Some(0.2));
+        match ASKED.fetch_add(1, Ordering::Relaxed) {
+            0..5 => Ok(support::generator::image(spec, "good")),
+            _ => Err(failed_precondition(
+                "BUDGET_SPENT",
+                "0.20 of 0.20 US dollars are spent",
+            )),
+        }
+    };
+    let mut client = world.orchestrator().await;
+    let refused = client.start_run(StartRunRequest {
+        max_cost_usd: Some(f64::NAN),
+        ..start_request()
+    });
+    assert!(
+        refused
+            .await
+            .unwrap_err()
+            .message()
+            .contains("max_cost_usd")
+    );
+    let request = StartRunRequest {
+        max_cost_usd: Some(0.2),
+        ..start_request()
+    };
+    client.start_run(request).await.unwrap();
+    let found = results(&watch(&mut client).await);
+    assert_eq!((found.candidates.accepted, found.candidates.open), (5, 5));
+    assert_eq!(
+        (found.candidates.generated, found.candidates.errors),
+        (5, 0)
+    );
+}
+
+#[tokio::test]
 async fn refusals_and_errors_are_settled_and_other_attempts_go_on() {
     let world = World::new().await;
     *world.generator.rule.lock().unwrap() = |spec| match spec.seed % 5 {
@@ -150,7 +223,7 @@ async fn refusals_and_errors_are_settled_and_other_attempts_go_on() {
     let found = results(&watch(&mut client).await);
     assert_eq!(found.candidates.open, 0);
     assert_eq!(found.candidates.accepted + found.candidates.exhausted, 10);
-    assert!(found.candidates.rejected_by["generator"] > 0);
+    assert!(found.candidates.rejected_by["generator:safety_block"] > 0);
     assert_eq!(
         found.candidates.rejected_by["error"],
         found.candidates.errors

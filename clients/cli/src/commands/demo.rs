@@ -26,6 +26,7 @@ pub async fn demo(global: &Global, args: DemoArgs) -> Result<()> {
         seed: Some(args.seed),
         resume: args.resume,
         test_mode: args.test_mode,
+        max_cost: None,
     };
     run::run(global, run).await
 }

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use futures::StreamExt as _;
+use orchestrator::recipe::with_texts;
 use saga_proto::{
     labelstore::v1::{
         ExportRunRequest, ListCandidatesRequest, ListCandidatesResponse,
@@ -27,12 +28,12 @@ use crate::{
     args::{Global, RunArgs},
     output,
     progress::Progress,
-    report::{self, Results, comparison},
+    report::{self, Results, arms, comparison},
     system::{Folders, System, path_text},
 };
 
 /// What `--resume` needs to go on with a run: kept as `run.json` in its folder.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct RunFile {
     run_id: String,
     recipe: String,
@@ -40,6 +41,9 @@ struct RunFile {
     generator: Option<String>,
     seed: Option<u64>,
     test_mode: bool,
+    /// May change from start to start.
+    #[serde(default)]
+    max_cost: Option<f64>,
 }
 
 const RUN_FILE: &str = "run.json";
@@ -97,6 +101,7 @@ fn open_run_file(args: &RunArgs) -> Result<RunFile> {
         generator: args.generator.clone(),
         seed: args.seed,
         test_mode: args.test_mode,
+        max_cost: args.max_cost,
     };
     match fs::read_to_string(&path) {
         Ok(text) => {
@@ -114,7 +119,12 @@ fn open_run_file(args: &RunArgs) -> Result<RunFile> {
             }
             let wanted = RunFile {
                 run_id: known.run_id.clone(),
+                max_cost: wanted.max_cost.or(known.max_cost),
                 ..wanted
+            };
+            let known = RunFile {
+                max_cost: wanted.max_cost,
+                ..known
             };
             if known != wanted {
                 bail!(
@@ -123,6 +133,7 @@ fn open_run_file(args: &RunArgs) -> Result<RunFile> {
                     differences(&known, &wanted)?
                 );
             }
+            write_run_file(&path, &known)?;
             Ok(known)
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -134,14 +145,18 @@ fn open_run_file(args: &RunArgs) -> Result<RunFile> {
             }
             fs::create_dir_all(&args.out)
                 .with_context(|| format!("cannot create `{}`", args.out.display()))?;
-            let unfinished = path.with_extension("json.new");
-            fs::write(&unfinished, serde_json::to_string_pretty(&wanted)?)
-                .and_then(|()| fs::rename(&unfinished, &path))
-                .with_context(|| format!("cannot write `{}`", path.display()))?;
+            write_run_file(&path, &wanted)?;
             Ok(wanted)
         }
         Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
     }
+}
+
+fn write_run_file(path: &Path, run: &RunFile) -> Result<()> {
+    let unfinished = path.with_extension("json.new");
+    fs::write(&unfinished, serde_json::to_string_pretty(run)?)
+        .and_then(|()| fs::rename(&unfinished, path))
+        .with_context(|| format!("cannot write `{}`", path.display()))
 }
 
 /// Each argument that differs, with its value then and now.
@@ -162,7 +177,8 @@ fn recipe(argument: &str) -> Result<Recipe> {
     }
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read the recipe `{argument}`"))?;
-    Ok(Recipe::RecipeToml(text))
+    let folder = path.parent().unwrap_or(Path::new(""));
+    Ok(Recipe::RecipeToml(with_texts(&text, folder)?))
 }
 
 /// Opens the services and starts the run, or goes on with it.
@@ -178,6 +194,7 @@ async fn begin(global: &Global, out: &Path, run: &RunFile) -> Result<System> {
         test_mode: run.test_mode,
         // A folder of results holds one run, so its models need no prefix.
         models_prefix: system.local().map(|_| String::new()),
+        max_cost_usd: run.max_cost,
     };
     let client = OrchestratorServiceClient::new(system.orchestrator.clone());
     if let Err(refused) = saga_client::limited!(client).start_run(request).await {
@@ -259,6 +276,9 @@ async fn export(system: &System, run_id: &str, directory: &Path) -> Result<()> {
 }
 
 fn show(out: &Path, results: &Results, took: Duration) {
+    if let Some(table) = arms::table(results) {
+        println!("{table}");
+    }
     println!("{}", comparison::table(results));
     println!("{}", comparison::sentence(results));
     println!(
@@ -299,6 +319,7 @@ mod tests {
             seed: Some(seed),
             resume,
             test_mode: false,
+            max_cost: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Reports: of a run, and of a load test. Each is one HTML page that works offline, pictures and plots included.
 
+pub mod arms;
 pub mod comparison;
 pub mod load;
 mod results;
@@ -57,6 +58,7 @@ mod tests {
         let page = html(&parse(&results::tests::example()).unwrap(), &[]).unwrap();
         assert!(page.contains("contempt"));
         assert!(page.contains("+4.50"));
+        assert!(page.contains("a contemptuous face") && page.contains("71.43 %"));
         // Offline: nothing is loaded from anywhere.
         assert!(
             !page.contains("http://") && !page.contains("https://"),

@@ -19,6 +19,9 @@ pub struct Results {
     pub augmented: Model,
     pub delta: Delta,
     pub candidates: Candidates,
+    /// Empty in results from before arms were counted.
+    #[serde(default)]
+    pub arms: Vec<Arm>,
     pub guard: Guard,
     /// By stage.
     pub seconds: BTreeMap<String, f64>,
@@ -73,6 +76,21 @@ pub struct Candidates {
     pub accepted_by_class: BTreeMap<String, u32>,
 }
 
+/// Candidates of one source class for one target class, asked for with one text at one backend.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Arm {
+    pub source: String,
+    pub target: String,
+    pub text: String,
+    pub backend: String,
+    pub attempts: u64,
+    pub accepted: u64,
+    pub accept_rate: f64,
+    pub cost_usd: f64,
+    /// `None` where none was accepted.
+    pub usd_per_accepted: Option<f64>,
+}
+
 /// How the gates did on what the generator knows of its own faults; `None` where it does not know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Guard {
@@ -121,6 +139,10 @@ pub mod tests {
                 "planned": 30, "generated": 42, "accepted": 30, "rejected_by": {"ssim": 5, "vit": 7}, "errors": 0,
                 "accepted_by_class": {"contempt": 30},
             },
+            "arms": [{
+                "source": "neutral", "target": "contempt", "text": "a contemptuous face", "backend": "studio",
+                "attempts": 42, "accepted": 30, "accept_rate": 0.7142857, "cost_usd": 1.5, "usd_per_accepted": 0.05,
+            }],
             "guard": {
                 "bad_planted": 10, "bad_accepted": 1, "good": 32, "good_accepted": 29,
                 "by_fault": {"blurred": {"generated": 10, "passed_gates": 1, "admitted": 1}},

@@ -27,6 +27,7 @@ pub fn options(folder: &Path) -> Options {
         state_dir: folder.join("state"),
         models_dir: folder.join("models"),
         recipes_dir: None,
+        config_dir: None,
         device: "cpu".to_owned(),
         precision: "f32".to_owned(),
         port: None,

@@ -17,11 +17,10 @@ use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
-use crate::backend::{Description, Made, Outcome, Registry};
+use crate::backend::{Description, Made, Outcome, Registry, Spec};
 use crate::config::{Config, LimitsConfig};
 use crate::error::GenerateError;
 use crate::studio::Fault;
-use request::Checked;
 
 pub use studio::Studio;
 
@@ -76,18 +75,15 @@ impl Generator {
         let spec = spec.ok_or_else(|| GenerateError::invalid("spec", "is missing"))?;
         let backend = self.backends.find(&spec.backend)?;
         let description = backend.describe();
-        let checked = request::check(spec, &description, &self.limits)?;
+        let spec = request::check(spec, &description, &self.limits)?;
         let span = tracing::info_span!(
             "generate",
             backend = description.name,
-            target = checked.spec.target_label
+            target = spec.target_label
         );
         let begun = Instant::now();
-        let made = backend
-            .generate(checked.spec.clone())
-            .instrument(span)
-            .await?;
-        Ok(candidate(checked, &description, made, begun))
+        let made = backend.generate(spec.clone()).instrument(span).await?;
+        Ok(candidate(spec, &description, made, begun))
     }
 
     async fn answer(self, item: proto::GenerateStreamRequest) -> proto::GenerateStreamResponse {
@@ -152,7 +148,7 @@ fn backend(description: Description) -> proto::Backend {
 }
 
 fn candidate(
-    checked: Checked,
+    spec: Spec,
     description: &Description,
     made: Made,
     begun: Instant,
@@ -166,19 +162,19 @@ fn candidate(
                 String::new(),
             )
         }
-        Outcome::NoImage(message) => (proto::Outcome::NoImage, None, message),
+        Outcome::Without(why, message) => (why.kind(), None, message),
     };
     proto::Candidate {
-        candidate_id: checked.candidate_id,
+        candidate_id: spec.candidate_id,
         outcome: outcome.into(),
         image,
         message,
         provenance: Some(proto::Provenance {
             backend: description.name.to_owned(),
             backend_version: description.version.clone(),
-            prompt: checked.spec.prompt,
-            seed: checked.spec.seed,
-            source_blake3: checked.source_blake3,
+            prompt: spec.prompt,
+            seed: spec.seed,
+            source_blake3: spec.source_blake3,
             parameters: made.parameters.into_iter().collect(),
             cost_usd: made.cost_usd,
             duration: begun.elapsed().try_into().ok(),

@@ -12,22 +12,12 @@ use crate::error::GenerateError;
 /// Bytes of a candidate id or a label.
 const MAX_NAME_BYTES: usize = 128;
 
-/// A request that a backend can be given.
-#[derive(Debug)]
-pub(super) struct Checked {
-    /// Echoed.
-    pub(super) candidate_id: String,
-    /// BLAKE3 of the source; empty without one.
-    pub(super) source_blake3: String,
-    pub(super) spec: Spec,
-}
-
-/// Checks `spec` against the limits and what `backend` needs.
+/// A request that `backend` can be given, within the limits.
 pub(super) fn check(
     spec: CandidateSpec,
     backend: &Description,
     limits: &LimitsConfig,
-) -> Result<Checked, GenerateError> {
+) -> Result<Spec, GenerateError> {
     at_most("spec.candidate_id", spec.candidate_id.len(), MAX_NAME_BYTES)?;
     at_most("spec.source_label", spec.source_label.len(), MAX_NAME_BYTES)?;
     at_most("spec.target_label", spec.target_label.len(), MAX_NAME_BYTES)?;
@@ -68,18 +58,17 @@ pub(super) fn check(
     let exemplars = exemplars
         .map(|(i, image)| hashed(image, &format!("spec.exemplars[{i}]")).map(|(data, _)| data));
     let (source, source_blake3) = source.unzip();
-    Ok(Checked {
+    Ok(Spec {
         candidate_id: spec.candidate_id,
+        source,
         source_blake3: source_blake3.unwrap_or_default(),
-        spec: Spec {
-            source,
-            source_label: spec.source_label,
-            target_label: spec.target_label,
-            prompt: spec.prompt,
-            seed: spec.seed,
-            exemplars: exemplars.collect::<Result<_, _>>()?,
-            parameters: spec.parameters.into_iter().collect(),
-        },
+        source_label: spec.source_label,
+        target_label: spec.target_label,
+        prompt: spec.prompt,
+        seed: spec.seed,
+        exemplars: exemplars.collect::<Result<_, _>>()?,
+        parameters: spec.parameters.into_iter().collect(),
+        budget: spec.budget,
     })
 }
 

@@ -75,7 +75,7 @@ impl StableDiffusionConfig {
         InvalidValue::unless_within("stable_diffusion.max_batch", self.max_batch, 0..=256)?;
         InvalidValue::unless_within("stable_diffusion.jpeg_quality", self.jpeg_quality, 50..=100)?;
         InvalidValue::unless_within("stable_diffusion.size", self.size, 64..=2048)?;
-        if self.size % 8 != 0 {
+        if !self.size.is_multiple_of(8) {
             let why = format!("is {}; it must be a multiple of 8", self.size);
             return Err(InvalidValue::new("stable_diffusion.size", why));
         }

@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 use saga_chassis::Metrics;
 use saga_imaging::{DecodeLimits, encode_jpeg};
 
-use crate::backend::{Backend, Description, Made, Outcome, Spec};
+use crate::backend::{Backend, Description, Made, Outcome, Spec, Without};
 use crate::error::GenerateError;
 use crate::pool::Pool;
 
@@ -66,7 +66,7 @@ impl StableDiffusion {
                 };
                 Outcome::Image(self.pool.run(encode).await?.into())
             }
-            Err(why) => Outcome::NoImage(why),
+            Err(why) => Outcome::Without(Without::NoImage, why),
         };
         Ok(Made {
             outcome,

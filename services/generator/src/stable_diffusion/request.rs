@@ -48,7 +48,7 @@ pub(super) fn read(
     parameters.note("negative_prompt", &negative_prompt);
     let quality = parameters.number("jpeg_quality", config.jpeg_quality, 50..=100)?;
     let size = parameters.number("size", config.size, 64..=2048)?;
-    if size % facts.scale != 0 {
+    if !size.is_multiple_of(facts.scale) {
         let why = format!("is {size}; it must be a multiple of {}", facts.scale);
         return Err(invalid("size", why));
     }

@@ -163,7 +163,7 @@ fn thresholds(contents: &Contents) -> Value {
 }
 
 /// RFC 3339, in UTC.
-fn timestamp(milliseconds: i64) -> String {
+pub(super) fn timestamp(milliseconds: i64) -> String {
     jiff::Timestamp::from_millisecond(milliseconds)
         .map(|t| t.to_string())
         .unwrap_or_default()

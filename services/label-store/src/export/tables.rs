@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Accepted, Contents};
+use super::{Accepted, Contents, reports::timestamp};
 use crate::{error::StoreError, split::Side};
 
 /// File names with their contents.
@@ -149,9 +149,13 @@ const META: &[&str] = &[
     "backend",
     "backend_version",
     "prompt",
+    "prompt_text",
+    "prompt_version",
     "seed",
     "parameters",
     "cost_usd",
+    "duration_seconds",
+    "created_at",
     "width",
     "height",
     "blake3",
@@ -174,12 +178,12 @@ fn meta_csv(contents: &Contents) -> Result<Vec<u8>, StoreError> {
             .collect::<Vec<_>>(),
     )?;
     for image in &contents.accepted {
-        table.row(meta_row(image, &gates))?;
+        table.row(meta_row(image, &contents.run.prompt_version, &gates))?;
     }
     table.finish()
 }
 
-fn meta_row(image: &Accepted, gates: &BTreeSet<&str>) -> Vec<String> {
+fn meta_row(image: &Accepted, prompt_version: &str, gates: &BTreeSet<&str>) -> Vec<String> {
     let (c, p) = (&image.candidate, &image.candidate.provenance);
     let number = |n: Option<i64>| n.map(|n| n.to_string()).unwrap_or_default();
     let score = |gate: &&str| {
@@ -199,9 +203,13 @@ fn meta_row(image: &Accepted, gates: &BTreeSet<&str>) -> Vec<String> {
         p.backend.clone(),
         p.backend_version.clone(),
         p.prompt.clone(),
+        c.prompt_text.clone(),
+        prompt_version.to_owned(),
         p.seed.to_string(),
         serde_json::json!(p.parameters).to_string(),
         p.cost_usd.to_string(),
+        (p.duration_us as f64 / 1e6).to_string(),
+        timestamp(c.created_at),
         number(c.width),
         number(c.height),
         image.blake3.clone(),
@@ -226,6 +234,10 @@ fn meta_jsonl(contents: &Contents) -> Vec<u8> {
                         "blake3": c.source_blake3 },
             "slot_id": c.slot_id,
             "attempt": c.attempt,
+            "arm": { "source_label": image.source_label, "target_label": image.label, "prompt_text": c.prompt_text,
+                     "backend": c.provenance.backend },
+            "prompt_version": contents.run.prompt_version,
+            "created_at": timestamp(c.created_at),
             "width": c.width,
             "height": c.height,
             "blake3": image.blake3,

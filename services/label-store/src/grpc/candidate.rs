@@ -35,6 +35,9 @@ pub(super) fn attempt_of(request: v1::SettleCandidateRequest) -> Attempt {
         accepted: request.accepted,
         rejected_by: request.rejected_by,
         error,
+        source_image_id: request.source_image_id,
+        prompt_text: request.prompt_text,
+        backend: request.backend,
         verdicts: request.verdicts.into_iter().map(verdict_of).collect(),
         provenance: candidate.provenance.map(provenance_of).unwrap_or_default(),
         // Zero is the unset fault: the generator does not know.

@@ -3,6 +3,7 @@
 mod candidate;
 mod dataset;
 mod golden;
+mod ledger;
 mod run;
 
 use std::{future::Future, pin::Pin};
@@ -25,7 +26,7 @@ use crate::{
 /// Answers that a stream holds ready at most.
 const AHEAD: usize = 8;
 
-/// The three services over one store.
+/// The services over one store.
 #[derive(Clone, Debug)]
 pub struct Service {
     store: Store,

@@ -6,12 +6,13 @@ use tonic::{Request, Response, Status};
 use super::{Answers, Service, Streaming, candidate, image};
 use crate::{
     admission,
+    arms::{self, Arm},
     candidates::{self, Which},
     dataset,
     error::StoreError,
     funnel::{self, Funnel},
     runs::{self, Run, Stage},
-    slots::{self, Slot, SlotPlan},
+    slots::{self, Slot, SlotPlan, Source},
     store::Store,
 };
 
@@ -102,6 +103,17 @@ impl RunService for Service {
         }))
     }
 
+    async fn get_arms(
+        &self,
+        request: Request<v1::GetArmsRequest>,
+    ) -> Result<Response<v1::GetArmsResponse>, Status> {
+        let v1::GetArmsRequest { run_id, first, end } = request.into_inner();
+        let arms = arms::arms(&self.store, &run_id, first..end.unwrap_or(u64::MAX)).await;
+        self.answer(arms.map(|arms| v1::GetArmsResponse {
+            arms: arms.into_iter().map(arm_message).collect(),
+        }))
+    }
+
     async fn get_funnel(
         &self,
         request: Request<v1::GetFunnelRequest>,
@@ -133,6 +145,7 @@ fn run_of(run: Option<v1::Run>) -> Result<Run, StoreError> {
         max_synthetic_fraction: run.max_synthetic_fraction,
         max_phash_distance: run.max_phash_distance.map(i64::from),
         prompt_version: run.prompt_version,
+        class_size: run.class_size.map(i64::from),
     })
 }
 
@@ -154,6 +167,7 @@ async fn get(store: &Store, id: &str) -> Result<v1::GetRunResponse, StoreError> 
             max_synthetic_fraction: run.max_synthetic_fraction,
             max_phash_distance: run.max_phash_distance.and_then(|d| u32::try_from(d).ok()),
             prompt_version: run.prompt_version,
+            class_size: run.class_size.and_then(|n| u32::try_from(n).ok()),
         }),
         stages: stages.into_iter().map(stage).collect(),
     })
@@ -169,13 +183,33 @@ fn plan_of(plan: v1::SlotPlan) -> SlotPlan {
 }
 
 fn slot_message(slot: Slot) -> v1::Slot {
+    let source = |source: Source| v1::SlotSource {
+        image_id: source.image_id,
+        label: source.label,
+    };
+    let sources: Vec<v1::SlotSource> = slot.sources.into_iter().map(source).collect();
+    let first = sources.first().cloned().unwrap_or_default();
     v1::Slot {
         slot_id: slot.id,
         target_label: slot.target_label,
         ordinal: slot.ordinal,
         attempt: slot.attempt,
-        source_image_id: slot.source_image_id,
-        source_label: slot.source_label,
+        source_image_id: first.image_id,
+        source_label: first.label,
+        sources,
+        settled: slot.settled,
+    }
+}
+
+fn arm_message(arm: Arm) -> v1::Arm {
+    v1::Arm {
+        source_label: arm.source_label,
+        target_label: arm.target_label,
+        prompt_text: arm.prompt_text,
+        backend: arm.backend,
+        attempts: arm.attempts,
+        accepted: arm.accepted,
+        cost_usd: arm.cost_usd,
     }
 }
 

@@ -50,12 +50,10 @@ async fn rejections_refund_until_the_tries_are_used_up() {
             .await
             .unwrap();
         assert_eq!((leased.len(), open, leased[0].attempt), (1, 1, number));
-        assert_eq!(leased[0].source_image_id, sources[number as usize / 2]);
+        let next = &leased[0].sources[0];
+        assert_eq!(next.image_id, sources[number as usize / 2]);
         assert_eq!(
-            (
-                leased[0].source_label.as_str(),
-                leased[0].target_label.as_str()
-            ),
+            (next.label.as_str(), leased[0].target_label.as_str()),
             ("neutral", "fear")
         );
         assert_eq!(

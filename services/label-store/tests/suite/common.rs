@@ -108,6 +108,7 @@ pub(crate) fn run(id: &str, max_synthetic_fraction: f64, max_phash_distance: Opt
         max_synthetic_fraction,
         max_phash_distance,
         prompt_version: "5e1f".into(),
+        class_size: None,
     }
 }
 

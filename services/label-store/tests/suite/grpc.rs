@@ -198,6 +198,7 @@ async fn create_run(clients: &mut Clients) {
         max_synthetic_fraction: 0.6,
         max_phash_distance: Some(4),
         prompt_version: "5e1f".into(),
+        class_size: Some(30),
     };
     let request = v1::CreateRunRequest {
         run: Some(run.clone()),
@@ -281,6 +282,9 @@ async fn settle_one(clients: &mut Clients) -> v1::Slot {
             ..Candidate::default()
         }),
         accepted: true,
+        source_image_id: slot.sources[0].image_id.clone(),
+        prompt_text: "a {age} face".into(),
+        backend: "noise".into(),
         ..v1::SettleCandidateRequest::default()
     };
     let settled = clients
@@ -376,6 +380,23 @@ async fn a_run_goes_from_slots_to_training_data_and_export() {
         .unwrap()
         .into_inner();
     assert_eq!((funnel.accepted, funnel.cost_usd), (1, 0.25));
+    let arms = v1::GetArmsRequest {
+        run_id: "run".into(),
+        ..v1::GetArmsRequest::default()
+    };
+    let arm = v1::Arm {
+        source_label: "neutral".into(),
+        target_label: "fear".into(),
+        prompt_text: "a {age} face".into(),
+        backend: "noise".into(),
+        attempts: 1,
+        accepted: 1,
+        cost_usd: 0.25,
+    };
+    assert_eq!(
+        clients.runs.get_arms(arms).await.unwrap().into_inner().arms,
+        [arm]
+    );
 
     let out = folder.path().join("out");
     let export = v1::ExportRunRequest {

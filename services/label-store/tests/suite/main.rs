@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod admission;
+mod arms;
 mod common;
 mod crash;
 mod export;
 mod grpc;
 mod import;
+mod ledger;
 mod real_photographs;
 mod slots;

@@ -146,6 +146,14 @@ pub fn load<C: ServiceConfig>(common: &CommonArgs, flags: &[Flag]) -> Result<C, 
     load_from(common.config.as_deref(), std::env::vars(), &all)
 }
 
+/// The configuration of one service among several in a process: compiled in, overlaid by `file` and the environment.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_file<C: ServiceConfig>(file: Option<&std::path::Path>) -> Result<C, ConfigError> {
+    load_from(file, std::env::vars(), &[])
+}
+
 /// As [`load`], with the environment handed in.
 fn load_from<C: ServiceConfig>(
     file: Option<&std::path::Path>,

@@ -7,7 +7,7 @@ use std::{
 use http::{Request, Response};
 use saga_metrics::Metrics;
 use tokio::{net::TcpListener, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{
     body::Body,
     server::NamedService,
@@ -53,6 +53,7 @@ pub struct Server {
     metrics: Metrics,
     /// Where the metrics are scraped.
     scrapes: Option<(TcpListener, SocketAddr)>,
+    tasks: TaskTracker,
 }
 
 impl Server {
@@ -91,6 +92,7 @@ impl Server {
             readiness,
             metrics,
             scrapes,
+            tasks: TaskTracker::new(),
         })
     }
 
@@ -110,6 +112,12 @@ impl Server {
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Work that may outlive the request it was begun for; a stop waits for it, too.
+    #[must_use]
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.tasks
     }
 
     /// Adds a service whose health follows [`Server::readiness`]. Wrap it in [`limited!`](crate::limited).
@@ -178,6 +186,13 @@ impl Server {
         if let Some((listener, _)) = self.scrapes {
             tokio::spawn(metrics::serve(listener, self.metrics, drained.clone()));
         }
+        let tasks = self.tasks;
+        let serving = async move {
+            let served = serving.await;
+            tasks.close();
+            tasks.wait().await;
+            served
+        };
         let serving = until_drained(self.name, serving, shutdown, drain);
         let task = tokio::spawn(async move {
             let _metrics_end_with_this = drained.drop_guard();

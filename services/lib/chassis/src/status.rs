@@ -5,6 +5,7 @@
 //! | [`invalid_argument`] | INVALID_ARGUMENT | BadRequest with the field |
 //! | [`not_found`], [`already_exists`], [`failed_precondition`], [`permission_denied`], [`unavailable`], [`internal`] | as named | ErrorInfo with a stable reason |
 //! | [`resource_exhausted`] | RESOURCE_EXHAUSTED | RetryInfo |
+//! | [`quota_exhausted`] | RESOURCE_EXHAUSTED | ErrorInfo with a stable reason, RetryInfo |
 
 use std::{collections::HashMap, time::Duration};
 
@@ -77,6 +78,13 @@ pub fn resource_exhausted(message: impl Into<String>, retry_after: Duration) -> 
         message,
         ErrorDetails::with_retry_info(Some(retry_after)),
     )
+}
+
+/// No quota left; it is back after `retry_after`, which may be hours.
+pub fn quota_exhausted(reason: &str, message: impl Into<String>, retry_after: Duration) -> Status {
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    details.set_retry_info(Some(retry_after));
+    Status::with_error_details(Code::ResourceExhausted, shortened(message), details)
 }
 
 fn with_reason(code: Code, reason: &str, message: impl Into<String>) -> Status {

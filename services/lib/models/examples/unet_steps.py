@@ -12,7 +12,7 @@ import torch
 torch.set_grad_enabled(False)
 root, precision, side = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 kind = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[precision]
-device = "cuda" if precision == "f16" or sys.argv[4:] == ["cuda"] else "cpu"
+device = "cuda" if torch.cuda.is_available() else "cpu"
 if not (root / "unet").exists():
     torch.manual_seed(0)
     model = diffusers.UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)

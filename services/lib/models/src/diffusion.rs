@@ -7,6 +7,7 @@
 mod attention;
 mod config;
 mod embeddings;
+mod guidance;
 mod index;
 mod layers;
 pub mod lora;

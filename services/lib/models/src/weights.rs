@@ -1,5 +1,7 @@
 //! Parameters by their Hugging Face names: made with a seed, read and written as safetensors, strictly.
 
+mod taken;
+
 use crate::checkpoint::Tensors;
 use crate::error::{ModelError, Result, WeightMismatch};
 use rand::SeedableRng;
@@ -9,6 +11,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
+use taken::Taken;
 use tch::{Device, Kind, Tensor, nn};
 
 /// Optimizer groups of [`Weights::var_store`], so that learning rate and weight decay can differ.
@@ -45,37 +48,6 @@ enum Start {
     Taken(Taken),
 }
 
-/// Tensors of a file, each handed out once, and what did not fit.
-struct Taken {
-    found: Tensors,
-    kind: Kind,
-    room: usize,
-    mismatch: WeightMismatch,
-}
-
-impl Taken {
-    /// Where the file has no such tensor, one of arbitrary values stands in, so that all that is missing is told at the end.
-    fn take(&mut self, name: &str, shape: &[i64], device: Device) -> Result<Tensor> {
-        let found = self.found.remove(name);
-        if let Some(tensor) = &found
-            && tensor.size() == shape
-            && tensor.is_floating_point()
-        {
-            return Ok(tensor.f_to_kind(self.kind)?.f_to_device(device)?);
-        }
-        self.room = rest(self.room, shape)?;
-        let stand_in = Tensor::f_empty(shape, (self.kind, device))?;
-        match &found {
-            Some(found) => {
-                let difference = difference(name, &stand_in, found);
-                self.mismatch.misshapen.extend(difference);
-            }
-            None => self.mismatch.missing.push(name.to_owned()),
-        }
-        Ok(stand_in)
-    }
-}
-
 /// How much larger than its file a model may be: enough to list what is missing, too little for a configuration to exhaust
 /// the memory.
 const GROWTH: usize = 8;
@@ -104,15 +76,9 @@ impl Weights {
     /// Hands `found` out as parameters, converted to `kind`, for serving alone: models of gigabytes are then in memory once, and
     /// what a layer packs for itself is not kept besides. Nothing enters the store; [`Weights::finish`] tells what did not fit.
     pub fn taking(device: Device, found: Tensors, kind: Kind) -> Self {
-        let taken = Taken {
-            room: room(&found),
-            found,
-            kind,
-            mismatch: WeightMismatch::default(),
-        };
         Self {
             store: nn::VarStore::new(device),
-            start: RefCell::new(Start::Taken(taken)),
+            start: RefCell::new(Start::Taken(Taken::new(found, kind))),
         }
     }
 
@@ -121,17 +87,9 @@ impl Weights {
     /// # Errors
     /// [`ModelError::Weights`] lists tensors that are missing, surplus or misshapen.
     pub fn finish(self) -> Result<()> {
-        let Start::Taken(taken) = self.start.into_inner() else {
-            return Ok(());
-        };
-        let mut mismatch = taken.mismatch;
-        let surplus = taken.found.into_keys();
-        mismatch.surplus = surplus.filter(|name| !is_idle(name)).collect();
-        mismatch.missing.sort();
-        mismatch.misshapen.sort();
-        match mismatch.is_empty() {
-            true => Ok(()),
-            false => Err(mismatch.into()),
+        match self.start.into_inner() {
+            Start::Taken(taken) => taken.finish(),
+            Start::Random(_) | Start::File { .. } => Ok(()),
         }
     }
 

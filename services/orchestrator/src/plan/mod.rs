@@ -3,11 +3,13 @@
 //! Pure functions of the training split, the baseline's mistakes on the validation split, the recipe and the seed, so that a
 //! plan that was cut short is made again, slot for slot.
 
+mod bandit;
 mod need;
 mod sources;
 
 use serde::{Deserialize, Serialize};
 
+pub use bandit::{Arm, Tally, draw};
 pub use need::{ClassNeed, needs};
 pub use sources::{Sources, weights};
 
@@ -113,7 +115,13 @@ fn slots(
     target: usize,
     planned: u32,
 ) -> Vec<PlannedSlot> {
-    let mut sources = Sources::new(input.train, &weights[target], target, input.seed);
+    let mut sources = Sources::new(
+        input.train,
+        &weights[target],
+        target,
+        input.seed,
+        input.policy.allocation,
+    );
     (0..planned)
         .map(|ordinal| PlannedSlot {
             target,

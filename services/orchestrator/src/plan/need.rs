@@ -1,6 +1,6 @@
 //! How many images a class lacks.
 
-use crate::recipe::{Cap, PlanPolicy};
+use crate::recipe::PlanPolicy;
 
 /// What one class holds and may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,17 +18,17 @@ impl ClassNeed {
     }
 }
 
-/// Each class is filled up to the largest class, as far as the synthetic share `f` allows:
-/// `synthetic / (real + synthetic) <= f`, hence `synthetic <= real * f / (1 - f)`.
+/// Each class is filled up to the largest class or to its share of the policy's total, as far as the synthetic share `f`
+/// allows: `synthetic / (real + synthetic) <= f`, hence `synthetic <= real * f / (1 - f)`.
 pub fn needs(real: &[u32], policy: &PlanPolicy) -> Vec<ClassNeed> {
-    let Cap::Largest = policy.cap;
     let largest = real.iter().copied().max().unwrap_or(0);
+    let size = policy.class_size(real.len()).unwrap_or(largest);
     real.iter()
         .map(|&real| {
             let most = most_synthetic(real, policy.max_synthetic_fraction);
             ClassNeed {
                 real,
-                cap: largest.min(real.saturating_add(most)).max(real),
+                cap: size.min(real.saturating_add(most)).max(real),
             }
         })
         .collect()

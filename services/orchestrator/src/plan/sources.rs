@@ -16,7 +16,8 @@ pub fn weights(real: &[u32], validation: &Confusion, allocation: Allocation) -> 
         .map(|target| {
             let weight = |source: usize| match allocation {
                 _ if source == target || real[source] == 0 => 0.0,
-                Allocation::Balance => 1.0,
+                // A bandit chooses among equals.
+                Allocation::Balance | Allocation::Bandit => 1.0,
                 Allocation::Confusion => {
                     FLOOR + validation.rate(source, target) + validation.rate(target, source)
                 }
@@ -39,11 +40,12 @@ fn normalised(row: Vec<f64>) -> Vec<f64> {
 ///
 /// Source classes take turns in proportion to their weights (smooth weighted round robin); within a class the seed decides
 /// the order. No image comes again before every other one had its turn, so a scarce class lends its few images once a round.
+/// For a bandit a round is one of a class's own images: to be on offer uses none of them up.
 #[derive(Debug)]
 pub struct Sources<'a> {
     classes: Vec<SourceClass<'a>>,
     total: usize,
-    left: usize,
+    class_by_class: bool,
 }
 
 #[derive(Debug)]
@@ -54,9 +56,22 @@ struct SourceClass<'a> {
     credit: f64,
 }
 
+impl SourceClass<'_> {
+    /// Whether an image has not had its turn.
+    fn is_open(&self) -> bool {
+        self.next < self.ids.len()
+    }
+}
+
 impl<'a> Sources<'a> {
     /// The walk for `target`; classes of weight 0 are left out.
-    pub fn new(train: &'a [Vec<String>], weights: &[f64], target: usize, seed: u64) -> Self {
+    pub fn new(
+        train: &'a [Vec<String>],
+        weights: &[f64],
+        target: usize,
+        seed: u64,
+        allocation: Allocation,
+    ) -> Self {
         let classes: Vec<SourceClass<'a>> = train
             .iter()
             .zip(weights)
@@ -73,7 +88,7 @@ impl<'a> Sources<'a> {
         Self {
             classes,
             total,
-            left: total,
+            class_by_class: allocation == Allocation::Bandit,
         }
     }
 
@@ -91,11 +106,14 @@ impl<'a> Sources<'a> {
     }
 
     fn next(&mut self) -> Option<&'a str> {
-        if self.left == 0 {
-            self.classes.iter_mut().for_each(|class| class.next = 0);
-            self.left = self.total;
-        }
-        let open = |class: &&mut SourceClass<'_>| class.next < class.ids.len();
+        let all_done = !self.classes.iter().any(SourceClass::is_open);
+        let again =
+            |class: &&mut SourceClass<'_>| all_done || (self.class_by_class && !class.is_open());
+        self.classes
+            .iter_mut()
+            .filter(again)
+            .for_each(|class| class.next = 0);
+        let open = |class: &&mut SourceClass<'_>| class.is_open();
         let round: f64 = self
             .classes
             .iter_mut()
@@ -115,7 +133,6 @@ impl<'a> Sources<'a> {
         })?;
         chosen.credit -= round;
         chosen.next += 1;
-        self.left -= 1;
         chosen.ids.get(chosen.next - 1).copied()
     }
 }

@@ -60,6 +60,21 @@ fn ten_images_at_sixty_percent_allow_fifteen_more() {
 }
 
 #[test]
+fn a_total_gives_each_class_its_share_rounded_up_less_what_is_there() {
+    let policy = PlanPolicy {
+        cap: Cap::Total(83_000),
+        ..policy(0.9, Allocation::Balance)
+    };
+    let needs = needs(
+        &[12_000, 10_376, 4_000, 3, 10_000, 9_000, 9_000, 9_000],
+        &policy,
+    );
+    let need: Vec<u32> = needs.iter().map(ClassNeed::need).collect();
+    // 83,000 / 8 = 10,375; of a class of three no more than 27 are synthetic at a share of 0.9.
+    assert_eq!(need, [0, 0, 6_375, 27, 375, 1_375, 1_375, 1_375]);
+}
+
+#[test]
 fn sources_come_from_the_classes_that_are_confused_with_the_target() {
     let mut validation = Confusion::new(3);
     (0..8).for_each(|_| validation.add(1, 0));
@@ -132,7 +147,8 @@ proptest! {
         counts in prop::collection::vec(0u32..60, 2..6),
         mistakes in prop::collection::vec((0usize..6, 0usize..6), 0..40),
         fraction in 0.0f64..0.95,
-        confusion in any::<bool>(),
+        allocation in prop::sample::select(vec![Allocation::Balance, Allocation::Confusion, Allocation::Bandit]),
+        total in prop::option::of(1u32..400),
         seed in any::<u64>(),
         limit in prop::option::of(0u32..30),
     ) {
@@ -140,16 +156,16 @@ proptest! {
         for (truth, predicted) in mistakes {
             validation.add(truth % counts.len(), predicted % counts.len());
         }
-        let policy = policy(fraction, if confusion { Allocation::Confusion } else { Allocation::Balance });
+        let policy = PlanPolicy { cap: total.map_or(Cap::Largest, Cap::Total), ..policy(fraction, allocation) };
         let made = plan(&counts, &validation, &policy, seed, limit);
         prop_assert_eq!(&made, &plan(&counts, &validation, &policy, seed, limit));
-        let largest = *counts.iter().max().unwrap();
+        let most = policy.class_size(counts.len()).unwrap_or(*counts.iter().max().unwrap());
         for (class, row) in made.classes.iter().enumerate() {
-            prop_assert!(row.real + row.planned <= largest.max(row.real));
+            prop_assert!(row.real + row.planned <= most.max(row.real));
             let share = f64::from(row.planned) / f64::from((row.real + row.planned).max(1));
             prop_assert!(share <= fraction + 1e-6);
             prop_assert_eq!(made.slots.iter().filter(|slot| slot.target == class).count(), row.planned as usize);
-            if row.real == largest {
+            if row.real >= most {
                 prop_assert_eq!(row.planned, 0);
             }
         }
@@ -171,11 +187,27 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let train = train(&counts);
-        let weights = weights(&counts, &Confusion::new(counts.len()), Allocation::Balance);
+        let balance = Allocation::Balance;
+        let weights = weights(&counts, &Confusion::new(counts.len()), balance);
         let total: u32 = counts[1..].iter().sum();
-        let mut round = Sources::new(&train, &weights[0], 0, seed).take(total as usize);
+        let mut round = Sources::new(&train, &weights[0], 0, seed, balance).take(total as usize);
         round.sort();
         round.dedup();
         prop_assert_eq!(round.len(), total as usize);
+    }
+
+    #[test]
+    fn a_bandit_is_offered_every_source_class_in_every_slot(
+        counts in prop::collection::vec(1u32..12, 4),
+        seed in any::<u64>(),
+    ) {
+        let policy = policy(0.9, Allocation::Bandit);
+        let plan = plan(&counts, &Confusion::new(4), &policy, seed, None);
+        for slot in &plan.slots {
+            let mut classes: Vec<&str> = slot.sources.iter().map(|id| &id[..1]).collect();
+            classes.sort_unstable();
+            classes.dedup();
+            prop_assert_eq!(classes.len(), 3);
+        }
     }
 }

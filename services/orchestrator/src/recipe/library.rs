@@ -35,16 +35,17 @@ impl Library {
     /// [`RecipeError::Unknown`] with the known names.
     pub fn text(&self, name: &str) -> Result<String, RecipeError> {
         super::validate::name("recipe", name)?;
-        if let Some(path) = self
+        if let Some((folder, path)) = self
             .folder
             .as_ref()
-            .map(|folder| folder.join(format!("{name}.toml")))
-            .filter(|path| path.is_file())
+            .map(|folder| (folder, folder.join(format!("{name}.toml"))))
+            .filter(|(_, path)| path.is_file())
         {
-            return std::fs::read_to_string(&path).map_err(|error| RecipeError::Unreadable {
+            let text = std::fs::read_to_string(&path).map_err(|error| RecipeError::Unreadable {
                 path: path.display().to_string(),
                 why: error.to_string(),
-            });
+            })?;
+            return super::with_texts(&text, folder);
         }
         let compiled = COMPILED_IN.iter().find(|(known, _)| *known == name);
         compiled

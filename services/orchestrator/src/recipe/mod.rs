@@ -3,8 +3,10 @@
 //! A recipe is TOML. Unknown keys are errors, and [`Recipe::parse`] checks every value before anything starts.
 
 mod error;
+mod generator;
 mod library;
 mod prompts;
+mod table;
 mod training;
 mod validate;
 
@@ -13,8 +15,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use error::RecipeError;
+pub use generator::{Backend, Generator};
 pub use library::Library;
 pub use prompts::Prompts;
+pub use table::with_texts;
 pub use training::{Architecture, Head, Model, Sampling, Settings, Training};
 pub(crate) use validate::name as check_name;
 
@@ -62,17 +66,6 @@ pub struct Split {
     pub calibration_fraction: f64,
     /// Apart from the run's seed, so that all runs on a data set are judged on the same golden set.
     pub seed: u64,
-}
-
-/// The generator's backend and its settings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Generator {
-    /// For example `studio` or `exemplar`.
-    pub backend: String,
-    /// Passed to the backend as they are.
-    #[serde(default)]
-    pub parameters: BTreeMap<String, String>,
 }
 
 /// One gate of the cascade.
@@ -132,7 +125,7 @@ pub struct PlanPolicy {
     pub allocation: Allocation,
     /// Tries at one source before the slot goes to its next one; 1 to 100.
     pub tries_per_source: u32,
-    /// Sources of a slot; 1 to 32.
+    /// Sources of a slot; 1 to 32. For a bandit they are of different classes, and it chooses among them.
     pub sources_per_slot: u32,
     /// Generation stops after this many candidates in a row of which none was admitted; 1 to 1,000,000.
     pub stop_after_rejections: u32,
@@ -142,12 +135,31 @@ pub struct PlanPolicy {
     pub max_phash_distance: Option<u32>,
 }
 
+impl PlanPolicy {
+    /// Images that each of so many classes is filled up to; `None`: as many as the largest class has.
+    pub fn class_size(&self, classes: usize) -> Option<u32> {
+        let classes = u32::try_from(classes).unwrap_or(u32::MAX).max(1);
+        match self.cap {
+            Cap::Largest => None,
+            Cap::Total(total) => Some(total.div_ceil(classes)),
+        }
+    }
+
+    /// Whether half of a slot's tries are used up. A bandit then looks for what is accepted and no longer for what is cheap,
+    /// so that a cheap arm which does not deliver costs tries, and not the image that the class needs.
+    pub fn is_late(&self, attempt: u32) -> bool {
+        attempt >= self.tries_per_source.saturating_mul(self.sources_per_slot) / 2
+    }
+}
+
 /// What a class is filled up to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cap {
     /// The size of the largest class in train.
     Largest,
+    /// Its even share of this many images, rounded up: `cap = { total = 83000 }`.
+    Total(u32),
 }
 
 /// How sources are chosen.
@@ -158,6 +170,8 @@ pub enum Allocation {
     Balance,
     /// Classes that the baseline confuses with the target come more often.
     Confusion,
+    /// While the run goes, arms (source class, text, backend) that got more accepted for their cost come more often.
+    Bandit,
 }
 
 /// What the report shows.

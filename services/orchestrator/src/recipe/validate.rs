@@ -1,10 +1,11 @@
 //! The rules a recipe obeys; every message names key, value and range.
 
+mod prompts;
+
 use std::{collections::HashSet, fmt::Display, ops::RangeInclusive};
 
 use super::{
-    Architecture, Gate, Model, Prompts, Recipe, RecipeError, Settings, Split, Thresholds,
-    prompts::LABEL,
+    Architecture, Cap, Gate, Generator, Model, Recipe, RecipeError, Settings, Split, Thresholds,
 };
 
 type Checked = Result<(), RecipeError>;
@@ -23,11 +24,7 @@ impl Recipe {
         classes(&self.classes)?;
         self.prompts.validate(&self.classes)?;
         self.split.validate()?;
-        require(
-            !self.generator.backend.is_empty(),
-            "generator.backend",
-            "is empty; name a backend, for example \"exemplar\"",
-        )?;
+        self.generator.validate()?;
         self.validate_gates()?;
         self.validate_plan()?;
         self.training.classifier.validate("training.classifier")?;
@@ -63,6 +60,9 @@ impl Recipe {
             plan.max_synthetic_fraction,
             0.0..=0.95,
         )?;
+        if let Cap::Total(total) = plan.cap {
+            within("plan.cap.total", total, 1..=1_000_000_000)?;
+        }
         within("plan.tries_per_source", plan.tries_per_source, 1..=100)?;
         within("plan.sources_per_slot", plan.sources_per_slot, 1..=32)?;
         within(
@@ -77,20 +77,24 @@ impl Recipe {
     }
 }
 
-impl Prompts {
-    fn validate(&self, classes: &[String]) -> Checked {
+impl Generator {
+    fn validate(&self) -> Checked {
+        if self.backends.is_empty() {
+            return name("generator.backend", &self.backend);
+        }
         require(
-            self.template.contains(LABEL),
-            "prompts.template",
-            &format!("{:?} has no {LABEL}", self.template),
+            self.backend.is_empty() && self.parameters.is_empty(),
+            "generator",
+            "names one backend and several; keep either `backend` and `parameters`, or `[[generator.backends]]`",
         )?;
-        for (label, texts) in &self.texts {
-            let key = format!("prompts.texts.{label}");
-            require(classes.contains(label), &key, "is no class of the recipe")?;
+        let mut seen = HashSet::new();
+        for (index, backend) in self.backends.iter().enumerate() {
+            let key = format!("generator.backends[{index}].name");
+            name(&key, &backend.name)?;
             require(
-                !texts.is_empty() && texts.iter().all(|text| !text.trim().is_empty()),
+                seen.insert(&backend.name),
                 &key,
-                "has an empty text",
+                &format!("{:?} is there twice", backend.name),
             )?;
         }
         Ok(())

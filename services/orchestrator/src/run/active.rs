@@ -92,9 +92,10 @@ impl Runs {
             dataset_id: dataset::dataset_id(&options.dataset_path),
             ..run
         };
-        let context = self.context(run, recipe, options)?;
+        let max_cost_usd = max_cost(&request)?;
+        let context = self.context(run, recipe, options, max_cost_usd)?;
         if known.is_none() {
-            models::backend(&context.0).await?;
+            models::backends(&context.0).await?;
         }
         let done = self.register(&context, known.is_none()).await?;
         *latest = Some(self.spawn(context, done));
@@ -122,7 +123,7 @@ impl Runs {
         let recipe = Recipe::parse(&recipe_toml)?;
         let generator = match (request.generator.as_str(), known) {
             ("", Some(run)) => run.generator.clone(),
-            ("", None) => recipe.generator.backend.clone(),
+            ("", None) => recipe.generator.names(),
             (given, _) => given.to_owned(),
         };
         let run = Run {
@@ -137,6 +138,7 @@ impl Runs {
             max_synthetic_fraction: recipe.plan.max_synthetic_fraction,
             max_phash_distance: recipe.plan.max_phash_distance,
             prompt_version: recipe.prompts.version(&recipe.classes),
+            class_size: recipe.plan.class_size(recipe.classes.len()),
         };
         Ok((run, recipe))
     }
@@ -146,6 +148,7 @@ impl Runs {
         run: Run,
         recipe: Recipe,
         options: Options,
+        max_cost_usd: Option<f64>,
     ) -> Result<(RunContext, Run), RunError> {
         let recipe = Arc::new(recipe);
         let guard = Guard::new(recipe.clone(), &self.config.addresses, self.config.retry)?
@@ -154,10 +157,11 @@ impl Runs {
         let context = RunContext {
             run_id: run.run_id.clone(),
             dataset_id: run.dataset_id.clone(),
+            backends: recipe.generator.chosen(&run.generator),
             recipe,
             seed: run.seed,
-            backend: run.generator.clone(),
             options,
+            max_cost_usd,
             services: self.services.clone(),
             guard,
             config: self.config.clone(),
@@ -348,6 +352,16 @@ fn options_of(
                 models_prefix: prefix.unwrap_or_else(|| run_id.to_owned()),
             })
         }
+    }
+}
+
+fn max_cost(request: &StartRunRequest) -> Result<Option<f64>, RunError> {
+    match request.max_cost_usd {
+        Some(usd) if !usd.is_finite() || usd < 0.0 => Err(RunError::Invalid {
+            field: "max_cost_usd",
+            why: format!("is {usd}; give US dollars, at least 0"),
+        }),
+        most => Ok(most),
     }
 }
 

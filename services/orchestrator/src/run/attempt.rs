@@ -1,18 +1,25 @@
 //! One attempt at a slot: generator, then guard, then settlement. One trace, from its root to the label store.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use saga_chassis::status;
 use saga_client::Priority;
 use saga_proto::{
-    generator::v1::{Candidate, CandidateSpec, GenerateRequest, Outcome},
+    generator::v1::{Backend, Budget, Candidate, CandidateSpec, GenerateRequest, Outcome},
     guard::v1 as guard,
     labelstore::v1::{SettleCandidateRequest, Settlement, Slot},
 };
 use tonic::Code;
+use tonic_types::StatusExt as _;
 use tracing::{Instrument as _, Span, field::Empty};
 
-use super::{RunContext, RunError, images::Images};
-use crate::remote::RemoteError;
+use super::{
+    RunContext, RunError,
+    assignment::{self, Assignment},
+    images::Images,
+    tallies::Tallies,
+};
+use crate::{recipe::Allocation, remote::RemoteError};
 
 /// What attempts share.
 #[derive(Debug)]
@@ -23,8 +30,10 @@ pub(super) struct Attempts {
     pub(super) images: Arc<Images>,
     /// Ids of the real train images by class.
     pub(super) train: Vec<Vec<String>>,
-    /// Real images of the target class that the backend asks for.
-    pub(super) exemplars: usize,
+    /// The run's backends.
+    pub(super) backends: Vec<Backend>,
+    /// What the arms came to so far.
+    pub(super) tallies: Tallies,
 }
 
 /// How an attempt ended.
@@ -39,6 +48,10 @@ pub(super) enum Ended {
     },
     /// The slot is no longer this orchestrator's: its lease ran out.
     Lost(String),
+    /// The backend's quota is used up for so long; the attempt is still to be made.
+    Later(Duration, String),
+    /// The run's money is spent; the attempt is not made.
+    BudgetSpent(String),
 }
 
 /// What is known of a candidate before it is settled.
@@ -54,7 +67,7 @@ impl Attempts {
     /// Makes, judges and settles one candidate.
     ///
     /// # Errors
-    /// Only where the label store cannot settle; everything else is settled as an error of this attempt.
+    /// Only where the label store cannot count or settle; everything else is settled as an error of this attempt.
     pub(super) async fn run(self: Arc<Self>, slot: Slot) -> Result<Ended, RunError> {
         let run = Span::current();
         let span = tracing::info_span!(
@@ -69,32 +82,62 @@ impl Attempts {
         );
         span.follows_from(run);
         async move {
+            let task = self.assign(slot).await?;
             let limit = self.context.config.run.lease().mul_f64(0.9);
-            let made = match tokio::time::timeout(limit, self.make(&slot)).await {
-                Ok(made) => made,
+            let made = match tokio::time::timeout(limit, self.make(&task)).await {
+                Ok(Ok(made)) => made,
+                Ok(Err(not_made)) => return Ok(not_made),
                 Err(_) => Made::error(
                     Candidate::default(),
                     format!("no verdict within {} s", limit.as_secs()),
                 ),
             };
-            self.settle(&slot, made).await
+            self.settle(&task, made).await
         }
         .instrument(span)
         .await
     }
 
-    async fn make(&self, slot: &Slot) -> Made {
-        let candidate = match self.generate(slot).await {
+    /// Chooses source, text and backend as the recipe's allocation says.
+    async fn assign(&self, slot: Slot) -> Result<Assignment, RunError> {
+        let recipe = &self.context.recipe;
+        let assigned = match recipe.plan.allocation {
+            Allocation::Balance | Allocation::Confusion => {
+                assignment::in_turn(slot, &recipe.prompts, &self.backends)
+            }
+            Allocation::Bandit => {
+                let tallies = self.tallies.of_first(&self.context, slot.settled).await?;
+                let (seed, late) = (self.seed(&slot), recipe.plan.is_late(slot.attempt));
+                let (prompts, backends) = (&recipe.prompts, &self.backends);
+                assignment::drawn(slot, prompts, backends, &tallies, seed, late)
+            }
+        };
+        assigned.ok_or_else(|| RunError::Data("a slot has no source to start from".into()))
+    }
+
+    /// The candidate with the guard's word on it; else how an attempt ended that is not made now.
+    async fn make(&self, task: &Assignment) -> Result<Made, Ended> {
+        let candidate = match self.generate(task).await {
             Ok(candidate) => candidate,
-            Err(error) => return Made::error(Candidate::default(), error.to_string()),
+            Err(error) => {
+                return match not_now(&error) {
+                    Some(ended) => Err(ended),
+                    None => Ok(Made::error(Candidate::default(), error.to_string())),
+                };
+            }
         };
         if candidate.outcome() != Outcome::Image || candidate.image.is_none() {
-            return Made {
+            return Ok(Made {
+                rejected_by: rejection(candidate.outcome()),
                 candidate,
-                rejected_by: "generator".into(),
                 ..Made::default()
-            };
+            });
         }
+        Ok(self.judge(&task.slot, candidate).await)
+    }
+
+    /// The guard's word on a candidate.
+    async fn judge(&self, slot: &Slot, candidate: Candidate) -> Made {
         let source = match self.images.get(&slot.source_image_id).await {
             Ok(source) => source,
             Err(error) => return Made::error(candidate, error.to_string()),
@@ -119,19 +162,22 @@ impl Attempts {
     }
 
     /// The generator's answer; the candidate's id is final.
-    async fn generate(&self, slot: &Slot) -> Result<Candidate, RunError> {
-        let recipe = &self.context.recipe;
-        let index = u64::from(slot.ordinal) + u64::from(slot.attempt);
+    async fn generate(&self, task: &Assignment) -> Result<Candidate, RunError> {
+        let slot = &task.slot;
         let spec = CandidateSpec {
             candidate_id: hex(&self.hash(slot, b"request")),
-            backend: self.context.backend.clone(),
+            backend: task.backend.name.clone(),
             source: Some(self.images.get(&slot.source_image_id).await?),
             source_label: slot.source_label.clone(),
             target_label: slot.target_label.clone(),
-            prompt: recipe.prompts.generation(&slot.target_label, index),
+            prompt: task.prompt.clone(),
             seed: self.seed(slot),
-            exemplars: self.exemplars(slot).await?,
-            parameters: recipe.generator.parameters.clone().into_iter().collect(),
+            exemplars: self.exemplars(task).await?,
+            parameters: self.parameters(&task.backend.name),
+            budget: Some(Budget {
+                id: self.context.run_id.clone(),
+                max_cost_usd: self.context.max_cost_usd,
+            }),
         };
         let request = GenerateRequest { spec: Some(spec) };
         let generator = &self.context.services.generator;
@@ -152,26 +198,39 @@ impl Attempts {
         Ok(candidate)
     }
 
-    /// Real images of the target class, chosen by seed, slot and attempt.
-    async fn exemplars(&self, slot: &Slot) -> Result<Vec<saga_proto::r#type::v1::Image>, RunError> {
+    /// The recipe's settings of a backend.
+    fn parameters(&self, backend: &str) -> HashMap<String, String> {
+        let mut backends = self.context.backends.iter();
+        let found = backends.find(|settings| settings.name == backend);
+        found.map_or_else(HashMap::new, |settings| {
+            settings.parameters.clone().into_iter().collect()
+        })
+    }
+
+    /// As many real images of the target class as the backend asks for, chosen by seed, slot and attempt.
+    async fn exemplars(
+        &self,
+        task: &Assignment,
+    ) -> Result<Vec<saga_proto::r#type::v1::Image>, RunError> {
+        let (slot, count) = (&task.slot, task.backend.exemplars as usize);
         let class = self.context.recipe.class_index(&slot.target_label);
         let ids = class
             .and_then(|class| self.train.get(class))
             .map(Vec::as_slice)
             .unwrap_or_default();
         let mut images = Vec::new();
-        for id in choose(ids, self.exemplars, self.seed(slot)) {
+        for id in choose(ids, count, self.seed(slot)) {
             images.push(self.images.get(id).await?);
         }
         Ok(images)
     }
 
     /// Ends the attempt in the label store: admission, or refund of the slot.
-    async fn settle(&self, slot: &Slot, mut made: Made) -> Result<Ended, RunError> {
+    async fn settle(&self, task: &Assignment, mut made: Made) -> Result<Ended, RunError> {
         if made.candidate.candidate_id.is_empty() {
-            made.candidate.candidate_id = hex(&self.hash(slot, b""));
+            made.candidate.candidate_id = hex(&self.hash(&task.slot, b""));
         }
-        let mut answer = self.report(slot, &made).await;
+        let mut answer = self.report(task, &made).await;
         if let Err(refused) = &answer
             && made.accepted()
             && refused.status.code() == Code::InvalidArgument
@@ -179,7 +238,7 @@ impl Attempts {
             // An image that the store cannot take is this attempt's error, not the run's.
             made.candidate.image = None;
             made = Made::error(made.candidate, refused.to_string());
-            answer = self.report(slot, &made).await;
+            answer = self.report(task, &made).await;
         }
         match answer {
             Ok(settlement) => Ok(Ended::Settled {
@@ -193,7 +252,8 @@ impl Attempts {
         }
     }
 
-    async fn report(&self, slot: &Slot, made: &Made) -> Result<Settlement, RemoteError> {
+    async fn report(&self, task: &Assignment, made: &Made) -> Result<Settlement, RemoteError> {
+        let slot = &task.slot;
         let outcome = if made.accepted() {
             "accepted"
         } else {
@@ -212,6 +272,9 @@ impl Attempts {
             accepted: made.accepted(),
             rejected_by: made.rejected_by.clone(),
             error: made.error.clone(),
+            source_image_id: slot.source_image_id.clone(),
+            prompt_text: task.text.clone(),
+            backend: task.backend.name.clone(),
         };
         let runs = &self.context.services.runs;
         let call = runs.call(request, |mut runs, request| async move {
@@ -261,6 +324,29 @@ impl Made {
             ..Self::default()
         }
     }
+}
+
+/// How an attempt ends whose request the generator does not take now, though nothing is wrong with it.
+fn not_now(error: &RunError) -> Option<Ended> {
+    let RunError::Remote(RemoteError { status, .. }) = error else {
+        return None;
+    };
+    let message = status.message().to_owned();
+    match status::reason(status)?.as_str() {
+        "QUOTA_EXHAUSTED" => {
+            let retry = status.get_details_retry_info()?.retry_delay?;
+            Some(Ended::Later(retry, message))
+        }
+        "BUDGET_SPENT" => Some(Ended::BudgetSpent(message)),
+        _ => None,
+    }
+}
+
+/// Who rejected an answer without an image, for example "generator:safety_block".
+fn rejection(outcome: Outcome) -> String {
+    let name = outcome.as_str_name();
+    let name = name.strip_prefix("OUTCOME_").unwrap_or(name);
+    format!("generator:{}", name.to_lowercase())
 }
 
 fn hex(hash: &[u8; 32]) -> String {

@@ -7,11 +7,11 @@ use saga_proto::labelstore::v1::{GetRunRequest, ReadGoldenRequest};
 
 use super::{
     RESULTS_STAGE, RunContext, RunError, active::OPTIONS_STAGE, dataset, generate, judge, models,
-    planning::PlanRecord, stage::Progress, training::Trained,
+    planning::PlanRecord, stage::Progress, tallies, training::Trained,
 };
 use crate::{
     metrics::{Confusion, Paired, bootstrap_delta},
-    results::{Candidates, Dataset, Delta, Golden, GuardTruth, ModelResult, Results},
+    results::{ArmResult, Candidates, Dataset, Delta, Golden, GuardTruth, ModelResult, Results},
 };
 
 /// Bootstrap resamples.
@@ -56,7 +56,7 @@ pub(super) async fn compare(
         run_id: context.run_id.clone(),
         recipe: context.recipe.name.clone(),
         seed: context.seed,
-        generator: context.backend.clone(),
+        generator: generator(context),
         test_mode: context.options.test_mode,
         classes: classes.clone(),
         dataset: Dataset::new(&counts),
@@ -72,6 +72,11 @@ pub(super) async fn compare(
         baseline,
         augmented,
         candidates: Candidates::new(&funnel),
+        arms: tallies::count(context, 0, None)
+            .await?
+            .into_iter()
+            .map(ArmResult::new)
+            .collect(),
         guard: GuardTruth::new(&funnel.faults),
         plan: plan.classes.clone(),
         prompt_version: context.recipe.prompts.version(&context.recipe.classes),
@@ -79,6 +84,16 @@ pub(super) async fn compare(
         model_revisions: revisions(models),
         seconds,
     })
+}
+
+/// The backends' names.
+fn generator(context: &RunContext) -> String {
+    let names: Vec<&str> = context
+        .backends
+        .iter()
+        .map(|backend| backend.name.as_str())
+        .collect();
+    names.join(", ")
 }
 
 /// Both models' answers for each golden image. The store records the read.

@@ -10,7 +10,10 @@ use saga_proto::{
     orchestrator::v1::watch_run_response::Event,
 };
 use serde::{Deserialize, Serialize};
-use tokio::{task::JoinSet, time::MissedTickBehavior};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior},
+};
 use tracing::Instrument as _;
 
 use super::{
@@ -20,6 +23,7 @@ use super::{
     images::Images,
     models,
     stage::Progress,
+    tallies::Tallies,
     training::Trained,
 };
 
@@ -44,6 +48,8 @@ enum Stopped {
     PlanFinished,
     /// Nothing was admitted for too long.
     NothingAccepted,
+    /// The run's money is spent.
+    BudgetSpent,
 }
 
 /// Works off the plan.
@@ -64,7 +70,8 @@ pub(super) async fn generate(
             context.config.run.image_cache_bytes,
         ),
         train: dataset::train_ids(context).await?,
-        exemplars: models::backend(context).await?.exemplars as usize,
+        backends: models::backends(context).await?,
+        tallies: Tallies::default(),
     };
     // A holder that starts again has nothing under way.
     release(context).await?;
@@ -88,6 +95,9 @@ struct Flight {
     progress: Progress,
     without_admission: u32,
     errors_in_a_row: u32,
+    /// Until when no slot is leased, and why.
+    paused: Option<(Instant, String)>,
+    budget_spent: bool,
 }
 
 impl Flight {
@@ -99,6 +109,8 @@ impl Flight {
             progress: Progress::new("generate"),
             without_admission: 0,
             errors_in_a_row: 0,
+            paused: None,
+            budget_spent: false,
         }
     }
 
@@ -124,8 +136,18 @@ impl Flight {
                 }
             }
             tokio::select! {
-                Some(ended) = self.tasks.join_next() => self.count(ended.map_err(|error| RunError::Data(error.to_string()))??)?,
-                _ = reports.tick() => { report(&self.context, &mut self.progress).await?; }
+                Some(ended) = self.tasks.join_next() => {
+                    self.count(ended.map_err(|error| RunError::Data(error.to_string()))??)?;
+                    if self.tasks.is_empty() && self.paused.is_some() {
+                        // Whoever else can go on need not wait for these leases.
+                        release(&self.context).await?;
+                    }
+                }
+                _ = reports.tick() => {
+                    let waiting_for = self.paused.as_ref().map(|(_, why)| why.clone());
+                    self.progress.waiting_for(waiting_for.unwrap_or_default());
+                    report(&self.context, &mut self.progress).await?;
+                }
                 () = self.context.cancel.cancelled(), if reason.is_none() => {}
                 () = tokio::time::sleep(POLL), if self.tasks.is_empty() => {}
             }
@@ -136,12 +158,23 @@ impl Flight {
         if self.context.cancel.is_cancelled() {
             return Some(Err(RunError::Cancelled));
         }
+        if self.budget_spent {
+            return Some(Ok(Stopped::BudgetSpent));
+        }
         let drought = self.without_admission >= self.context.recipe.plan.stop_after_rejections;
         drought.then_some(Ok(Stopped::NothingAccepted))
     }
 
     /// Takes slots for the free places and starts their attempts; answers how many slots are open.
     async fn lease(&mut self) -> Result<u32, RunError> {
+        if self
+            .paused
+            .as_ref()
+            .is_some_and(|(until, _)| Instant::now() < *until)
+        {
+            return Ok(1);
+        }
+        self.paused = None;
         let in_flight = self.context.recipe.plan.in_flight;
         let free = in_flight.saturating_sub(self.tasks.len() as u32);
         if free == 0 || (!self.tasks.is_empty() && free < in_flight / 4) {
@@ -180,6 +213,16 @@ impl Flight {
                 error
             }
             Ended::Lost(why) => Some(why),
+            Ended::Later(wait, why) => {
+                tracing::info!(run_id = self.context.run_id, ?wait, why, "no quota left");
+                self.paused = Some((Instant::now() + wait, why));
+                return Ok(());
+            }
+            Ended::BudgetSpent(why) => {
+                tracing::info!(run_id = self.context.run_id, why, "no money left");
+                self.budget_spent = true;
+                return Ok(());
+            }
         };
         let Some(last) = error else {
             self.errors_in_a_row = 0;

@@ -2,6 +2,7 @@
 //! when the run is started again; between its records a stage can be repeated without harm.
 
 mod active;
+mod assignment;
 mod attempt;
 mod compare;
 mod dataset;
@@ -12,6 +13,7 @@ mod judge;
 mod models;
 mod planning;
 mod stage;
+mod tallies;
 mod training;
 
 use std::sync::Arc;
@@ -27,8 +29,13 @@ pub use active::Runs;
 pub use error::RunError;
 
 use crate::{
-    config::Config, events::EventLog, guard::Guard, recipe::Recipe, remote::Services,
-    results::Results, run::stage::Stages,
+    config::Config,
+    events::EventLog,
+    guard::Guard,
+    recipe::{Backend, Recipe},
+    remote::Services,
+    results::Results,
+    run::stage::Stages,
 };
 
 /// Name under which results are recorded.
@@ -56,10 +63,12 @@ pub struct RunContext {
     pub recipe: Arc<Recipe>,
     /// The run's seed.
     pub seed: u64,
-    /// The generator's backend.
-    pub backend: String,
+    /// The generator's backends, at least one.
+    pub backends: Vec<Backend>,
     /// Settings beside the recipe.
     pub options: Options,
+    /// Most US dollars that the run's backends may spend in all.
+    pub max_cost_usd: Option<f64>,
     /// The other services.
     pub services: Services,
     /// The cascade, with the run's own models.
@@ -96,7 +105,7 @@ pub async fn execute(context: Arc<RunContext>, done: Vec<Stage>) {
 
 async fn all_stages(context: &Arc<RunContext>, stages: &Stages<'_>) -> Result<Results, RunError> {
     if !stages.is_done("generate") {
-        models::backend(context).await?;
+        models::backends(context).await?;
     }
     stages.run("import", dataset::import(context)).await?;
     stages.run("split", dataset::split(context)).await?;

@@ -1,4 +1,4 @@
-//! Puts the run's models into service, and asks the generator for the run's backend.
+//! Puts the run's models into service, and asks the generator for the run's backends.
 
 use saga_proto::{
     generator::v1::{Backend, ListBackendsRequest},
@@ -6,6 +6,7 @@ use saga_proto::{
 };
 
 use super::{RunContext, RunError, training::Trained};
+use crate::recipe;
 
 /// The model that gates.
 pub(super) const BASELINE: &str = "baseline";
@@ -14,30 +15,32 @@ pub(super) const AUGMENTED: &str = "augmented";
 /// The semantic gate's model.
 pub(super) const CLIP: &str = "clip";
 
-/// The run's backend as the generator describes it.
-pub(super) async fn backend(context: &RunContext) -> Result<Backend, RunError> {
+/// The run's backends as the generator describes them, in the run's order.
+///
+/// # Errors
+/// Names the first that the generator has not, and those it has.
+pub(super) async fn backends(context: &RunContext) -> Result<Vec<Backend>, RunError> {
     let generator = &context.services.generator;
     let call = generator.call(
         ListBackendsRequest {},
         |mut generator, request| async move { generator.list_backends(request).await },
     );
-    let backends = call.await?.backends;
-    let names: Vec<&str> = backends
-        .iter()
-        .map(|backend| backend.name.as_str())
-        .collect();
-    let why = format!(
-        "the generator has no backend {:?}; it has {}",
-        context.backend,
-        names.join(", ")
-    );
-    backends
-        .into_iter()
-        .find(|backend| backend.name == context.backend)
-        .ok_or(RunError::Invalid {
-            field: "generator",
-            why,
+    let known = call.await?.backends;
+    let described = |wanted: &recipe::Backend| {
+        let found = known.iter().find(|backend| backend.name == wanted.name);
+        found.cloned().ok_or_else(|| {
+            let names: Vec<&str> = known.iter().map(|backend| backend.name.as_str()).collect();
+            RunError::Invalid {
+                field: "generator",
+                why: format!(
+                    "the generator has no backend {:?}; it has {}",
+                    wanted.name,
+                    names.join(", ")
+                ),
+            }
         })
+    };
+    context.backends.iter().map(described).collect()
 }
 
 /// Loads a model into the classifier; the same again is a no-op.

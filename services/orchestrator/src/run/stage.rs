@@ -127,6 +127,7 @@ pub(super) struct Progress {
     stage: &'static str,
     started: Instant,
     first: Option<u64>,
+    waiting_for: String,
 }
 
 impl Progress {
@@ -136,7 +137,13 @@ impl Progress {
             stage,
             started: Instant::now(),
             first: None,
+            waiting_for: String::new(),
         }
+    }
+
+    /// What the stage waits for from now on; empty: nothing.
+    pub(super) fn waiting_for(&mut self, what: String) {
+        self.waiting_for = what;
     }
 
     /// `done` of `total`; the rate counts what this attempt did.
@@ -156,6 +163,7 @@ impl Progress {
             total,
             rate_per_second: rate,
             eta: left.and_then(|left| left.try_into().ok()),
+            waiting_for: self.waiting_for.clone(),
         })
     }
 }

@@ -65,13 +65,15 @@ impl GeneratorService for FakeGenerator {
         &self,
         _: Request<ListBackendsRequest>,
     ) -> Result<Response<ListBackendsResponse>, Status> {
-        let fake = Backend {
-            name: "fake".into(),
-            exemplars: 2,
+        let backend = |(name, exemplars, cost_usd): (&str, u32, f64)| Backend {
+            name: name.into(),
+            exemplars,
+            cost_usd,
             ..Backend::default()
         };
+        let backends = [("fake", 2, 0.0), ("paid", 0, 0.04)];
         Ok(Response::new(ListBackendsResponse {
-            backends: vec![fake],
+            backends: backends.map(backend).into(),
         }))
     }
 

@@ -2,27 +2,45 @@
 
 use saga_proto::{
     generator::v1::Fault,
-    labelstore::v1::{FaultCounts, GetFunnelResponse, Settlement, Slot, TargetFunnel},
+    labelstore::v1::{
+        Arm, FaultCounts, GetFunnelResponse, Settlement, Slot, SlotSource, TargetFunnel,
+    },
 };
 
 use super::store::{COUNTS, FakeSlot, State};
 
 impl FakeSlot {
-    pub(super) fn lease(&mut self, id: &str, holder: &str) -> Slot {
+    pub(super) fn lease(&mut self, id: &str, holder: &str, settled: usize) -> Slot {
         self.holder = Some(holder.to_owned());
-        let source =
-            &self.plan.source_image_ids[(self.attempt / self.plan.tries_per_source) as usize];
+        let sources = self.sources();
         Slot {
             slot_id: id.to_owned(),
             target_label: self.plan.target_label.clone(),
             ordinal: self.plan.ordinal,
             attempt: self.attempt,
-            source_image_id: source.clone(),
-            source_label: source.split('-').nth(1).unwrap().to_owned(),
+            source_image_id: sources[0].image_id.clone(),
+            source_label: sources[0].label.clone(),
+            sources,
+            settled: *self.settled.get_or_insert(settled as u64),
         }
     }
 
-    pub(super) fn settle(&mut self, accepted: bool) -> Settlement {
+    /// Those with tries left.
+    fn sources(&self) -> Vec<SlotSource> {
+        let tries = |id: &String| self.used.iter().filter(|used| *used == id).count() as u32;
+        let planned = self.plan.source_image_ids.iter();
+        let left = planned.filter(|id| tries(id) < self.plan.tries_per_source);
+        let source = |id: &String| SlotSource {
+            image_id: id.clone(),
+            label: label(id).to_owned(),
+        };
+        left.map(source).collect()
+    }
+
+    pub(super) fn settle(&mut self, accepted: bool, source: &str) -> Settlement {
+        assert!(self.sources().iter().any(|left| left.image_id == source));
+        self.used.push(source.to_owned());
+        self.settled = None;
         self.attempt += 1;
         self.holder = None;
         let tries = self.plan.tries_per_source * self.plan.source_image_ids.len() as u32;
@@ -36,7 +54,49 @@ impl FakeSlot {
     }
 }
 
+/// The class of a train image.
+fn label(id: &str) -> &str {
+    id.split('-').nth(1).unwrap()
+}
+
 impl State {
+    pub(super) fn arms(&self, positions: std::ops::Range<usize>) -> Vec<Arm> {
+        let end = positions.end.min(self.order.len());
+        let mut arms: Vec<Arm> = Vec::new();
+        for id in &self.order[positions.start.min(end)..end] {
+            let (request, settlement) = &self.settled[id];
+            let made = request.candidate.clone().unwrap_or_default();
+            let arm = Arm {
+                source_label: label(&request.source_image_id).to_owned(),
+                target_label: self.slots[&request.slot_id].plan.target_label.clone(),
+                prompt_text: request.prompt_text.clone(),
+                backend: request.backend.clone(),
+                attempts: 1,
+                accepted: u64::from(*settlement == Settlement::Admitted),
+                cost_usd: made.provenance.unwrap_or_default().cost_usd,
+            };
+            let key = |arm: &Arm| {
+                let Arm {
+                    source_label,
+                    target_label,
+                    prompt_text,
+                    backend,
+                    ..
+                } = arm.clone();
+                [target_label, source_label, prompt_text, backend]
+            };
+            match arms.iter_mut().find(|known| key(known) == key(&arm)) {
+                Some(known) => {
+                    known.attempts += 1;
+                    known.accepted += arm.accepted;
+                    known.cost_usd += arm.cost_usd;
+                }
+                None => arms.push(arm),
+            }
+        }
+        arms
+    }
+
     pub(super) fn funnel(&self) -> GetFunnelResponse {
         let mut funnel = GetFunnelResponse::default();
         for (label, train, ..) in COUNTS {

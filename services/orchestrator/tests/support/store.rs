@@ -24,6 +24,8 @@ pub struct State {
     pub slots: BTreeMap<String, FakeSlot>,
     /// Settlements by candidate id, first answers.
     pub settled: BTreeMap<String, (SettleCandidateRequest, Settlement)>,
+    /// Candidate ids in the order of settlement.
+    pub order: Vec<String>,
     pub golden_reads: Vec<ReadGoldenRequest>,
 }
 
@@ -33,6 +35,10 @@ pub struct FakeSlot {
     pub attempt: u32,
     pub holder: Option<String>,
     pub ended: Option<Settlement>,
+    /// Sources of the attempts that ended.
+    pub used: Vec<String>,
+    /// Candidates that were settled when the attempt was first leased.
+    pub settled: Option<u64>,
 }
 
 impl FakeStore {
@@ -240,6 +246,8 @@ impl run_service_server::RunService for FakeStore {
                 attempt: 0,
                 holder: None,
                 ended: None,
+                used: Vec::new(),
+                settled: None,
             });
         }
         Ok(Response::new(AddSlotsResponse::default()))
@@ -250,6 +258,7 @@ impl run_service_server::RunService for FakeStore {
         request: Request<LeaseSlotsRequest>,
     ) -> Result<Response<LeaseSlotsResponse>, Status> {
         let (request, mut state) = (request.into_inner(), self.lock());
+        let settled = state.order.len();
         let open = state
             .slots
             .values()
@@ -261,7 +270,7 @@ impl run_service_server::RunService for FakeStore {
             .filter(|(_, slot)| slot.ended.is_none() && slot.holder.is_none());
         let slots = free
             .take(request.limit as usize)
-            .map(|(id, slot)| slot.lease(id, &request.holder))
+            .map(|(id, slot)| slot.lease(id, &request.holder, settled))
             .collect();
         Ok(Response::new(LeaseSlotsResponse { slots, open }))
     }
@@ -304,13 +313,24 @@ impl run_service_server::RunService for FakeStore {
         if request.accepted && text.is_none_or(|text| text.contains("undecodable")) {
             return Err(Status::invalid_argument("candidate.image: does not decode"));
         }
-        let settlement = slot.settle(request.accepted);
+        let settlement = slot.settle(request.accepted, &request.source_image_id);
+        state.order.push(request.candidate_id.clone());
         state
             .settled
             .insert(request.candidate_id.clone(), (request, settlement));
         Ok(Response::new(SettleCandidateResponse {
             settlement: settlement.into(),
         }))
+    }
+
+    async fn get_arms(
+        &self,
+        request: Request<GetArmsRequest>,
+    ) -> Result<Response<GetArmsResponse>, Status> {
+        let request = request.into_inner();
+        let end = request.end.map_or(usize::MAX, |end| end as usize);
+        let arms = self.lock().arms(request.first as usize..end);
+        Ok(Response::new(GetArmsResponse { arms }))
     }
 
     async fn get_funnel(

@@ -80,6 +80,7 @@ impl Pictures {
             total,
             rate_per_second: rate,
             eta: std::time::Duration::from_secs_f64(left).try_into().ok(),
+            waiting_for: String::new(),
         });
         // Progress that cannot be shown is no reason to stop.
         let event = Some(event);

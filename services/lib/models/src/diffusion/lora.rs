@@ -3,7 +3,7 @@
 use crate::checkpoint::{self, Tensors};
 use crate::error::{ModelError, Result, WeightMismatch};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tch::{Kind, Tensor};
 
 /// A file of changes and how strongly they are applied, 1 as trained.
@@ -14,13 +14,11 @@ pub struct Lora {
 }
 
 /// Which part of a pipeline a change is of: prefixes of its names.
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 4] = [
     ("unet.", Part::UNet),
     ("lora_unet_", Part::UNet),
     ("text_encoder.", Part::TextEncoder),
     ("lora_te_", Part::TextEncoder),
-    ("lora_te1_", Part::TextEncoder),
-    ("te_", Part::TextEncoder),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,21 +78,21 @@ impl Changes {
             unet: BTreeMap::new(),
             text_encoder: BTreeMap::new(),
         };
-        let read = |path: &Path| {
-            let mut mismatch = WeightMismatch::default();
-            for (name, tensor) in checkpoint::of_file(path)? {
-                match parsed(&name) {
-                    Some((part, map, side)) => changes.keep(part, map, side, tensor),
-                    None => mismatch.surplus.push(name),
-                }
+        let mut surplus = Vec::new();
+        let of_file = ModelError::component(&lora.path);
+        for (name, tensor) in checkpoint::of_file(&lora.path).map_err(of_file)? {
+            match parsed(&name) {
+                Some((part, map, side)) => changes.keep(part, map, side, tensor),
+                None => surplus.push(name),
             }
-            match mismatch.is_empty() {
-                true => Ok(()),
-                false => Err(mismatch.into()),
-            }
-        };
-        let mut read = read;
-        read(&lora.path).map_err(ModelError::component(&lora.path))?;
+        }
+        if !surplus.is_empty() {
+            let mismatch = WeightMismatch {
+                surplus,
+                ..WeightMismatch::default()
+            };
+            return Err(ModelError::component(&lora.path)(mismatch.into()));
+        }
         Ok(changes)
     }
 
@@ -127,6 +125,7 @@ impl Changes {
             .collect();
         let mut mismatch = WeightMismatch::default();
         for (map, change) in std::mem::take(self.of(part)) {
+            // The map of attention's output is the first of two modules, which older names leave out.
             let name = names.get(&map).or_else(|| names.get(&format!("{map}_0")));
             let Some((name, weight)) = name.and_then(|name| tensors.get_key_value(name)) else {
                 mismatch.surplus.push(map);
@@ -198,4 +197,28 @@ fn parsed(name: &str) -> Option<(Part, String, Side)> {
 
 fn flat(name: &str) -> String {
     name.replace('.', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_every_layout_are_of_the_same_map() {
+        let map = "mid_block_attentions_0_attn1_to_q";
+        for name in [
+            "unet.mid_block.attentions.0.attn1.to_q.lora_A.weight",
+            "base_model.model.unet.mid_block.attentions.0.attn1.to_q.lora_A.weight",
+            "unet.mid_block.attentions.0.attn1.to_q.lora.down.weight",
+            "unet.mid_block.attentions.0.attn1.processor.to_q_lora.down.weight",
+            "lora_unet_mid_block_attentions_0_attn1_to_q.lora_down.weight",
+        ] {
+            let (part, found, side) = parsed(name).unwrap();
+            assert!(matches!(side, Side::Down), "{name}");
+            assert_eq!((part, found.as_str()), (Part::UNet, map), "{name}");
+        }
+        let (part, found, _) = parsed("text_encoder.a.q_proj.lora_linear_layer.up.weight").unwrap();
+        assert_eq!((part, found.as_str()), (Part::TextEncoder, "a_q_proj"));
+        assert!(parsed("vae.a.lora_A.weight").is_none());
+    }
 }

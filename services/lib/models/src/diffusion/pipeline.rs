@@ -1,6 +1,7 @@
 //! Stable Diffusion (Rombach et al. 2022) from prompt to pixels, as diffusers' `StableDiffusionPipeline`,
 //! `StableDiffusionImg2ImgPipeline` and `StableDiffusionInstructPix2PixPipeline` (Brooks et al. 2023).
 
+use super::guidance::Guidance;
 use super::lora::{Changes, Lora, Part};
 use super::noise::Noise;
 use super::scheduler::{self, Kind, Scheduler};
@@ -139,11 +140,6 @@ impl StableDiffusion {
         self.scheduler.kind
     }
 
-    /// Side of the images that it was trained on.
-    pub fn sample_size(&self) -> i64 {
-        self.unet.config().sample_size * self.vae.config().scale()
-    }
-
     /// Sides of images are multiples of this.
     pub fn scale(&self) -> i64 {
         self.vae.config().scale()
@@ -169,7 +165,7 @@ impl StableDiffusion {
             .scheduler
             .scheduler(settings.scheduler, settings.steps)?;
         let (mut latents, first) = self.start(settings, scheduler.as_ref(), requests)?;
-        let guidance = Guidance::new(self, settings, requests)?;
+        let guidance = self.guidance(settings, requests)?;
         let shape = single(&latents);
         for step in first..scheduler.timesteps().len() {
             let time = scheduler.timesteps().get(step).copied().unwrap_or(0.0);
@@ -182,6 +178,30 @@ impl StableDiffusion {
         (0..latents.size4()?.0)
             .map(|index| Ok(self.finish(&latents.f_narrow(0, index, 1)?)))
             .collect()
+    }
+
+    fn guidance(&self, settings: &Settings, requests: &[Request]) -> Result<Guidance> {
+        let texts = |of: fn(&Request) -> String| {
+            let prompts: Vec<String> = requests.iter().map(of).collect();
+            let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
+            self.text_encoder.forward(&prompts)
+        };
+        let with = texts(|request| request.prompt.to_owned())?;
+        let without =
+            (settings.guidance > 1.0).then(|| texts(|request| request.negative_prompt.to_owned()));
+        let without = without.transpose()?;
+        match settings.task {
+            Task::Instruct { image_guidance } => {
+                let images = self.vae.encode(&self.images(requests)?)?.mean;
+                Guidance::of_text_and_image(
+                    [settings.guidance, image_guidance],
+                    with,
+                    without,
+                    &images,
+                )
+            }
+            _ => Guidance::of_text(settings.guidance, with, without),
+        }
     }
 
     fn finish(&self, latents: &Tensor) -> Result<RgbImage> {
@@ -302,100 +322,4 @@ fn drawn(requests: &mut [Request], shape: &[i64], device: Device) -> Result<Tens
 fn single(batch: &Tensor) -> Vec<i64> {
     let sides = batch.size().into_iter().skip(1);
     std::iter::once(1).chain(sides).collect()
-}
-
-/// What the UNet is asked beside the latents, and what is made of its answers: classifier-free guidance (Ho and Salimans 2022),
-/// all of it in one batch.
-struct Guidance {
-    /// The texts, as often as latents are asked about.
-    context: Tensor,
-    /// Latents of images to follow, as often.
-    images: Option<Tensor>,
-    scales: Scales,
-}
-
-/// How answers become one.
-#[derive(Clone, Copy)]
-enum Scales {
-    /// As it is.
-    None,
-    /// From without the prompt to with it.
-    Text(f64),
-    /// Prompt and image; image; neither.
-    TextAndImage { text: f64, image: f64 },
-}
-
-impl Guidance {
-    fn new(pipeline: &StableDiffusion, settings: &Settings, requests: &[Request]) -> Result<Self> {
-        let texts = |of: fn(&Request) -> String| -> Result<Tensor> {
-            let prompts: Vec<String> = requests.iter().map(of).collect();
-            let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
-            pipeline.text_encoder.forward(&prompts)
-        };
-        let with = texts(|request| request.prompt.to_owned())?;
-        let guided = settings.guidance > 1.0;
-        let without = guided
-            .then(|| texts(|request| request.negative_prompt.to_owned()))
-            .transpose()?;
-        let Task::Instruct { image_guidance } = settings.task else {
-            return Ok(match without {
-                Some(without) => Self {
-                    context: Tensor::f_cat(&[without, with], 0)?,
-                    images: None,
-                    scales: Scales::Text(settings.guidance),
-                },
-                None => Self {
-                    context: with,
-                    images: None,
-                    scales: Scales::None,
-                },
-            });
-        };
-        let images = pipeline.vae.encode(&pipeline.images(requests)?)?.mean;
-        Ok(match without {
-            Some(without) => Self {
-                context: Tensor::f_cat(&[&with, &without, &without], 0)?,
-                images: Some(Tensor::f_cat(
-                    &[&images, &images, &images.f_zeros_like()?],
-                    0,
-                )?),
-                scales: Scales::TextAndImage {
-                    text: settings.guidance,
-                    image: image_guidance,
-                },
-            },
-            None => Self {
-                context: with,
-                images: Some(images),
-                scales: Scales::None,
-            },
-        })
-    }
-
-    fn predict(&self, unet: &UNet2DConditionModel, latents: &Tensor, time: f64) -> Result<Tensor> {
-        let copies = match self.scales {
-            Scales::None => 1,
-            Scales::Text(_) => 2,
-            Scales::TextAndImage { .. } => 3,
-        };
-        let mut input = latents.f_repeat([copies, 1, 1, 1])?;
-        if let Some(images) = &self.images {
-            input = Tensor::f_cat(&[&input, images], 1)?;
-        }
-        let output = unet.forward(&input, time, &self.context)?;
-        let parts = output.f_chunk(copies, 0)?;
-        match (self.scales, parts.as_slice()) {
-            (Scales::Text(scale), [without, with]) => further(without, with, without, scale),
-            (Scales::TextAndImage { text, image }, [both, followed, neither]) => {
-                let guided = further(neither, both, followed, text)?;
-                further(&guided, followed, neither, image)
-            }
-            _ => Ok(output),
-        }
-    }
-}
-
-/// `base + scale (to - from)`.
-fn further(base: &Tensor, to: &Tensor, from: &Tensor, scale: f64) -> Result<Tensor> {
-    Ok(to.f_sub(from)?.f_mul_scalar(scale)?.f_add_(base)?)
 }

@@ -45,6 +45,11 @@ fn values_out_of_range_name_key_value_and_range() {
             "plan.in_flight is 0; allowed is 1 to 1000",
         ),
         (
+            "cap = \"largest\"",
+            "cap = { total = 0 }",
+            "plan.cap.total is 0; allowed is 1 to 1000000000",
+        ),
+        (
             "steps = 1500",
             "steps = 0",
             "training.classifier.settings.steps is 0",
@@ -79,7 +84,57 @@ fn values_that_contradict_each_other_are_refused() {
             "\"sad\", \"sad\"",
             "\"sad\" is there twice",
         ),
+        (
+            "backend = \"exemplar\"",
+            "backend = \"\"",
+            "generator.backend: \"\" is no name",
+        ),
+        (
+            "backend = \"exemplar\"",
+            "backend = \"exemplar\"\n[[generator.backends]]\nname = \"studio\"",
+            "generator: names one backend and several",
+        ),
+        (
+            "backend = \"exemplar\"",
+            "backends = [{ name = \"studio\" }, { name = \"studio\" }]",
+            "generator.backends[1].name: \"studio\" is there twice",
+        ),
         ("a {label} face", "a face", "has no {label}"),
+        (
+            "sad = [",
+            "gloomy = [",
+            "prompts.texts.gloomy: is no class of the recipe",
+        ),
+        (
+            "\"a portrait of a sad person\"",
+            "\" \"",
+            "prompts.texts.sad: has an empty text",
+        ),
+        (
+            "a sad face with",
+            "a sad {age} face with",
+            "has the placeholder {age}; known are: label",
+        ),
+        (
+            "soft window light",
+            "soft {window light",
+            "opens a placeholder and does not close it",
+        ),
+        (
+            "[prompts.texts]",
+            "[prompts.axes]\nage = []\n[prompts.texts]",
+            "prompts.axes.age: has an empty value",
+        ),
+        (
+            "[prompts.texts]",
+            "[prompts.axes]\nlabel = [\"x\"]\n[prompts.texts]",
+            "prompts.axes.label: has the name of the class's placeholder",
+        ),
+        (
+            "[prompts.texts]",
+            "[prompts.axes]\nage = [\"{label}\"]\n[prompts.texts]",
+            "prompts.axes.age: has a value with a placeholder",
+        ),
         (
             "name = \"vit\"",
             "name = \"clip\"",
@@ -109,4 +164,16 @@ fn a_class_override_wins_over_the_gates_bounds() {
         recipe.gates[2].thresholds_for("sad").get("min"),
         Some(&0.65)
     );
+}
+
+#[test]
+fn axes_are_known_to_the_texts_that_name_them() {
+    let text = EMOTION.replacen(
+        "[prompts.texts]",
+        "[prompts.axes]\nage = [\"young\", \"old\"]\n[prompts.texts]",
+        1,
+    );
+    let recipe = Recipe::parse(&text.replacen("a sad face with", "a sad {age} face with", 1));
+    let (_, prompt) = recipe.unwrap().prompts.generation("sad", 1);
+    assert!(prompt.starts_with("a sad young face with"), "{prompt}");
 }

@@ -129,8 +129,10 @@ impl Config {
         check_sizes("layers_per_block", &depths)?;
         let levels = self.block_out_channels.len();
         let given = [self.down_block_types.len(), self.up_block_types.len()];
-        if given != [levels; 2] || levels == 0 {
-            let why = format!("{given:?} block types for {levels} levels of channels");
+        if given != [levels; 2] || !(1..=8).contains(&levels) {
+            let why = format!(
+                "{given:?} block types for {levels} levels of channels; use as many, 1 to 8"
+            );
             return Err(ModelError::Config {
                 key: "down_block_types",
                 why,

@@ -1,0 +1,265 @@
+//! The loop of tries that every remote backend runs through.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use rand::RngExt as _;
+use saga_imaging::DecodeLimits;
+use saga_proto::labelstore::v1::Key;
+use saga_proto::labelstore::v1::settle_request::End;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+use super::answers::{Failure, Reply};
+use super::config::RemoteConfig;
+use super::http::Http;
+use super::keys::{KeyRing, Secret, Usable};
+use super::ledger::{self, Grant, Ledger};
+use crate::backend::{Backend, Description, Made, Outcome, Spec, Without};
+use crate::error::GenerateError;
+use crate::pool::Pool;
+
+/// What differs between servers: how a request looks and what an answer means.
+pub trait Remote: Send + Sync + 'static {
+    /// As [`Backend::describe`].
+    fn describe(&self) -> Description;
+
+    /// Checks a request and says what it will be.
+    ///
+    /// # Errors
+    /// A field that is wrong.
+    fn prepare(&self, spec: &Spec) -> Result<Prepared, GenerateError>;
+
+    /// One try.
+    fn ask<'a>(
+        &'a self,
+        http: &'a Http,
+        spec: &'a Spec,
+        prepared: &'a Prepared,
+        key: &'a Secret,
+    ) -> BoxFuture<'a, Result<Reply, Failure>>;
+}
+
+/// A request that has been checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prepared {
+    pub model: String,
+    /// What an answer costs at most, in US dollars.
+    pub cost_usd: f64,
+    /// Every setting in force, the model among them.
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// A backend of `R`'s kind.
+pub struct RemoteBackend<R>(Arc<Shared<R>>);
+
+struct Shared<R> {
+    remote: R,
+    http: Http,
+    keys: KeyRing,
+    ledger: Ledger,
+    pool: Pool,
+    limits: DecodeLimits,
+    config: RemoteConfig,
+    tasks: TaskTracker,
+}
+
+impl<R: Remote> RemoteBackend<R> {
+    /// Nothing is sent before the first request. Tries under way are among `tasks`, for a stop to wait for.
+    ///
+    /// # Errors
+    /// TLS that cannot be set up, an address of the ledger that is none.
+    pub fn new(
+        remote: R,
+        keys: KeyRing,
+        config: &RemoteConfig,
+        limits: DecodeLimits,
+        pool: Pool,
+        tasks: TaskTracker,
+    ) -> anyhow::Result<Self> {
+        Ok(Self(Arc::new(Shared {
+            remote,
+            http: Http::new(config)?,
+            keys,
+            ledger: Ledger::new(config)?,
+            pool,
+            limits,
+            config: config.clone(),
+            tasks,
+        })))
+    }
+}
+
+impl<R: Remote> Backend for RemoteBackend<R> {
+    fn describe(&self) -> Description {
+        self.0.remote.describe()
+    }
+
+    fn generate(&self, spec: Spec) -> BoxFuture<'_, Result<Made, GenerateError>> {
+        Box::pin(async move {
+            let prepared = self.0.remote.prepare(&spec)?;
+            let reply = self.0.clone().reply(Arc::new(spec), &prepared).await?;
+            Ok(Made {
+                outcome: reply.outcome,
+                parameters: prepared.parameters,
+                cost_usd: reply.cost_usd,
+                fault: None,
+            })
+        })
+    }
+}
+
+impl<R: Remote> Shared<R> {
+    /// The answer, after as many tries as the ledger allows.
+    async fn reply(
+        self: Arc<Self>,
+        spec: Arc<Spec>,
+        prepared: &Prepared,
+    ) -> Result<Reply, GenerateError> {
+        let name = self.remote.describe().name;
+        let id = request_id(name, &spec, prepared);
+        let mut pause = Duration::from_millis(self.config.first_pause_milliseconds);
+        loop {
+            let keys = self.usable_keys().await?;
+            let (cost, budget) = (prepared.cost_usd, spec.budget.clone());
+            let grant = self.ledger.reserve(&id, name, keys, cost, budget).await?;
+            let (permit, key) = match grant {
+                Grant::Answered(reply) => return Ok(reply),
+                Grant::Permit { id, key, wait } => {
+                    tokio::time::sleep(wait).await;
+                    (id, key)
+                }
+            };
+            // A task of its own: an answer that has been paid for is recorded also where the caller leaves.
+            let (shared, spec, prepared) = (self.clone(), spec.clone(), prepared.clone());
+            let one = async move { shared.one_try(&permit, &key, &spec, &prepared).await };
+            let ended = self.tasks.spawn(one.in_current_span()).await;
+            let ended = ended.map_err(|error| GenerateError::Internal(error.to_string()))?;
+            if let Some(reply) = ended? {
+                return Ok(reply);
+            }
+            let jitter = rand::rng().random_range(0.5..1.5);
+            tokio::time::sleep(pause.mul_f64(jitter)).await;
+            pause *= 2;
+        }
+    }
+
+    /// The keys that can be used, once one can.
+    async fn usable_keys(&self) -> Result<Vec<Key>, GenerateError> {
+        let latest = Instant::now() + self.config.max_wait();
+        loop {
+            match self.keys.usable()? {
+                Usable::Keys(keys) => return Ok(keys),
+                Usable::Resting(left) if Instant::now() + left <= latest => {
+                    tokio::time::sleep(left).await;
+                }
+                Usable::Resting(left) => {
+                    let name = self.remote.describe().name;
+                    return Err(GenerateError::Quota {
+                        message: format!("{name} says that every key has used up its quota"),
+                        retry_after: left,
+                    });
+                }
+            }
+        }
+    }
+
+    /// One try with its settlement; `None`: it failed and another may follow.
+    async fn one_try(
+        &self,
+        permit: &str,
+        key: &str,
+        spec: &Spec,
+        prepared: &Prepared,
+    ) -> Result<Option<Reply>, GenerateError> {
+        let asked = match self.keys.secret(key) {
+            Some(secret) => {
+                let span = tracing::info_span!("ask", key, model = prepared.model);
+                let asked = self.remote.ask(&self.http, spec, prepared, &secret);
+                let asked = asked.instrument(span).await;
+                if let Err(Failure::BadKey(why)) = &asked {
+                    self.keys.set_aside(key, &secret, why);
+                }
+                asked
+            }
+            None => Err(Failure::Unavailable(format!("key '{key}' was taken away"))),
+        };
+        match asked {
+            Ok(reply) => self.record(permit, reply).await.map(Some),
+            Err(failure) => {
+                if let Failure::Limited { retry_after, .. } = failure {
+                    self.keys.rest(key, retry_after);
+                }
+                self.failed(permit, failure).await.map(|()| None)
+            }
+        }
+    }
+
+    async fn record(&self, permit: &str, reply: Reply) -> Result<Reply, GenerateError> {
+        let outcome = self.decodable(reply.outcome).await?;
+        let end = ledger::answer(&outcome);
+        let settled = self.ledger.settle(permit, Some(reply.cost_usd), end).await;
+        let cost_usd = settled.unwrap_or_else(|error| {
+            tracing::error!(permit, %error, "an answer could not be recorded; asked again, it would be paid for again");
+            reply.cost_usd
+        });
+        Ok(Reply { outcome, cost_usd })
+    }
+
+    async fn failed(&self, permit: &str, failure: Failure) -> Result<(), GenerateError> {
+        tracing::warn!(permit, %failure, "a try failed");
+        let cost = match failure {
+            Failure::Lost(_) => None,
+            _ => Some(0.0),
+        };
+        let end = End::Failure(failure.to_string());
+        self.ledger.settle(permit, cost, end).await?;
+        match failure {
+            Failure::Rejected(why) => Err(GenerateError::invalid("spec", why)),
+            _ => Ok(()),
+        }
+    }
+
+    /// An image that does not decode is an outcome of its own.
+    async fn decodable(&self, outcome: Outcome) -> Result<Outcome, GenerateError> {
+        let Outcome::Image(data) = outcome else {
+            return Ok(outcome);
+        };
+        let limits = self.limits;
+        let decode = move || {
+            Ok(match saga_imaging::decode(&data, &limits) {
+                Ok(_) => Outcome::Image(data),
+                Err(error) => Outcome::Without(Without::Undecodable, error.to_string()),
+            })
+        };
+        self.pool.run(decode).await
+    }
+}
+
+/// The same for the same candidate of the same contents. Without a candidate's id each request is another one.
+fn request_id(backend: &str, spec: &Spec, prepared: &Prepared) -> String {
+    if spec.candidate_id.is_empty() {
+        return uuid::Uuid::now_v7().simple().to_string();
+    }
+    let seed = spec.seed.to_string();
+    let parts = [
+        backend,
+        &spec.candidate_id,
+        &spec.source_blake3,
+        &spec.source_label,
+        &spec.target_label,
+        &spec.prompt,
+        &seed,
+    ];
+    let settings = prepared.parameters.iter();
+    let settings = settings.flat_map(|(name, value)| [name.as_str(), value]);
+    let mut hash = blake3::Hasher::new();
+    for part in parts.into_iter().chain(settings) {
+        hash.update(&(part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    hash.finalize().to_hex().to_string()
+}

@@ -1,0 +1,183 @@
+//! The JSON of `generateContent` and of the API's errors, as far as it is used.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::remote::answers::Failure;
+use crate::remote::http::HttpAnswer;
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Request {
+    pub(super) contents: Vec<Content>,
+    pub(super) generation_config: GenerationConfig,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Content {
+    #[serde(default)]
+    pub(super) parts: Vec<Part>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Part {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) text: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) inline_data: Option<InlineData>,
+    /// Whether it shows how the model came to its answer.
+    #[serde(default, skip_serializing)]
+    pub(super) thought: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct InlineData {
+    pub(super) mime_type: String,
+    /// Base64.
+    pub(super) data: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct GenerationConfig {
+    pub(super) response_modalities: Vec<String>,
+    pub(super) seed: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) image_config: Option<ImageConfig>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ImageConfig {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) aspect_ratio: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) image_size: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Answer {
+    #[serde(default)]
+    pub(super) candidates: Vec<Candidate>,
+    pub(super) prompt_feedback: Option<PromptFeedback>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Candidate {
+    pub(super) content: Option<Content>,
+    pub(super) finish_reason: Option<String>,
+    pub(super) finish_message: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PromptFeedback {
+    pub(super) block_reason: Option<String>,
+    pub(super) block_reason_message: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ErrorBody {
+    #[serde(default)]
+    error: ApiError,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ApiError {
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    details: Vec<Detail>,
+}
+
+/// `google.rpc.ErrorInfo` has a reason, `google.rpc.RetryInfo` a delay like "36.5s".
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Detail {
+    reason: Option<String>,
+    retry_delay: Option<String>,
+}
+
+/// What an answer with an error status means.
+pub(super) fn failure(answer: &HttpAnswer) -> Failure {
+    let ApiError { message, details } = serde_json::from_slice::<ErrorBody>(&answer.body)
+        .unwrap_or_default()
+        .error;
+    // An invalid key is told as status 400.
+    if details
+        .iter()
+        .any(|detail| detail.reason.as_deref() == Some("API_KEY_INVALID"))
+    {
+        return Failure::BadKey(format!("HTTP {}: {message}", answer.status.as_u16()));
+    }
+    let delay = details
+        .iter()
+        .find_map(|detail| seconds(detail.retry_delay.as_deref()?));
+    answer.failure(&message, delay)
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    let seconds = text.strip_suffix('s')?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reqwest::StatusCode;
+
+    fn of(status: StatusCode, body: &'static str) -> Failure {
+        failure(&HttpAnswer {
+            status,
+            retry_after: Some(Duration::from_secs(9)),
+            body: body.into(),
+        })
+    }
+
+    #[test]
+    fn errors_are_told_apart() {
+        let storm = r#"{"error":{"code":429,"message":"Quota exceeded","status":"RESOURCE_EXHAUSTED","details":[
+            {"@type":"type.googleapis.com/google.rpc.QuotaFailure"},
+            {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"36.5s"}]}}"#;
+        let limited = |retry_after, message: &str| Failure::Limited {
+            retry_after: Some(Duration::from_millis(retry_after)),
+            message: message.to_owned(),
+        };
+        assert_eq!(
+            of(StatusCode::TOO_MANY_REQUESTS, storm),
+            limited(36_500, "HTTP 429: Quota exceeded")
+        );
+        assert_eq!(
+            of(StatusCode::TOO_MANY_REQUESTS, "slow down"),
+            limited(9_000, "HTTP 429: slow down")
+        );
+        let key = r#"{"error":{"message":"API key not valid.","details":[{"reason":"API_KEY_INVALID"}]}}"#;
+        assert!(matches!(
+            of(StatusCode::BAD_REQUEST, key),
+            Failure::BadKey(_)
+        ));
+        assert!(matches!(
+            of(StatusCode::FORBIDDEN, "{}"),
+            Failure::BadKey(_)
+        ));
+        assert!(matches!(
+            of(StatusCode::BAD_REQUEST, "{}"),
+            Failure::Rejected(_)
+        ));
+        assert!(matches!(
+            of(StatusCode::SERVICE_UNAVAILABLE, "<html>"),
+            Failure::Unavailable(_)
+        ));
+        assert!(matches!(
+            of(StatusCode::TEMPORARY_REDIRECT, ""),
+            Failure::Unavailable(_)
+        ));
+    }
+}
