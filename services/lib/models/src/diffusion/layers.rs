@@ -7,47 +7,69 @@ use crate::error::Result;
 use crate::fused::{Fused, Sealing};
 use crate::layers::Linear;
 use crate::weights::{Init, Scope};
-use tch::Tensor;
+use saga_kernels::PackedConv2d;
+use tch::{Device, Tensor};
 
 /// How parameters of a new model start: PyTorch's deviation of a layer with so many inputs, `1 / sqrt(3 inputs)`.
 pub(super) fn init(inputs: i64) -> Init {
     Init::Normal((3.0 * inputs as f64).powf(-0.5))
 }
 
-/// A convolution; keys `weight` [outputs, inputs, kernel, kernel] and `bias`.
-pub(super) struct Conv2d {
-    weight: Tensor,
-    bias: Tensor,
-    stride: i64,
-    padding: i64,
+/// A convolution of a 3x3 kernel that is not trained any more; keys `weight` [outputs, inputs, 3, 3] and `bias`.
+pub(super) enum Conv2d {
+    /// On the CPU.
+    Packed(PackedConv2d),
+    /// Elsewhere.
+    Plain {
+        weight: Tensor,
+        bias: Tensor,
+        stride: i64,
+        padding: i64,
+    },
 }
 
 impl Conv2d {
-    /// Of a 3x3 kernel, padded so that a stride of one keeps the size.
-    pub(super) fn new(scope: &Scope, inputs: i64, outputs: i64) -> Result<Self> {
-        Self::with_stride(scope, inputs, outputs, 1, 1)
+    /// Padded so that the size is kept, for images of about `rows` pixels in all.
+    pub(super) fn new(scope: &Scope, inputs: i64, outputs: i64, rows: i64) -> Result<Self> {
+        Self::with_stride(scope, [inputs, outputs], 1, 1, rows)
     }
 
-    /// Of a 3x3 kernel.
     pub(super) fn with_stride(
         scope: &Scope,
-        inputs: i64,
-        outputs: i64,
+        [inputs, outputs]: [i64; 2],
         stride: i64,
         padding: i64,
+        rows: i64,
     ) -> Result<Self> {
         let weight = scope.parameter("weight", &[outputs, inputs, 3, 3], init(9 * inputs))?;
-        Ok(Self {
+        let bias = scope.parameter("bias", &[outputs], Init::Const(0.0))?;
+        if saga_kernels::convolution::available() && weight.device() == Device::Cpu {
+            let side = ((rows as f64).sqrt() as i64).max(3);
+            let like = [1, inputs, side, side];
+            let packed = PackedConv2d::new(&weight, &bias, stride, padding, like)?;
+            return Ok(Self::Packed(packed));
+        }
+        Ok(Self::Plain {
             weight: channels_last(&weight)?,
-            bias: scope.parameter("bias", &[outputs], Init::Const(0.0))?,
+            bias,
             stride,
             padding,
         })
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
-        Ok(x.f_conv2d(&self.weight, Some(&self.bias), stride, padding, [1, 1], 1)?)
+        Ok(match self {
+            Self::Packed(packed) => packed.forward(x)?,
+            Self::Plain {
+                weight,
+                bias,
+                stride,
+                padding,
+            } => {
+                let (stride, padding) = ([*stride; 2], [*padding; 2]);
+                x.f_conv2d(weight, Some(bias), stride, padding, [1, 1], 1)?
+            }
+        })
     }
 }
 

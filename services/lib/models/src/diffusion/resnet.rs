@@ -42,10 +42,10 @@ impl ResnetBlock2D {
         let shortcut = || pointwise(&scope.at("conv_shortcut"), inputs, outputs, rows);
         Ok(Self {
             norm1: norm("norm1", inputs)?,
-            conv1: Conv2d::new(&scope.at("conv1"), inputs, outputs)?,
+            conv1: Conv2d::new(&scope.at("conv1"), inputs, outputs, rows)?,
             time_emb_proj: time.map(project).transpose()?,
             norm2: norm("norm2", outputs)?,
-            conv2: Conv2d::new(&scope.at("conv2"), outputs, outputs)?,
+            conv2: Conv2d::new(&scope.at("conv2"), outputs, outputs, rows)?,
             conv_shortcut: (inputs != outputs).then(shortcut).transpose()?,
         })
     }
@@ -75,10 +75,10 @@ pub(super) struct Downsample2D {
 }
 
 impl Downsample2D {
-    /// Padded on all sides, or where `pads_end` on the right and below alone.
-    pub(super) fn new(scope: &Scope, channels: i64, pads_end: bool) -> Result<Self> {
+    /// Of about `rows` pixels; padded on all sides, or where `pads_end` on the right and below alone.
+    pub(super) fn new(scope: &Scope, channels: i64, pads_end: bool, rows: i64) -> Result<Self> {
         let padding = if pads_end { 0 } else { 1 };
-        let conv = Conv2d::with_stride(&scope.at("conv"), channels, channels, 2, padding)?;
+        let conv = Conv2d::with_stride(&scope.at("conv"), [channels; 2], 2, padding, rows)?;
         Ok(Self { conv, pads_end })
     }
 
@@ -96,9 +96,9 @@ pub(super) struct Upsample2D {
 }
 
 impl Upsample2D {
-    pub(super) fn new(scope: &Scope, channels: i64) -> Result<Self> {
+    pub(super) fn new(scope: &Scope, channels: i64, rows: i64) -> Result<Self> {
         Ok(Self {
-            conv: Conv2d::new(&scope.at("conv"), channels, channels)?,
+            conv: Conv2d::new(&scope.at("conv"), channels, channels, 4 * rows)?,
         })
     }
 

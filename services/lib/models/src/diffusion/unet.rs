@@ -38,11 +38,7 @@ pub struct UNet2DConditionModel {
 }
 
 impl UNet2DConditionModel {
-    /// Takes its tensors from `weights`, which are of element type `kind`.
-    ///
-    /// # Errors
-    /// What libtorch says. Tensors that do not fit are told by [`Weights::finish`].
-    pub fn new(config: Config, weights: &Weights, kind: Kind) -> Result<Self> {
+    fn new(config: Config, weights: &Weights, kind: Kind) -> Result<Self> {
         let root = weights.root();
         let channels = config.block_out_channels.as_slice();
         let [finest, .., coarsest] = match channels {
@@ -56,8 +52,9 @@ impl UNet2DConditionModel {
             channels,
         };
         let last = channels.len() - 1;
+        let rows = level(0, finest).rows();
         Ok(Self {
-            conv_in: Conv2d::new(&root.at("conv_in"), config.in_channels, finest)?,
+            conv_in: Conv2d::new(&root.at("conv_in"), config.in_channels, finest, rows)?,
             time_embedding: TimestepEmbedding::new(
                 &root.at("time_embedding"),
                 finest,
@@ -72,7 +69,7 @@ impl UNet2DConditionModel {
                 finest,
                 config.norm_eps,
             )?,
-            conv_out: Conv2d::new(&root.at("conv_out"), finest, config.out_channels)?,
+            conv_out: Conv2d::new(&root.at("conv_out"), finest, config.out_channels, rows)?,
             kind,
             config,
         })

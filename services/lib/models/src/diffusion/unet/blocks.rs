@@ -25,7 +25,7 @@ pub(super) struct Level<'a> {
 
 impl Level<'_> {
     /// About how many pixels pass at a time: of two latents, with and without guidance.
-    fn rows(&self) -> i64 {
+    pub(super) fn rows(&self) -> i64 {
         let side = (self.config.sample_size >> self.index).max(1);
         2 * side * side
     }
@@ -96,8 +96,14 @@ impl DownBlock {
             let inputs = if index == 0 { inputs } else { level.channels };
             Layer::new(scope, level, index, inputs, attends)
         };
-        let downsampler =
-            (!last).then(|| Downsample2D::new(&scope.at("downsamplers.0"), level.channels, false));
+        let downsampler = (!last).then(|| {
+            Downsample2D::new(
+                &scope.at("downsamplers.0"),
+                level.channels,
+                false,
+                level.rows(),
+            )
+        });
         Ok(Self {
             layers: (0..level.config.layers_per_block)
                 .map(layer)
@@ -167,8 +173,8 @@ impl UpBlock {
             let joined = if index == last { skip } else { level.channels };
             Layer::new(scope, level, index, from_below + joined, attends)
         };
-        let upsampler =
-            (level.index > 0).then(|| Upsample2D::new(&scope.at("upsamplers.0"), level.channels));
+        let upsampler = (level.index > 0)
+            .then(|| Upsample2D::new(&scope.at("upsamplers.0"), level.channels, level.rows()));
         Ok(Self {
             layers: (0..=last).map(layer).collect::<Result<_>>()?,
             upsampler: upsampler.transpose()?,

@@ -20,6 +20,7 @@ pub(super) struct Decoder {
 impl Decoder {
     pub(super) fn new(scope: &Scope, config: &Config) -> Result<Self> {
         let (finest, coarsest) = (config.finest(), config.coarsest());
+        let last = config.block_out_channels.len() - 1;
         let mut inputs = coarsest;
         let block = |(number, (level, &channels)): (usize, (usize, &i64))| {
             let inputs = std::mem::replace(&mut inputs, channels);
@@ -28,11 +29,21 @@ impl Decoder {
         };
         let channels = config.block_out_channels.iter().enumerate().rev();
         Ok(Self {
-            conv_in: Conv2d::new(&scope.at("conv_in"), config.latent_channels, coarsest)?,
+            conv_in: Conv2d::new(
+                &scope.at("conv_in"),
+                config.latent_channels,
+                coarsest,
+                config.rows(last),
+            )?,
             mid_block: MidBlock::new(&scope.at("mid_block"), config)?,
             up_blocks: channels.enumerate().map(block).collect::<Result<_>>()?,
             conv_norm_out: norm_out(scope, config, finest)?,
-            conv_out: Conv2d::new(&scope.at("conv_out"), finest, config.out_channels)?,
+            conv_out: Conv2d::new(
+                &scope.at("conv_out"),
+                finest,
+                config.out_channels,
+                config.rows(0),
+            )?,
         })
     }
 
@@ -71,7 +82,8 @@ impl UpBlock {
                 config.rows(level),
             )
         };
-        let upsampler = (level > 0).then(|| Upsample2D::new(&scope.at("upsamplers.0"), channels));
+        let upsampler = (level > 0)
+            .then(|| Upsample2D::new(&scope.at("upsamplers.0"), channels, config.rows(level)));
         Ok(Self {
             resnets: (0..=config.layers_per_block)
                 .map(resnet)

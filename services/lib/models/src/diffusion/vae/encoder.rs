@@ -20,6 +20,7 @@ pub(super) struct Encoder {
 impl Encoder {
     pub(super) fn new(scope: &Scope, config: &Config) -> Result<Self> {
         let (finest, coarsest) = (config.finest(), config.coarsest());
+        let last = config.block_out_channels.len() - 1;
         let mut inputs = finest;
         let block = |(level, &channels): (usize, &i64)| {
             let inputs = std::mem::replace(&mut inputs, channels);
@@ -28,11 +29,21 @@ impl Encoder {
         };
         let channels = config.block_out_channels.iter().enumerate();
         Ok(Self {
-            conv_in: Conv2d::new(&scope.at("conv_in"), config.in_channels, finest)?,
+            conv_in: Conv2d::new(
+                &scope.at("conv_in"),
+                config.in_channels,
+                finest,
+                config.rows(0),
+            )?,
             down_blocks: channels.map(block).collect::<Result<_>>()?,
             mid_block: MidBlock::new(&scope.at("mid_block"), config)?,
             conv_norm_out: norm_out(scope, config, coarsest)?,
-            conv_out: Conv2d::new(&scope.at("conv_out"), coarsest, 2 * config.latent_channels)?,
+            conv_out: Conv2d::new(
+                &scope.at("conv_out"),
+                coarsest,
+                2 * config.latent_channels,
+                config.rows(last),
+            )?,
         })
     }
 
@@ -83,8 +94,14 @@ impl DownBlock {
             )
         };
         let is_last = level + 1 == config.block_out_channels.len();
-        let downsampler =
-            (!is_last).then(|| Downsample2D::new(&scope.at("downsamplers.0"), channels, true));
+        let downsampler = (!is_last).then(|| {
+            Downsample2D::new(
+                &scope.at("downsamplers.0"),
+                channels,
+                true,
+                config.rows(level),
+            )
+        });
         Ok(Self {
             resnets: (0..config.layers_per_block)
                 .map(resnet)
