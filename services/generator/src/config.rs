@@ -8,6 +8,7 @@ use crate::exemplar_backend::ExemplarConfig;
 use crate::remote::RemoteConfig;
 use crate::remote::gemini::GeminiConfig;
 use crate::remote::openai::OpenAiConfig;
+use crate::stable_diffusion::StableDiffusionConfig;
 use crate::studio::FaultRates;
 
 /// Everything that can be set.
@@ -23,6 +24,7 @@ pub struct Config {
     pub remote: RemoteConfig,
     pub gemini: GeminiConfig,
     pub openai: OpenAiConfig,
+    pub stable_diffusion: StableDiffusionConfig,
 }
 
 /// The `[work]` section.
@@ -110,7 +112,8 @@ impl ServiceConfig for Config {
         self.exemplar.check()?;
         self.remote.check()?;
         self.gemini.check()?;
-        self.openai.check()
+        self.openai.check()?;
+        self.stable_diffusion.check()
     }
 }
 

@@ -6,6 +6,7 @@
 //! | [`studio`], [`studio_backend`] | a renderer of faces that edits its own pictures and plants known faults |
 //! | [`exemplar`], [`exemplar_backend`] | edits real photographs with parts of real photographs |
 //! | [`remote`] | asks servers over HTTP: Gemini, and any of OpenAI's images API |
+//! | [`stable_diffusion`] | Stable Diffusion on this machine |
 //! | [`parameters`] | settings of a backend given by name in a request |
 //! | [`pool`] | the threads that do the work, with bounded room |
 //! | [`grpc`] | the contract `saga.generator.v1` |
@@ -21,6 +22,7 @@ pub mod grpc;
 pub mod parameters;
 pub mod pool;
 pub mod remote;
+pub mod stable_diffusion;
 pub mod studio;
 pub mod studio_backend;
 
@@ -37,6 +39,7 @@ use pool::Pool;
 use remote::RemoteBackend;
 use remote::gemini::Gemini;
 use remote::openai::OpenAi;
+use stable_diffusion::StableDiffusion;
 use studio_backend::StudioBackend;
 
 pub use config::Config;
@@ -44,12 +47,20 @@ pub use config::Config;
 /// Serves the backends until `shutdown`.
 ///
 /// # Errors
-/// A port that is taken; threads that cannot be had.
+/// A port that is taken; threads that cannot be had; a model that does not load.
 pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Running> {
     let server = Server::bind("generator", &config.server).await?;
     let pool = Pool::new(config.work.workers)?;
-    let backends = Registry::new(backends(&config, &pool, server.tasks())?);
-    let generator = grpc::Generator::new(backends, &config);
+    let mut backends = backends(&config, &pool, server.tasks())?;
+    let (section, limits) = (
+        config.stable_diffusion.clone(),
+        config.limits.decode_limits(),
+    );
+    let local = StableDiffusion::load(section, limits, pool.clone(), server.metrics()).await?;
+    if let Some(local) = local {
+        backends.push(Arc::new(local));
+    }
+    let generator = grpc::Generator::new(Registry::new(backends), &config);
     let studio = grpc::Studio::new(pool);
     let server = server
         .add_service(limited!(

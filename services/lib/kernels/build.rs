@@ -2,7 +2,12 @@
 
 use std::{env, path::Path};
 
-const SOURCES: [&str; 3] = ["src/linear.cpp", "src/quantized.cpp", "src/attention.cpp"];
+const SOURCES: [&str; 4] = [
+    "src/linear.cpp",
+    "src/convolution.cpp",
+    "src/quantized.cpp",
+    "src/attention.cpp",
+];
 
 fn main() {
     println!("cargo::rerun-if-changed=src");

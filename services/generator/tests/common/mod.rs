@@ -1,4 +1,5 @@
 //! A generator on loopback, and requests that it can meet.
+#![allow(dead_code, reason = "each test takes what it needs")]
 
 use generator::studio::{Label, plan};
 use image::{GrayImage, Luma};
@@ -21,7 +22,10 @@ pub(crate) struct Generator {
 
 impl Generator {
     pub(crate) async fn start() -> Self {
-        let mut config = generator::Config::default();
+        Self::start_with(generator::Config::default()).await
+    }
+
+    pub(crate) async fn start_with(mut config: generator::Config) -> Self {
         config.server.listen = "127.0.0.1:0".parse().unwrap();
         let shutdown = CancellationToken::new();
         let running = generator::start(config, shutdown.clone()).await.unwrap();

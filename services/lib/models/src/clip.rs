@@ -15,7 +15,8 @@ use crate::tokenizer::Tokens;
 use crate::weights::Init;
 use saga_kernels::Ranges;
 use tch::{Device, Kind, Tensor};
-use towers::{TextModel, VisionModel};
+pub(crate) use towers::TextModel;
+use towers::VisionModel;
 
 /// A CLIP with its weights.
 pub struct Clip {

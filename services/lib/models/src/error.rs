@@ -24,6 +24,12 @@ pub enum ModelError {
         path: PathBuf,
         source: safetensors::SafeTensorError,
     },
+    /// What is wrong with one part of a pipeline's directory.
+    #[error("{path}: {source}")]
+    Component {
+        path: PathBuf,
+        source: Box<ModelError>,
+    },
     #[error("PyTorch checkpoint: {0}")]
     Pickle(#[from] PickleError),
     #[error("weights do not fit the model that the configuration describes: {0}")]
@@ -38,6 +44,9 @@ pub enum ModelError {
     Device { device: String, why: String },
     #[error("precision {precision:?}: {why}")]
     Precision { precision: String, why: String },
+    /// What a diffusion came to.
+    #[error("the latents of the image became NaN or infinite; use precision f32, or other weights")]
+    NotFinite,
     #[error("input: {0}")]
     Input(String),
     #[error("libtorch: {0}")]
@@ -48,6 +57,14 @@ impl ModelError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io { path, source }
+    }
+
+    pub(crate) fn component(path: &Path) -> impl FnOnce(Self) -> Self {
+        let path = path.to_path_buf();
+        move |error| Self::Component {
+            path,
+            source: Box::new(error),
+        }
     }
 
     pub(crate) fn json(path: &Path) -> impl FnOnce(serde_json::Error) -> Self {

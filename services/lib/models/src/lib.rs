@@ -1,7 +1,7 @@
-//! SAGA's models on libtorch (tch): vision transformer and CLIP, with their weights, tokenizers and preprocessing.
+//! SAGA's models on libtorch (tch): vision transformer, CLIP and Stable Diffusion, with their weights, tokenizers and preprocessing.
 //!
-//! One file a model; field paths mirror the keys of the checkpoints that Hugging Face transformers writes, and
-//! the figures equal transformers' to 1e-4 in f32. This crate knows tensors and files, and no transport.
+//! One file a model; field paths mirror the keys of the checkpoints that Hugging Face's libraries write, and
+//! the figures equal theirs to 1e-4 in f32. This crate knows tensors and files, and no transport.
 //!
 //! A model lives on one thread: tensors are `Send` but not `Sync`, so the owner moves it to its worker.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -9,6 +9,7 @@
 pub mod checkpoint;
 mod classifier;
 pub mod clip;
+pub mod diffusion;
 pub mod directory;
 mod environment;
 mod error;

@@ -12,6 +12,7 @@ use tokenizers::{TruncationParams, TruncationStrategy};
 
 const BOS: &str = "<|startoftext|>";
 const EOS: &str = "<|endoftext|>";
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const WORD_END: &str = "</w>";
 
 /// Words and their ids, as vocab.json holds them.
@@ -111,12 +112,28 @@ impl Tokenizer {
 
     /// Ids of begin and end, for the text tower's config.
     pub fn bos_and_eos(&self) -> Result<(u32, u32)> {
-        let id = |token: &str| {
-            self.inner
-                .token_to_id(token)
-                .ok_or_else(|| ModelError::Tokenizer(format!("no token {token}")))
+        Ok((self.id(BOS)?, self.id(EOS)?))
+    }
+
+    /// Id of what shorter sentences are filled up with: the `pad_token` of the directory's tokenizer_config.json, else the end.
+    ///
+    /// # Errors
+    /// A file that is malformed, or names a token that there is not.
+    pub fn pad(&self, dir: &Path) -> Result<u32> {
+        let path = dir.join(TOKENIZER_CONFIG);
+        let config: Value = match path.is_file() {
+            true => directory::read_json(&path)?,
+            false => Value::Null,
         };
-        Ok((id(BOS)?, id(EOS)?))
+        let token = &config["pad_token"];
+        // A token that was added is written with its properties.
+        let text = token.as_str().or_else(|| token["content"].as_str());
+        self.id(text.unwrap_or(EOS))
+    }
+
+    fn id(&self, token: &str) -> Result<u32> {
+        let id = self.inner.token_to_id(token);
+        id.ok_or_else(|| ModelError::Tokenizer(format!("no token {token}")))
     }
 
     /// Writes tokenizer.json and tokenizer_config.json into a model directory, as transformers loads them.
@@ -134,7 +151,7 @@ impl Tokenizer {
             "tokenizer_class": "CLIPTokenizer", "model_max_length": max_tokens,
             "bos_token": BOS, "eos_token": EOS, "unk_token": EOS, "pad_token": EOS,
         });
-        directory::write_json(&dir.join("tokenizer_config.json"), &config)
+        directory::write_json(&dir.join(TOKENIZER_CONFIG), &config)
     }
 }
 

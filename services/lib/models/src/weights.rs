@@ -1,5 +1,7 @@
 //! Parameters by their Hugging Face names: made with a seed, read and written as safetensors, strictly.
 
+mod taken;
+
 use crate::checkpoint::Tensors;
 use crate::error::{ModelError, Result, WeightMismatch};
 use rand::SeedableRng;
@@ -9,6 +11,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
+use taken::Taken;
 use tch::{Device, Kind, Tensor, nn};
 
 /// Optimizer groups of [`Weights::var_store`], so that learning rate and weight decay can differ.
@@ -42,6 +45,7 @@ enum Start {
     File {
         room: usize,
     },
+    Taken(Taken),
 }
 
 /// How much larger than its file a model may be: enough to list what is missing, too little for a configuration to exhaust
@@ -63,11 +67,29 @@ impl Weights {
     /// Starts parameters as constants, to be overwritten by [`Weights::fill`] with `found`. Of a model that is far larger than
     /// that, parameters cannot be made.
     pub fn blank(device: Device, found: &Tensors) -> Self {
-        let elements: usize = found.values().map(Tensor::numel).sum();
-        let room = elements.saturating_mul(GROWTH).max(ALWAYS_ALLOWED);
         Self {
             store: nn::VarStore::new(device),
-            start: RefCell::new(Start::File { room }),
+            start: RefCell::new(Start::File { room: room(found) }),
+        }
+    }
+
+    /// Hands `found` out as parameters, converted to `kind`, for serving alone: models of gigabytes are then in memory once, and
+    /// what a layer packs for itself is not kept besides. Nothing enters the store; [`Weights::finish`] tells what did not fit.
+    pub fn taking(device: Device, found: Tensors, kind: Kind) -> Self {
+        Self {
+            store: nn::VarStore::new(device),
+            start: RefCell::new(Start::Taken(Taken::new(found, kind))),
+        }
+    }
+
+    /// Ends what [`Weights::taking`] began. A model that was built of weights that do not fit must not be used.
+    ///
+    /// # Errors
+    /// [`ModelError::Weights`] lists tensors that are missing, surplus or misshapen.
+    pub fn finish(self) -> Result<()> {
+        match self.start.into_inner() {
+            Start::Taken(taken) => taken.finish(),
+            Start::Random(_) | Start::File { .. } => Ok(()),
         }
     }
 
@@ -193,8 +215,11 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// A new trainable f32 parameter.
+    /// A new trainable f32 parameter, or a file's tensor as [`Weights::taking`] says.
     pub fn parameter(&self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
+        if let Start::Taken(taken) = &mut *self.start.borrow_mut() {
+            return taken.take(&self.path.path(name), shape, self.path.device());
+        }
         let tensor = self.initial(shape, init)?;
         let decays = name == "weight" && shape.len() >= 2;
         let group = if decays { self.group } else { self.group + 1 };
@@ -215,7 +240,7 @@ impl<'a> Scope<'a> {
                 return normal(shape, deviation, random, device);
             }
             (_, Start::File { room }) => *room = rest(*room, shape)?,
-            (Init::Const(_), Start::Random(_)) => {}
+            (Init::Const(_), Start::Random(_)) | (_, Start::Taken(_)) => {}
         }
         let value = match init {
             Init::Const(value) => value,
@@ -223,6 +248,17 @@ impl<'a> Scope<'a> {
         };
         Ok(Tensor::f_full(shape, value, (Kind::Float, device))?)
     }
+}
+
+/// Elements that a model may have whose file has these tensors.
+fn room(found: &Tensors) -> usize {
+    let elements: usize = found.values().map(Tensor::numel).sum();
+    elements.saturating_mul(GROWTH).max(ALWAYS_ALLOWED)
+}
+
+/// Whether a tensor is a buffer that old transformers wrote and that carries nothing.
+fn is_idle(name: &str) -> bool {
+    name.ends_with(".position_ids")
 }
 
 /// What is left of `room` elements beside a new tensor.
@@ -236,7 +272,7 @@ fn rest(room: usize, shape: &[i64]) -> Result<usize> {
     })
 }
 
-fn normal(
+pub(crate) fn normal(
     shape: &[i64],
     deviation: f64,
     random: &mut ChaCha8Rng,
@@ -260,7 +296,7 @@ fn compare(wanted: &Tensors, found: &Tensors) -> WeightMismatch {
             Some(found) => mismatch.misshapen.extend(difference(name, tensor, found)),
         }
     }
-    let known = |name: &&String| wanted.contains_key(*name) || name.ends_with(".position_ids");
+    let known = |name: &&String| wanted.contains_key(*name) || is_idle(name);
     mismatch.surplus = found.keys().filter(|name| !known(name)).cloned().collect();
     mismatch
 }

@@ -22,7 +22,7 @@ mod timm;
 mod vit;
 
 pub use import::{Assumptions, ImportOptions, import};
-pub(crate) use source::files as weight_files;
+pub(crate) use source::{files as weight_files, of_directory, of_file};
 
 use crate::error::{ModelError, Result};
 use crate::golden::Golden;

@@ -10,16 +10,22 @@ use std::path::{Path, PathBuf};
 use tch::{Kind, Tensor};
 
 /// Where a directory keeps its weights, best first.
-const FILES: [&str; 4] = [
+const FILES: [&str; 8] = [
     directory::WEIGHTS,
     "open_clip_model.safetensors",
+    "diffusion_pytorch_model.safetensors",
+    "model.fp16.safetensors",
+    "diffusion_pytorch_model.fp16.safetensors",
     "pytorch_model.bin",
     "open_clip_pytorch_model.bin",
+    "diffusion_pytorch_model.bin",
 ];
 /// The same in several files, and which tensor is in which.
-const INDICES: [&str; 2] = [
+const INDICES: [&str; 4] = [
     "model.safetensors.index.json",
+    "diffusion_pytorch_model.safetensors.index.json",
     "pytorch_model.bin.index.json",
+    "diffusion_pytorch_model.bin.index.json",
 ];
 
 #[derive(Deserialize)]
@@ -66,7 +72,7 @@ pub(crate) fn files(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(names.into_iter().map(|name| dir.join(name)).collect())
 }
 
-pub(super) fn of_directory(dir: &Path) -> Result<Tensors> {
+pub(crate) fn of_directory(dir: &Path) -> Result<Tensors> {
     let mut tensors = Tensors::new();
     for file in files(dir)? {
         tensors.extend(of_file(&file)?);
@@ -75,7 +81,7 @@ pub(super) fn of_directory(dir: &Path) -> Result<Tensors> {
 }
 
 /// Reads a safetensors file, or what torch.save wrote.
-pub(super) fn of_file(file: &Path) -> Result<Tensors> {
+pub(crate) fn of_file(file: &Path) -> Result<Tensors> {
     if file
         .extension()
         .is_some_and(|extension| extension == "safetensors")

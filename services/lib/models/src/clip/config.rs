@@ -113,32 +113,31 @@ impl Config {
                 why: format!("{:?} is not \"clip\"", self.model_type),
             });
         }
-        check_width(
-            "text_config.hidden_size",
-            text.hidden_size,
-            text.num_attention_heads,
-        )?;
+        text.check()?;
         check_width(
             "vision_config.hidden_size",
             vision.hidden_size,
             vision.num_attention_heads,
         )?;
         check_patches(vision.image_size, vision.patch_size)?;
-        let sizes = [
-            self.projection_dim,
-            text.vocab_size,
-            text.intermediate_size,
-            vision.intermediate_size,
-        ];
-        let depths = [
-            text.num_hidden_layers,
-            vision.num_hidden_layers,
-            vision.num_channels,
-        ];
+        let sizes = [self.projection_dim, vision.intermediate_size];
         check_sizes("projection_dim", &sizes)?;
-        check_sizes("num_hidden_layers", &depths)?;
-        check_sizes("max_position_embeddings", &[text.max_position_embeddings])?;
-        if text.max_position_embeddings < 2 {
+        let depths = [vision.num_hidden_layers, vision.num_channels];
+        check_sizes("num_hidden_layers", &depths)
+    }
+}
+
+impl TextConfig {
+    /// # Errors
+    /// [`ModelError::Config`] naming the first key that cannot be.
+    pub fn check(&self) -> Result<()> {
+        let (width, heads) = (self.hidden_size, self.num_attention_heads);
+        check_width("text_config.hidden_size", width, heads)?;
+        check_sizes("vocab_size", &[self.vocab_size, self.intermediate_size])?;
+        check_sizes("num_hidden_layers", &[self.num_hidden_layers])?;
+        let positions = self.max_position_embeddings;
+        check_sizes("max_position_embeddings", &[positions])?;
+        if positions < 2 {
             return Err(ModelError::Config {
                 key: "max_position_embeddings",
                 why: "must be at least 2: a text begins and ends".into(),
@@ -146,9 +145,7 @@ impl Config {
         }
         Ok(())
     }
-}
 
-impl TextConfig {
     /// The position that stands for a sentence: that of its end.
     ///
     /// # Errors

@@ -133,7 +133,7 @@ impl VisionModel {
 }
 
 /// Keys below `text_model`.
-pub(super) struct TextModel {
+pub(crate) struct TextModel {
     token_embedding: Tensor,
     position_embedding: Tensor,
     encoder: Vec<Block>,
@@ -141,7 +141,7 @@ pub(super) struct TextModel {
 }
 
 impl TextModel {
-    pub(super) fn new(scope: &Scope, config: &TextConfig) -> Result<Self> {
+    pub(crate) fn new(scope: &Scope, config: &TextConfig) -> Result<Self> {
         let shape = text_shape(config);
         let table = |name: &str, rows| {
             scope
@@ -157,7 +157,7 @@ impl TextModel {
         })
     }
 
-    pub(super) fn seal(&mut self) -> Result<()> {
+    pub(crate) fn seal(&mut self) -> Result<()> {
         let tokens = self.position_embedding.size2()?.0;
         transformer::seal(
             &mut self.encoder,
@@ -167,14 +167,23 @@ impl TextModel {
         )
     }
 
-    /// Pooled output [N, width] of `ids` [N, tokens], read at position `ends` [N] of each.
-    pub(super) fn forward(&self, ids: &Tensor, ends: &Tensor, kind: Kind) -> Result<Tensor> {
-        let (batch, tokens) = ids.size2()?;
-        let positions = self.position_embedding.f_narrow(0, 0, tokens)?;
+    /// Outputs [N, tokens, width] of the last block for `ids` [N, tokens].
+    fn encode(&self, ids: &Tensor, kind: Kind) -> Result<Tensor> {
+        let positions = self.position_embedding.f_narrow(0, 0, ids.size2()?.1)?;
         let x =
             Tensor::f_embedding(&self.token_embedding, ids, -1, false, false)?.f_add(&positions)?;
-        let x = through(&self.encoder, x.f_to_kind(kind)?)?;
-        let width = x.size3()?.2;
+        through(&self.encoder, x.f_to_kind(kind)?)
+    }
+
+    /// Normalised outputs [N, tokens, width], transformers' `last_hidden_state`, for `ids` [N, tokens].
+    pub(crate) fn last_hidden_state(&self, ids: &Tensor, kind: Kind) -> Result<Tensor> {
+        self.final_layer_norm.forward(&self.encode(ids, kind)?)
+    }
+
+    /// Pooled output [N, width] of `ids` [N, tokens], read at position `ends` [N] of each.
+    pub(super) fn forward(&self, ids: &Tensor, ends: &Tensor, kind: Kind) -> Result<Tensor> {
+        let x = self.encode(ids, kind)?;
+        let (batch, _, width) = x.size3()?;
         let index = ends
             .f_reshape([batch, 1, 1])?
             .f_expand([batch, 1, width], false)?;
