@@ -246,7 +246,7 @@ struct Outcome {
     plan: Value,
     candidates: Value,
     guard: Value,
-    /// Label, source and BLAKE3 of the admitted images.
+    /// Label, source and BLAKE3, without the signature, of the admitted images.
     admitted: BTreeSet<(String, String, String)>,
 }
 
@@ -261,7 +261,11 @@ impl Outcome {
             let image: Value = serde_json::from_str(line).unwrap();
             let text = |pointer: &str| image.pointer(pointer).unwrap().as_str().unwrap().to_owned();
             assert!(slots.insert(text("/slot_id")), "admitted twice: {line}");
-            let key = (text("/label"), text("/source/pth"), text("/blake3"));
+            let key = (
+                text("/label"),
+                text("/source/pth"),
+                text("/unsigned_blake3"),
+            );
             assert!(admitted.insert(key), "admitted twice: {line}");
             assert!(out.join("dataset").join(text("/file_name")).is_file());
         }

@@ -35,7 +35,11 @@ async fn backends_say_what_they_need() {
         .collect();
     assert_eq!(
         needs,
-        [("studio", true, 0, true), ("exemplar", true, 4, true)]
+        [
+            ("studio", true, 0, true),
+            ("exemplar", true, 4, true),
+            ("gemini", false, 0, false)
+        ]
     );
     generator.stop().await;
 }
@@ -170,9 +174,9 @@ const BROKEN: [Broken; 17] = [
         "truncated",
     ),
     (
-        |spec| spec.backend = "gemini".to_owned(),
+        |spec| spec.backend = "dall-e".to_owned(),
         "spec.backend",
-        "studio, exemplar",
+        "studio, exemplar, gemini",
     ),
     (
         |spec| spec.candidate_id = "x".repeat(129),

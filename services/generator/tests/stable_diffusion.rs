@@ -91,8 +91,8 @@ async fn the_same_request_gives_the_same_bytes_of_text_and_of_source() {
     for (source, parameters, size) in [
         (
             None,
-            &[("scheduler", "euler-a"), ("size", "48")][..],
-            (48, 48),
+            &[("scheduler", "euler-a"), ("size", "96")][..],
+            (96, 96),
         ),
         (
             Some(jpeg(0)),
