@@ -44,17 +44,33 @@ pub trait Remote: Send + Sync + 'static {
         spec: &'a Spec,
         prepared: &'a Prepared,
         key: &'a Secret,
-    ) -> BoxFuture<'a, Result<Reply, Failure>>;
+    ) -> BoxFuture<'a, Result<Outcome, Failure>>;
 }
 
 /// A request that has been checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepared {
     pub model: String,
-    /// What an answer costs at most, in US dollars.
-    pub cost_usd: f64,
+    /// US dollars of an answer with an image and without one.
+    pub image_usd: f64,
+    pub no_image_usd: f64,
     /// Every setting in force, the model among them.
     pub parameters: BTreeMap<String, String>,
+}
+
+impl Prepared {
+    /// US dollars of an answer; an image that does not decode is made and paid for like a good one.
+    fn cost_of(&self, outcome: &Outcome) -> f64 {
+        match outcome {
+            Outcome::Image(_) | Outcome::Without(Without::Undecodable, _) => self.image_usd,
+            Outcome::Without(..) => self.no_image_usd,
+        }
+    }
+
+    /// US dollars of any answer, at most.
+    fn most_usd(&self) -> f64 {
+        self.image_usd.max(self.no_image_usd)
+    }
 }
 
 /// A backend of `R`'s kind.
@@ -149,7 +165,7 @@ impl<R: Remote> Shared<R> {
         let mut pause = Duration::from_millis(self.config.first_pause_milliseconds);
         loop {
             let keys = self.usable_keys().await?;
-            let (cost, budget) = (prepared.cost_usd, spec.budget.clone());
+            let (cost, budget) = (prepared.most_usd(), spec.budget.clone());
             let grant = self.ledger.reserve(&id, name, keys, cost, budget).await?;
             let (permit, key) = match grant {
                 Grant::Answered(reply) => return Ok(reply),
@@ -213,7 +229,7 @@ impl<R: Remote> Shared<R> {
             None => Err(Failure::Unavailable(format!("key '{key}' was taken away"))),
         };
         match asked {
-            Ok(reply) => self.record(permit, reply).await.map(Some),
+            Ok(outcome) => self.record(permit, outcome, prepared).await.map(Some),
             Err(failure) => {
                 if let Failure::Limited { retry_after, .. } = failure {
                     self.keys.rest(key, retry_after);
@@ -223,13 +239,18 @@ impl<R: Remote> Shared<R> {
         }
     }
 
-    async fn record(&self, permit: &str, reply: Reply) -> Result<Reply, GenerateError> {
-        let outcome = self.decodable(reply.outcome).await?;
-        let end = ledger::answer(&outcome);
-        let settled = self.ledger.settle(permit, Some(reply.cost_usd), end).await;
+    async fn record(
+        &self,
+        permit: &str,
+        outcome: Outcome,
+        prepared: &Prepared,
+    ) -> Result<Reply, GenerateError> {
+        let outcome = self.decodable(outcome).await?;
+        let (cost, end) = (prepared.cost_of(&outcome), ledger::answer(&outcome));
+        let settled = self.ledger.settle(permit, Some(cost), end).await;
         let cost_usd = settled.unwrap_or_else(|error| {
             tracing::error!(permit, %error, "an answer could not be recorded; asked again, it would be paid for again");
-            reply.cost_usd
+            cost
         });
         Ok(Reply { outcome, cost_usd })
     }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -278,7 +278,7 @@ fn entry(name: &str, secret: String) -> Entry {
 }
 
 /// The entries of a file. Messages never quote it: it holds secrets.
-fn read(path: &PathBuf) -> Result<Vec<Entry>, String> {
+fn read(path: &Path) -> Result<Vec<Entry>, String> {
     let text = fs::read_to_string(path)
         .map_err(|error| format!("cannot read the keys in {}: {error}", path.display()))?;
     let file: KeysFile = toml::from_str(&text).map_err(|error| {
@@ -320,108 +320,4 @@ fn none(source: &Source, set_aside: &BTreeMap<String, (Secret, String)>) -> Gene
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ring(folder: &tempfile::TempDir, text: &str) -> KeyRing {
-        let path = folder.path().join("keys.toml");
-        fs::write(&path, text).unwrap();
-        let limits = KeyLimits {
-            requests_per_minute: Some(10),
-            requests_per_day: None,
-        };
-        KeyRing::new(Source::File(path), limits)
-    }
-
-    fn names(ring: &KeyRing) -> Vec<String> {
-        match ring.usable().unwrap() {
-            Usable::Keys(keys) => keys.into_iter().map(|key| key.name).collect(),
-            Usable::Resting(_) => Vec::new(),
-        }
-    }
-
-    const TWO: &str = "[[keys]]\nname = \"a\"\nkey = \"s3cret\"\n[[keys]]\nname = \"b\"\nkey = \"other\"\nrequests_per_day = 5\n";
-
-    #[tokio::test(start_paused = true)]
-    async fn keys_rest_and_come_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let ring = ring(&folder, TWO);
-        assert_eq!(names(&ring), ["a", "b"]);
-        ring.rest("a", Some(Duration::from_secs(50)));
-        ring.rest("a", None);
-        assert_eq!(names(&ring), ["b"]);
-        ring.rest("b", None);
-        let Usable::Resting(left) = ring.usable().unwrap() else {
-            panic!()
-        };
-        assert_eq!(left, REST);
-        tokio::time::advance(Duration::from_secs(31)).await;
-        assert_eq!(names(&ring), ["b"]);
-        tokio::time::advance(Duration::from_secs(20)).await;
-        assert_eq!(names(&ring), ["a", "b"]);
-    }
-
-    #[test]
-    fn limits_are_the_keys_own_or_the_backends() {
-        let folder = tempfile::tempdir().unwrap();
-        let Usable::Keys(keys) = ring(&folder, TWO).usable().unwrap() else {
-            panic!()
-        };
-        let limits = |key: &ledger::Key| -> Vec<(u32, i64)> {
-            let seconds = |limit: &ledger::Limit| limit.period.unwrap().seconds;
-            key.limits
-                .iter()
-                .map(|limit| (limit.requests, seconds(limit)))
-                .collect()
-        };
-        assert_eq!(limits(&keys[0]), [(10, 61)]);
-        assert_eq!(limits(&keys[1]), [(10, 61), (5, 86_401)]);
-    }
-
-    #[test]
-    fn a_bad_key_is_set_aside_until_it_changes_and_is_named_but_never_shown() {
-        let folder = tempfile::tempdir().unwrap();
-        let ring = ring(&folder, "[[keys]]\nname = \"a\"\nkey = \"s3cret\"\n");
-        assert_eq!(names(&ring), ["a"]);
-        let secret = ring.secret("a").unwrap();
-        ring.set_aside("a", &secret, "HTTP 400: not valid");
-        let error = ring.usable().unwrap_err().to_string();
-        assert!(error.contains("'a' (HTTP 400: not valid)"), "{error}");
-        assert!(!format!("{error} {ring:?}").contains("s3cret"));
-        let path = folder.path().join("keys.toml");
-        fs::write(&path, "[[keys]]\nname = \"a\"\nkey = \"good\"\n").unwrap();
-        let later = SystemTime::now() + Duration::from_secs(5);
-        fs::File::options()
-            .write(true)
-            .open(&path)
-            .unwrap()
-            .set_modified(later)
-            .unwrap();
-        assert_eq!(names(&ring), ["a"]);
-    }
-
-    #[test]
-    fn a_file_that_breaks_leaves_the_keys_there_were_and_errors_show_no_secret() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("keys.toml");
-        let broken = "[[keys]]\nname = \"a\"\nkey = s3cret\n";
-        let error = ring(&folder, broken).usable().unwrap_err().to_string();
-        assert!(
-            error.contains("line 3") && !error.contains("s3cret"),
-            "{error}"
-        );
-        let ring = ring(&folder, TWO);
-        assert_eq!(names(&ring).len(), 2);
-        fs::write(&path, broken).unwrap();
-        let later = SystemTime::now() + Duration::from_secs(5);
-        fs::File::options()
-            .write(true)
-            .open(&path)
-            .unwrap()
-            .set_modified(later)
-            .unwrap();
-        assert_eq!(names(&ring).len(), 2);
-        fs::remove_file(&path).unwrap();
-        assert_eq!(names(&ring).len(), 2);
-    }
-}
+mod tests;

@@ -15,7 +15,7 @@ use reqwest::multipart::{Form, Part};
 use saga_chassis::InvalidValue;
 use serde::{Deserialize, Serialize};
 
-use super::answers::{Failure, Reply};
+use super::answers::Failure;
 use super::backend::{Prepared, Remote};
 use super::config::{KeyLimits, Price, check_prices};
 use super::http::{Http, HttpAnswer};
@@ -206,9 +206,8 @@ impl Remote for OpenAi {
         let price = self.price();
         Ok(Prepared {
             model: self.config.model.clone(),
-            cost_usd: price.map_or(0.0, |price| {
-                price.image(Some(&size)).max(price.no_image_usd)
-            }),
+            image_usd: price.map_or(0.0, |price| price.image(Some(&size))),
+            no_image_usd: price.map_or(0.0, |price| price.no_image_usd),
             parameters: parameters.in_force(),
         })
     }
@@ -223,7 +222,7 @@ impl Remote for OpenAi {
         spec: &'a Spec,
         prepared: &'a Prepared,
         key: &'a Secret,
-    ) -> BoxFuture<'a, Result<Reply, Failure>> {
+    ) -> BoxFuture<'a, Result<Outcome, Failure>> {
         Box::pin(async move {
             let endpoint = self.endpoint();
             let generation = self.generation(spec, prepared);
@@ -236,19 +235,11 @@ impl Remote for OpenAi {
                     .json(&generation),
             };
             let answer = http.send(authorised(request, key)).await?;
-            let outcome = if answer.status.is_success() {
-                let read = serde_json::from_slice(&answer.body);
-                outcome(read.map_err(|error| answer.unreadable(&error))?)
-            } else {
-                refusal(&answer)?
-            };
-            let cost_usd = match (&outcome, self.price()) {
-                (Outcome::Image(_) | Outcome::Without(Without::Undecodable, _), _) => {
-                    prepared.cost_usd
-                }
-                (_, price) => price.map_or(0.0, |price| price.no_image_usd),
-            };
-            Ok(Reply { outcome, cost_usd })
+            if !answer.status.is_success() {
+                return refusal(&answer);
+            }
+            let read = serde_json::from_slice(&answer.body);
+            Ok(outcome(read.map_err(|error| answer.unreadable(&error))?))
         })
     }
 }

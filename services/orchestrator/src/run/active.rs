@@ -18,7 +18,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use tracing::Instrument as _;
 
-use super::{Options, RESULTS_STAGE, RunContext, RunError, dataset, execute, models, stage};
+use super::{
+    Options, RESULTS_STAGE, RunContext, RunError, dataset, execute, models,
+    options::{OPTIONS_STAGE, conflict, max_cost, options_of, options_on_record},
+    stage,
+};
 use crate::{
     config::Config,
     events::EventLog,
@@ -27,9 +31,6 @@ use crate::{
     recipe::{self, Library, Recipe},
     remote::Services,
 };
-
-/// Stage under which a run's [`Options`] are recorded; no work belongs to it.
-pub(super) const OPTIONS_STAGE: &str = "start";
 
 /// The runs of this orchestrator.
 #[derive(Debug)]
@@ -358,67 +359,6 @@ impl Runs {
             Err(error) if error.status.code() == Code::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
-    }
-}
-
-/// The request's options; for a known run those on record, which the request may leave out but not change.
-fn options_of(
-    request: &StartRunRequest,
-    run_id: &str,
-    known: Option<&GetRunResponse>,
-) -> Result<Options, RunError> {
-    let recorded = known.map(options_on_record).transpose()?.flatten();
-    match recorded {
-        Some(options) if request.dataset_path.is_empty() => Ok(options),
-        None if request.dataset_path.is_empty() => Err(RunError::Invalid {
-            field: "dataset_path",
-            why: "is empty; give the folder of the data set".into(),
-        }),
-        recorded => {
-            let prefix = request
-                .models_prefix
-                .clone()
-                .or(recorded.map(|options| options.models_prefix));
-            Ok(Options {
-                dataset_path: request.dataset_path.clone(),
-                test_mode: request.test_mode,
-                models_prefix: prefix.unwrap_or_else(|| run_id.to_owned()),
-            })
-        }
-    }
-}
-
-fn max_cost(request: &StartRunRequest) -> Result<Option<f64>, RunError> {
-    match request.max_cost_usd {
-        Some(usd) if !usd.is_finite() || usd < 0.0 => Err(RunError::Invalid {
-            field: "max_cost_usd",
-            why: format!("is {usd}; give US dollars, at least 0"),
-        }),
-        most => Ok(most),
-    }
-}
-
-fn options_on_record(known: &GetRunResponse) -> Result<Option<Options>, RunError> {
-    let stage = known
-        .stages
-        .iter()
-        .find(|stage| stage.name == OPTIONS_STAGE);
-    stage
-        .map(|stage| {
-            serde_json::from_str(&stage.result_json)
-                .map_err(|error| stage::unusable(OPTIONS_STAGE, &error))
-        })
-        .transpose()
-}
-
-fn conflict(run_id: &str, options: &Options) -> RunError {
-    let why = format!(
-        "was started with data set {}, test mode {} and models prefix {:?}; use the same or another run id",
-        options.dataset_path, options.test_mode, options.models_prefix
-    );
-    RunError::Conflict {
-        run_id: run_id.to_owned(),
-        why,
     }
 }
 

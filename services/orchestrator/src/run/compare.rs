@@ -6,7 +6,7 @@ use futures::TryStreamExt as _;
 use saga_proto::labelstore::v1::{GetRunRequest, ReadGoldenRequest};
 
 use super::{
-    RESULTS_STAGE, RunContext, RunError, active::OPTIONS_STAGE, dataset, generate, judge, models,
+    RESULTS_STAGE, RunContext, RunError, dataset, generate, judge, models, options::OPTIONS_STAGE,
     planning::PlanRecord, stage::Progress, tallies, training::Trained,
 };
 use crate::{

@@ -12,6 +12,7 @@ mod images;
 mod judge;
 mod models;
 mod normalise;
+mod options;
 mod planning;
 mod stage;
 mod tallies;
@@ -23,11 +24,11 @@ use saga_proto::{
     labelstore::v1::Stage,
     orchestrator::v1::{RunFailed, RunFinished, watch_run_response::Event},
 };
-use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 pub use active::Runs;
 pub use error::RunError;
+pub use options::Options;
 
 use crate::{
     config::Config,
@@ -41,17 +42,6 @@ use crate::{
 
 /// Name under which results are recorded.
 pub const RESULTS_STAGE: &str = "compare";
-
-/// Settings of a run beside its recipe, recorded before its first stage.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Options {
-    /// Folder of the data set on the label store's machine.
-    pub dataset_path: String,
-    /// Plans a trial only.
-    pub test_mode: bool,
-    /// Prefix of the models' directories; may be empty.
-    pub models_prefix: String,
-}
 
 /// Everything a stage needs.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use reqwest::RequestBuilder;
 use saga_chassis::InvalidValue;
 use serde::{Deserialize, Serialize};
 
-use super::answers::{Failure, Reply};
+use super::answers::Failure;
 use super::backend::{Prepared, Remote};
 use super::config::{KeyLimits, Price, check_prices};
 use super::http::Http;
@@ -192,7 +192,8 @@ impl Remote for Gemini {
             parameters.note("temperature", temperature);
         }
         Ok(Prepared {
-            cost_usd: price.image(size.as_deref()).max(price.no_image_usd),
+            image_usd: price.image(size.as_deref()),
+            no_image_usd: price.no_image_usd,
             model,
             parameters: parameters.in_force(),
         })
@@ -209,7 +210,7 @@ impl Remote for Gemini {
         spec: &'a Spec,
         prepared: &'a Prepared,
         key: &'a Secret,
-    ) -> BoxFuture<'a, Result<Reply, Failure>> {
+    ) -> BoxFuture<'a, Result<Outcome, Failure>> {
         Box::pin(async move {
             let url = format!(
                 "{}/models/{}:generateContent",
@@ -225,14 +226,7 @@ impl Remote for Gemini {
                 return Err(wire::failure(&answer));
             }
             let read = serde_json::from_slice(&answer.body);
-            let outcome = outcome(read.map_err(|error| answer.unreadable(&error))?);
-            let cost_usd = match (&outcome, self.config.prices.get(&prepared.model)) {
-                (Outcome::Image(_) | Outcome::Without(Without::Undecodable, _), _) => {
-                    prepared.cost_usd
-                }
-                (_, price) => price.map_or(0.0, |price| price.no_image_usd),
-            };
-            Ok(Reply { outcome, cost_usd })
+            Ok(outcome(read.map_err(|error| answer.unreadable(&error))?))
         })
     }
 }

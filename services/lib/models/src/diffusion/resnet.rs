@@ -50,6 +50,22 @@ impl ResnetBlock2D {
         })
     }
 
+    /// `count` of them one after the other below `resnets`, of which the first changes the channels; none is told the time.
+    pub(super) fn row(
+        scope: &Scope,
+        count: i64,
+        [inputs, channels]: [i64; 2],
+        norms: Norms,
+        rows: i64,
+    ) -> Result<Vec<Self>> {
+        let resnet = |index| {
+            let inputs = if index == 0 { inputs } else { channels };
+            let scope = scope.at("resnets").at(index);
+            Self::new(&scope, inputs, channels, None, norms, rows)
+        };
+        (0..count).map(resnet).collect()
+    }
+
     /// [N, inputs, height, width] to [N, outputs, height, width]; `time` [1, width] after its activation.
     pub(super) fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> Result<Tensor> {
         let mut inner = self.conv1.forward(&self.norm1.forward_silu(x)?)?;

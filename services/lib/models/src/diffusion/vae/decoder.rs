@@ -70,24 +70,16 @@ impl UpBlock {
         level: usize,
         [inputs, channels]: [i64; 2],
     ) -> Result<Self> {
-        let resnet = |index| {
-            let inputs = if index == 0 { inputs } else { channels };
-            let scope = scope.at("resnets").at(index);
-            ResnetBlock2D::new(
-                &scope,
-                inputs,
-                channels,
-                None,
-                config.norms(),
-                config.rows(level),
-            )
-        };
         let upsampler = (level > 0)
             .then(|| Upsample2D::new(&scope.at("upsamplers.0"), channels, config.rows(level)));
         Ok(Self {
-            resnets: (0..=config.layers_per_block)
-                .map(resnet)
-                .collect::<Result<_>>()?,
+            resnets: ResnetBlock2D::row(
+                scope,
+                config.layers_per_block + 1,
+                [inputs, channels],
+                config.norms(),
+                config.rows(level),
+            )?,
             upsampler: upsampler.transpose()?,
         })
     }

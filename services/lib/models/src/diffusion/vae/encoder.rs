@@ -81,18 +81,6 @@ impl DownBlock {
         level: usize,
         [inputs, channels]: [i64; 2],
     ) -> Result<Self> {
-        let resnet = |index| {
-            let inputs = if index == 0 { inputs } else { channels };
-            let scope = scope.at("resnets").at(index);
-            ResnetBlock2D::new(
-                &scope,
-                inputs,
-                channels,
-                None,
-                config.norms(),
-                config.rows(level),
-            )
-        };
         let is_last = level + 1 == config.block_out_channels.len();
         let downsampler = (!is_last).then(|| {
             Downsample2D::new(
@@ -103,9 +91,13 @@ impl DownBlock {
             )
         });
         Ok(Self {
-            resnets: (0..config.layers_per_block)
-                .map(resnet)
-                .collect::<Result<_>>()?,
+            resnets: ResnetBlock2D::row(
+                scope,
+                config.layers_per_block,
+                [inputs, channels],
+                config.norms(),
+                config.rows(level),
+            )?,
             downsampler: downsampler.transpose()?,
         })
     }
