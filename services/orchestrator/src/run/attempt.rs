@@ -1,8 +1,7 @@
 //! One attempt at a slot: generator, then guard, then settlement. One trace, from its root to the label store.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use saga_chassis::status;
 use saga_client::Priority;
 use saga_proto::{
     clip::v1::EmbedImageRequest,
@@ -12,12 +11,12 @@ use saga_proto::{
     r#type::v1::Image,
 };
 use tonic::Code;
-use tonic_types::StatusExt as _;
 use tracing::{Instrument as _, Span, field::Empty};
 
 use super::{
     RunContext, RunError,
     assignment::{self, Assignment},
+    ended::{Ended, Made, not_now, rejection},
     images::Images,
     models,
     normalise::normalise,
@@ -38,35 +37,6 @@ pub(super) struct Attempts {
     pub(super) backends: Vec<Backend>,
     /// What the arms came to so far.
     pub(super) tallies: Tallies,
-}
-
-/// How an attempt ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Ended {
-    /// The label store settled it.
-    Settled {
-        /// Now part of the synthetic images.
-        admitted: bool,
-        /// What went wrong, where it ended in an error.
-        error: Option<String>,
-    },
-    /// The slot is no longer this orchestrator's: its lease ran out.
-    Lost(String),
-    /// The backend's quota is used up for so long; the attempt is still to be made.
-    Later(Duration, String),
-    /// The run's money is spent; the attempt is not made.
-    BudgetSpent(String),
-}
-
-/// What is known of a candidate before it is settled.
-#[derive(Debug, Default)]
-struct Made {
-    candidate: Candidate,
-    decision: guard::Decision,
-    rejected_by: String,
-    error: String,
-    /// Empty where embeddings are not compared.
-    embedding: Vec<f32>,
 }
 
 impl Attempts {
@@ -342,45 +312,6 @@ impl Attempts {
         seed.copy_from_slice(&hash.finalize().as_bytes()[..8]);
         u64::from_le_bytes(seed)
     }
-}
-
-impl Made {
-    /// Whether all gates accepted it.
-    fn accepted(&self) -> bool {
-        self.rejected_by.is_empty()
-    }
-
-    fn error(candidate: Candidate, error: String) -> Self {
-        Self {
-            candidate,
-            rejected_by: "error".into(),
-            error,
-            ..Self::default()
-        }
-    }
-}
-
-/// How an attempt ends whose request the generator does not take now, though nothing is wrong with it.
-fn not_now(error: &RunError) -> Option<Ended> {
-    let RunError::Remote(RemoteError { status, .. }) = error else {
-        return None;
-    };
-    let message = status.message().to_owned();
-    match status::reason(status)?.as_str() {
-        "QUOTA_EXHAUSTED" => {
-            let retry = status.get_details_retry_info()?.retry_delay?;
-            Some(Ended::Later(retry, message))
-        }
-        "BUDGET_SPENT" => Some(Ended::BudgetSpent(message)),
-        _ => None,
-    }
-}
-
-/// Who rejected an answer without an image, for example "generator:safety_block".
-fn rejection(outcome: Outcome) -> String {
-    let name = outcome.as_str_name();
-    let name = name.strip_prefix("OUTCOME_").unwrap_or(name);
-    format!("generator:{}", name.to_lowercase())
 }
 
 fn hex(hash: &[u8; 32]) -> String {

@@ -17,14 +17,8 @@ use tokio::{
 use tracing::Instrument as _;
 
 use super::{
-    RunContext, RunError,
-    attempt::{Attempts, Ended},
-    dataset,
-    images::Images,
-    models,
-    stage::Progress,
-    tallies::Tallies,
-    training::Trained,
+    RunContext, RunError, attempt::Attempts, dataset, ended::Ended, images::Images, models,
+    stage::Progress, tallies::Tallies, training::Trained,
 };
 
 /// Time between two reports to the watchers.

@@ -6,6 +6,7 @@ mod assignment;
 mod attempt;
 mod compare;
 mod dataset;
+mod ended;
 mod error;
 mod generate;
 mod images;
