@@ -6,7 +6,7 @@
 
 use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
-use libjpeg_turbo_rs::{ColorSpace, Decoder, JpegError, PixelFormat};
+use libjpeg_turbo_rs::{ColorSpace, ComponentInfo, Decoder, JpegError, PixelFormat};
 
 use crate::decode::{DecodeError, DecodeLimits};
 
@@ -41,6 +41,10 @@ pub(crate) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, De
         decoder.jpeg_color_space(),
         ColorSpace::Cmyk | ColorSpace::Ycck
     );
+    if inks && !is_ink_sampling_known(&decoder.header().components) {
+        let what = "this kind of JPEG (inks of different resolutions)".to_owned();
+        return Err(DecodeError::Unsupported { what });
+    }
     decoder.set_output_format(if inks {
         PixelFormat::Cmyk
     } else {
@@ -59,6 +63,18 @@ pub(crate) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, De
     let picture = RgbImage::from_raw(width, height, pixels)
         .ok_or_else(|| malformed("its pixels do not fill its size".to_owned()))?;
     Ok(upright(picture, orientation))
+}
+
+/// Whether four components are sampled in a way that the decoder brings to one size: the first and the last in full, the two
+/// between them alike. Of others it reads past the end of a plane.
+fn is_ink_sampling_known(components: &[ComponentInfo]) -> bool {
+    let sampling =
+        |component: &ComponentInfo| (component.horizontal_sampling, component.vertical_sampling);
+    let [first, second, third, last] = components else {
+        return false;
+    };
+    let (full, part) = (sampling(first), sampling(second));
+    sampling(last) == full && sampling(third) == part && part.0 <= full.0 && part.1 <= full.1
 }
 
 /// What is left of white under cyan, magenta, yellow and black, each inverted: 255 is no ink.
