@@ -4,7 +4,7 @@ mod load;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, builder::ArgPredicate};
 
 pub use load::{GateName, Items, LoadArgs};
 
@@ -138,7 +138,12 @@ pub struct RunArgs {
     #[arg(long)]
     pub data: PathBuf,
     /// Folder of the results.
-    #[arg(long, default_value = "out/run")]
+    #[arg(
+        long,
+        required = false,
+        required_unless_present = "estimate",
+        default_value_if("estimate", ArgPredicate::IsPresent, ".")
+    )]
     pub out: PathBuf,
     /// Generator backend, instead of the recipe's; several with commas between.
     #[arg(long)]

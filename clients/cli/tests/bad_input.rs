@@ -257,7 +257,7 @@ fn resume_goes_on_with_the_same_run_only() {
 
 #[test]
 fn mistakes_on_the_command_line_are_explained() {
-    fails(&["run", "studio"], 2, &["--data"]);
+    fails(&["run", "studio"], 2, &["--data", "--out"]);
     fails(
         &["data", "studio", "--out", "x", "--count", "fear"],
         2,

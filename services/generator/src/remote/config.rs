@@ -90,6 +90,20 @@ pub struct KeyLimits {
     pub requests_per_day: Option<u32>,
 }
 
+/// Whether an endpoint is a URL; `key` is what to name in an error.
+///
+/// # Errors
+/// Where it is none.
+pub fn check_endpoint(key: &'static str, endpoint: &str) -> Result<(), InvalidValue> {
+    match endpoint.parse::<http::Uri>() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(InvalidValue::new(
+            key,
+            format!("is '{endpoint}', which is no URL"),
+        )),
+    }
+}
+
 /// Whether `model` has a price, and every price is one. The keys are those to name in an error.
 ///
 /// # Errors

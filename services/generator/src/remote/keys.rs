@@ -55,6 +55,17 @@ pub enum Source {
     Nobody,
 }
 
+impl Source {
+    /// The file, or the other source where its path is empty.
+    pub fn file_or(path: &Path, other: Self) -> Self {
+        if path.as_os_str().is_empty() {
+            other
+        } else {
+            Self::File(path.to_owned())
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KeysFile {

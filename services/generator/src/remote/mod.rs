@@ -23,4 +23,4 @@ pub mod gemini;
 pub mod openai;
 
 pub use backend::{Remote, RemoteBackend};
-pub use config::{KeyLimits, Price, RemoteConfig, check_prices};
+pub use config::{KeyLimits, Price, RemoteConfig, check_endpoint, check_prices};

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answers::Failure;
 use super::backend::{Prepared, Remote};
-use super::config::{KeyLimits, Price, check_prices};
+use super::config::{KeyLimits, Price, check_endpoint, check_prices};
 use super::http::{Http, HttpAnswer};
 use super::keys::{KeyRing, Secret, Source};
 use crate::backend::{Description, Outcome, Spec, Without};
@@ -58,10 +58,7 @@ impl OpenAiConfig {
         if !self.is_on() {
             return Ok(());
         }
-        if self.endpoint.parse::<http::Uri>().is_err() {
-            let why = format!("is '{}', which is no URL", self.endpoint);
-            return Err(InvalidValue::new("openai.endpoint", why));
-        }
+        check_endpoint("openai.endpoint", &self.endpoint)?;
         check_prices(
             ("openai.model", &self.model),
             ("openai.prices", &self.prices),
@@ -70,11 +67,7 @@ impl OpenAiConfig {
 
     /// The keys there are.
     pub fn keys(&self) -> KeyRing {
-        let source = if self.keys_file.as_os_str().is_empty() {
-            Source::Nobody
-        } else {
-            Source::File(self.keys_file.clone())
-        };
+        let source = Source::file_or(&self.keys_file, Source::Nobody);
         KeyRing::new(source, KeyLimits::default())
     }
 }

@@ -1,11 +1,20 @@
 //! The `[stable_diffusion]` section.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use saga_chassis::InvalidValue;
 use saga_models::diffusion::lora::Lora;
 use saga_models::diffusion::scheduler::Kind;
 use serde::{Deserialize, Serialize};
+
+// What the configuration and a request's parameters may hold.
+pub(super) const STEPS: RangeInclusive<usize> = 1..=1000;
+pub(super) const GUIDANCE: RangeInclusive<f64> = 0.0..=100.0;
+pub(super) const IMAGE_GUIDANCE: RangeInclusive<f64> = 1.0..=100.0;
+pub(super) const STRENGTH: RangeInclusive<f64> = 0.01..=1.0;
+pub(super) const SIZE: RangeInclusive<u32> = 64..=2048;
+pub(super) const JPEG_QUALITY: RangeInclusive<u8> = 50..=100;
 
 /// Which pipeline, where it runs, and what requests that say nothing get.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,17 +73,21 @@ impl StableDiffusionConfig {
                 InvalidValue::new("stable_diffusion.scheduler", error.to_string())
             })?;
         }
-        within("stable_diffusion.steps", self.steps as f64, 1.0..=1000.0)?;
-        within("stable_diffusion.guidance", self.guidance, 0.0..=100.0)?;
+        within("stable_diffusion.guidance", self.guidance, GUIDANCE)?;
         within(
             "stable_diffusion.image_guidance",
             self.image_guidance,
-            1.0..=100.0,
+            IMAGE_GUIDANCE,
         )?;
-        within("stable_diffusion.strength", self.strength, 0.01..=1.0)?;
+        within("stable_diffusion.strength", self.strength, STRENGTH)?;
+        InvalidValue::unless_within("stable_diffusion.steps", self.steps, STEPS)?;
         InvalidValue::unless_within("stable_diffusion.max_batch", self.max_batch, 0..=256)?;
-        InvalidValue::unless_within("stable_diffusion.jpeg_quality", self.jpeg_quality, 50..=100)?;
-        InvalidValue::unless_within("stable_diffusion.size", self.size, 64..=2048)?;
+        InvalidValue::unless_within(
+            "stable_diffusion.jpeg_quality",
+            self.jpeg_quality,
+            JPEG_QUALITY,
+        )?;
+        InvalidValue::unless_within("stable_diffusion.size", self.size, SIZE)?;
         if !self.size.is_multiple_of(8) {
             let why = format!("is {}; it must be a multiple of 8", self.size);
             return Err(InvalidValue::new("stable_diffusion.size", why));

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use saga_imaging::{DecodeLimits, Filter, RgbImage, decode, resize};
 use saga_models::diffusion::{Settings, Task};
 
-use super::config::StableDiffusionConfig;
+use super::config::{
+    GUIDANCE, IMAGE_GUIDANCE, JPEG_QUALITY, SIZE, STEPS, STRENGTH, StableDiffusionConfig,
+};
 use super::worker::{Facts, Job};
 use crate::backend::Spec;
 use crate::error::GenerateError;
@@ -34,8 +36,8 @@ pub(super) fn read(
         return Err(GenerateError::invalid("spec.prompt", why));
     }
     let mut parameters = Parameters::new(spec.parameters);
-    let steps = parameters.number("steps", config.steps, 1..=1000)?;
-    let guidance = parameters.number("guidance", config.guidance, 0.0..=100.0)?;
+    let steps = parameters.number("steps", config.steps, STEPS)?;
+    let guidance = parameters.number("guidance", config.guidance, GUIDANCE)?;
     let scheduler = match parameters.text("scheduler") {
         Some(name) => name
             .parse()
@@ -46,8 +48,8 @@ pub(super) fn read(
     let given = parameters.text("negative_prompt");
     let negative_prompt = given.unwrap_or_else(|| config.negative_prompt.clone());
     parameters.note("negative_prompt", &negative_prompt);
-    let quality = parameters.number("jpeg_quality", config.jpeg_quality, 50..=100)?;
-    let size = parameters.number("size", config.size, 64..=2048)?;
+    let quality = parameters.number("jpeg_quality", config.jpeg_quality, JPEG_QUALITY)?;
+    let size = parameters.number("size", config.size, SIZE)?;
     if !size.is_multiple_of(facts.scale) {
         let why = format!("is {size}; it must be a multiple of {}", facts.scale);
         return Err(invalid("size", why));
@@ -62,11 +64,11 @@ pub(super) fn read(
             image_guidance: parameters.number(
                 "image_guidance",
                 config.image_guidance,
-                1.0..=100.0,
+                IMAGE_GUIDANCE,
             )?,
         },
         (Some(_), false) => {
-            let strength = parameters.number("strength", config.strength, 0.01..=1.0)?;
+            let strength = parameters.number("strength", config.strength, STRENGTH)?;
             if steps as f64 * strength < 1.0 {
                 let why =
                     format!("is {strength}, less than one of {steps} steps; use more of either");

@@ -109,7 +109,7 @@ fn ended_of(end: Option<settle_request::End>) -> Result<Ended, StoreError> {
 
 fn message(answer: Answer) -> v1::Answer {
     let image = |data: prost::bytes::Bytes| Image {
-        blake3: blake3::hash(&data).to_hex().to_string(),
+        blake3: saga_imaging::blake3_hex(&data),
         data,
     };
     v1::Answer {

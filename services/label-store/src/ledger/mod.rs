@@ -98,8 +98,17 @@ pub struct Spending {
 pub async fn reserve(store: &Store, wanted: &Wanted) -> Result<Reserved, StoreError> {
     check(wanted)?;
     let mut transaction = store.database.write().await?;
-    if let Some(answer) = answered(store, &mut transaction, &wanted.request_id).await? {
-        return Ok(Reserved::Answer(answer));
+    if let Some((answer, blake3)) = answered(&mut transaction, &wanted.request_id).await? {
+        // Others need not wait for the image to be read.
+        transaction.rollback().await?;
+        let image = match blake3 {
+            Some(blake3) => {
+                let blobs = store.blobs.clone();
+                Some(blocking(move || blobs.read(&blake3)).await?.into())
+            }
+            None => None,
+        };
+        return Ok(Reserved::Answer(Answer { image, ..answer }));
     }
     let tries = check_tries(&mut transaction, wanted).await?;
     check_budget(&mut transaction, wanted).await?;
@@ -156,12 +165,11 @@ fn check(wanted: &Wanted) -> Result<(), StoreError> {
     keys::check(&wanted.keys)
 }
 
-/// The recorded answer of a request.
+/// The recorded answer of a request, with its image's hash in place of the image.
 async fn answered(
-    store: &Store,
     connection: &mut Connection,
     request_id: &str,
-) -> Result<Option<Answer>, StoreError> {
+) -> Result<Option<(Answer, Option<String>)>, StoreError> {
     let row: Option<(Option<i32>, String, Option<String>)> =
         sqlx::query_as("SELECT outcome, message, blake3 FROM requests WHERE id = $1")
             .bind(request_id)
@@ -170,19 +178,13 @@ async fn answered(
     let Some((Some(outcome), message, blake3)) = row else {
         return Ok(None);
     };
-    let image = match blake3 {
-        Some(blake3) => {
-            let blobs = store.blobs.clone();
-            Some(blocking(move || blobs.read(&blake3)).await?.into())
-        }
-        None => None,
-    };
-    Ok(Some(Answer {
+    let answer = Answer {
         outcome,
-        image,
+        image: None,
         message,
         cost_usd: cost(connection, request_id).await?,
-    }))
+    };
+    Ok(Some((answer, blake3)))
 }
 
 /// What all tries of a request cost.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answers::Failure;
 use super::backend::{Prepared, Remote};
-use super::config::{KeyLimits, Price, check_prices};
+use super::config::{KeyLimits, Price, check_endpoint, check_prices};
 use super::http::Http;
 use super::keys::{KeyRing, Secret, Source};
 use crate::backend::{Description, Outcome, Spec, Without};
@@ -53,10 +53,7 @@ impl GeminiConfig {
     /// # Errors
     /// The first that cannot.
     pub fn check(&self) -> Result<(), InvalidValue> {
-        if self.endpoint.parse::<http::Uri>().is_err() {
-            let why = format!("is '{}', which is no URL", self.endpoint);
-            return Err(InvalidValue::new("gemini.endpoint", why));
-        }
+        check_endpoint("gemini.endpoint", &self.endpoint)?;
         InvalidValue::unless_within(
             "gemini.requests_per_minute",
             self.requests_per_minute,
@@ -75,11 +72,7 @@ impl GeminiConfig {
 
     /// The keys there are.
     pub fn keys(&self) -> KeyRing {
-        let source = if self.keys_file.as_os_str().is_empty() {
-            Source::Environment(KEY_VARIABLE)
-        } else {
-            Source::File(self.keys_file.clone())
-        };
+        let source = Source::file_or(&self.keys_file, Source::Environment(KEY_VARIABLE));
         let limits = KeyLimits {
             requests_per_minute: Some(self.requests_per_minute),
             requests_per_day: Some(self.requests_per_day),
