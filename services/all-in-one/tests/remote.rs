@@ -65,6 +65,10 @@ impl System {
             model = "flux"
             send_seed = true
             prices = {{ flux = {{ image_usd = 0.01 }} }}
+            [gemini.batch]
+            max_requests = 4
+            linger_milliseconds = 50
+            poll_seconds = 1
             "#,
             folder.path().join("keys.toml").display()
         );
@@ -302,6 +306,113 @@ async fn the_same_candidate_is_paid_for_once_also_over_a_restart_and_where_the_c
     let second = system.generate(spec("2")).await.unwrap();
     assert_eq!(second.outcome(), Outcome::Image);
     assert_eq!(api.asked().len(), 3);
+    system.services.stop().await.unwrap();
+}
+
+fn in_a_batch(id: &str) -> CandidateSpec {
+    CandidateSpec {
+        parameters: [("batch".to_owned(), "true".to_owned())].into(),
+        ..spec(id)
+    }
+}
+
+/// Asks for `ids` together; every one is told to come back, for the reason that a batch is under way.
+async fn put_off(system: &System, ids: &[&str]) {
+    let asked = ids.iter().map(|id| system.generate(in_a_batch(id)));
+    for refused in futures::future::join_all(asked).await {
+        let refused = refused.unwrap_err();
+        assert_eq!(reason(&refused).as_deref(), Some("BATCH_PENDING"));
+        let retry = refused.get_details_retry_info().unwrap().retry_delay;
+        assert_eq!(retry, Some(Duration::from_secs(1)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_costs_half_and_is_paid_for_once_also_over_a_restart() {
+    let api = FakeApi::start(Settings::default()).await;
+    let system = System::start(&api, &["a", "b"], "").await;
+    let ids = ["1", "2", "3", "4", "5", "6"];
+    api.push(Fault::Safety);
+    api.push(Fault::NotBase64);
+    // Four fill a batch, the others wait their time and make another.
+    put_off(&system, &ids).await;
+    assert_eq!((api.batches(), api.asked().len()), ((2, 0), 6));
+    let system = system.restart().await;
+    let asked = ids.map(|id| system.generate(in_a_batch(id)));
+    let mut outcomes = HashMap::<Outcome, usize>::new();
+    for made in futures::future::join_all(asked).await {
+        let made = made.unwrap();
+        let share = match made.outcome() {
+            Outcome::SafetyBlock => NO_IMAGE_USD / 2.0,
+            _ => IMAGE_USD / 2.0,
+        };
+        assert_eq!(cost(&made), share, "{:?}", made.outcome());
+        *outcomes.entry(made.outcome()).or_default() += 1;
+    }
+    let expected = [
+        (Outcome::Image, 4),
+        (Outcome::SafetyBlock, 1),
+        (Outcome::Undecodable, 1),
+    ];
+    assert_eq!(outcomes, HashMap::from(expected));
+    // Every batch was looked at once; what it brought is in the ledger.
+    assert_eq!((api.batches(), api.asked().len()), ((2, 2), 6));
+    system.generate(in_a_batch("1")).await.unwrap();
+    assert_eq!(api.batches(), (2, 2));
+    let spending = system.spending().await;
+    assert!((spending.cost_usd - (5.0 * IMAGE_USD + NO_IMAGE_USD) / 2.0).abs() < 1e-9);
+    system.services.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_refused_expires_or_lacks_an_answer_is_another_try() {
+    let api = FakeApi::start(Settings {
+        bad_keys: ["secret-a".to_owned()].into(),
+        batch_looks: 1,
+        batches_expire: true,
+        ..Settings::default()
+    })
+    .await;
+    let system = System::start(&api, &["a", "b"], "").await;
+    // The first key is not taken, then the server is not there, then the batch goes out with the second key.
+    api.push(Fault::Unavailable);
+    put_off(&system, &["1"]).await;
+    assert_eq!(api.batches(), (1, 0));
+    // At work when it is looked at, and not looked at again within a second.
+    put_off(&system, &["1"]).await;
+    put_off(&system, &["1"]).await;
+    assert_eq!(api.batches(), (1, 1));
+    api.change(|settings| {
+        settings.batches_expire = false;
+        settings.batch_looks = 0;
+    });
+    // Three tries are all there are: what failed before counts, too.
+    let mut last = system.generate(in_a_batch("1")).await;
+    while matches!(&last, Err(status) if reason(status).as_deref() == Some("BATCH_PENDING")) {
+        last = system.generate(in_a_batch("1")).await;
+    }
+    let refused = last.map(|made| made.outcome()).unwrap_err();
+    assert_eq!(reason(&refused).as_deref(), Some("TRIES_USED_UP"));
+    assert!(
+        refused.message().contains("BATCH_STATE_EXPIRED"),
+        "{refused}"
+    );
+    // One request of a batch fails at the server, and is in the next one.
+    api.push(Fault::Rejected);
+    put_off(&system, &["2"]).await;
+    put_off(&system, &["2"]).await;
+    let made = system.generate(in_a_batch("2")).await.unwrap();
+    assert_eq!(
+        (made.outcome(), cost(&made)),
+        (Outcome::Image, IMAGE_USD / 2.0)
+    );
+    assert_eq!(api.batches().0, 3);
+    let wrong = CandidateSpec {
+        parameters: [("batch".to_owned(), "yes".to_owned())].into(),
+        ..spec("3")
+    };
+    let wrong = system.generate(wrong).await.unwrap_err();
+    assert!(wrong.message().contains("\"true\" or \"false\""), "{wrong}");
     system.services.stop().await.unwrap();
 }
 

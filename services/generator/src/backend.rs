@@ -29,6 +29,8 @@ pub struct Description {
     pub deterministic: bool,
     /// Expected price of one request in US dollars.
     pub cost_usd: f64,
+    /// The same where several are sent as one and answered later; `None`: they cannot be.
+    pub batch_cost_usd: Option<f64>,
 }
 
 /// Requests that all keys of a backend together may make; 0: any number.

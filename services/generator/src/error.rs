@@ -34,6 +34,12 @@ pub enum GenerateError {
         message: String,
         retry_after: Duration,
     },
+    /// It is being made, but not now: a batch.
+    #[error("{message}")]
+    Pending {
+        message: String,
+        retry_after: Duration,
+    },
     /// The state of things does not allow it: a spent budget, no key, used up tries.
     #[error("{message}")]
     Refused {
@@ -80,6 +86,9 @@ impl From<GenerateError> for Status {
             GenerateError::Busy { .. } => status::resource_exhausted(message, RETRY_AFTER),
             GenerateError::Quota { retry_after, .. } => {
                 status::quota_exhausted("QUOTA_EXHAUSTED", message, retry_after)
+            }
+            GenerateError::Pending { retry_after, .. } => {
+                status::quota_exhausted("BATCH_PENDING", message, retry_after)
             }
             GenerateError::Refused { reason, .. } => status::failed_precondition(&reason, message),
             GenerateError::Ledger { .. } => status::unavailable("LEDGER_FAILED", message),

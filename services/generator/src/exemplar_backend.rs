@@ -93,6 +93,7 @@ impl Backend for ExemplarBackend {
             exemplars: self.config.exemplars,
             deterministic: true,
             cost_usd: 0.0,
+            batch_cost_usd: None,
         }
     }
 

@@ -67,6 +67,24 @@ impl Parameters {
         value.map(Some).ok_or_else(|| invalid(name, why()))
     }
 
+    /// Whether a switch is on; off where it is not given.
+    ///
+    /// # Errors
+    /// Another text than "true" and "false".
+    pub fn flag(&mut self, name: &str) -> Result<bool, GenerateError> {
+        let Some(text) = self.given.remove(name) else {
+            return Ok(false);
+        };
+        let on = text.parse().map_err(|_| {
+            invalid(
+                name,
+                format!("is '{text}'; it must be \"true\" or \"false\""),
+            )
+        })?;
+        self.note(name, on);
+        Ok(on)
+    }
+
     /// A text, where given.
     pub fn text(&mut self, name: &str) -> Option<String> {
         self.given.remove(name)

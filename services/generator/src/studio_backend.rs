@@ -44,6 +44,7 @@ impl Backend for StudioBackend {
             exemplars: 0,
             deterministic: true,
             cost_usd: 0.0,
+            batch_cost_usd: None,
         }
     }
 

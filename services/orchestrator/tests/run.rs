@@ -172,12 +172,12 @@ async fn a_backend_at_an_address_is_asked_there() {
 }
 
 #[tokio::test]
-async fn a_quota_that_is_used_up_delays_a_run_and_costs_no_attempt() {
+async fn a_quota_that_is_used_up_or_a_batch_under_way_delays_a_run_and_costs_no_attempt() {
     static ASKED: AtomicU32 = AtomicU32::new(0);
     let world = World::new().await;
     *world.generator.rule.lock().unwrap() = |spec| match ASKED.fetch_add(1, Ordering::Relaxed) {
-        2..6 => Err(quota_exhausted(
-            "QUOTA_EXHAUSTED",
+        asked @ 2..6 => Err(quota_exhausted(
+            ["QUOTA_EXHAUSTED", "BATCH_PENDING"][asked as usize % 2],
             "no key is free",
             Duration::from_millis(700),
         )),

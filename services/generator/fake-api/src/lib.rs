@@ -1,11 +1,12 @@
 //! A local server that behaves like the remote image APIs, for tests and measurements: Gemini's `generateContent` and
-//! OpenAI's `/images/edits` and `/images/generations`, with quotas, latency, and every fault that such servers have.
+//! `batchGenerateContent`, OpenAI's `/images/edits` and `/images/generations`, with quotas, latency, and every fault that such servers have.
 //!
 //! It remembers what it was asked, so that a test can tell whether a quota was exceeded or an image was made twice.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod answer;
+mod batches;
 mod fault;
 mod quota;
 
@@ -60,6 +61,10 @@ pub struct Settings {
     pub seed: u64,
     /// Secrets that are not taken.
     pub bad_keys: HashSet<String>,
+    /// How many looks find a batch at work.
+    pub batch_looks: u32,
+    /// Whether new batches end without answers.
+    pub batches_expire: bool,
     pub painter: Painter,
 }
 
@@ -73,6 +78,8 @@ impl Default for Settings {
             faults: Vec::new(),
             seed: 1,
             bad_keys: HashSet::new(),
+            batch_looks: 0,
+            batches_expire: false,
             painter: Arc::new(noise),
         }
     }
@@ -94,6 +101,7 @@ struct Served {
     asked: Vec<Asked>,
     quotas: Quotas,
     next: VecDeque<Fault>,
+    batches: batches::Batches,
     random: ChaCha8Rng,
 }
 
@@ -106,6 +114,7 @@ impl FakeApi {
             asked: Vec::new(),
             quotas: Quotas::default(),
             next: VecDeque::new(),
+            batches: batches::Batches::default(),
             random: ChaCha8Rng::seed_from_u64(settings.seed),
         };
         let shared = Arc::new(Shared {
@@ -114,6 +123,7 @@ impl FakeApi {
         });
         let router = Router::new()
             .route("/v1beta/models/{call}", post(gemini).get(probe))
+            .route("/v1beta/batches/{id}", get(batches::look))
             .route("/v1/models", get(probe))
             .route("/v1/images/generations", post(generations))
             .route("/v1/images/edits", post(edits))
@@ -152,6 +162,12 @@ impl FakeApi {
         self.shared.state.lock().unwrap().asked.clone()
     }
 
+    /// Batches so far, and looks at any of them.
+    pub fn batches(&self) -> (usize, usize) {
+        let state = self.shared.state.lock().unwrap();
+        (state.batches.count(), state.batches.looks())
+    }
+
     /// The most requests that any key made in any window.
     pub fn most_in_a_window(&self) -> usize {
         self.shared.state.lock().unwrap().quotas.most()
@@ -166,9 +182,20 @@ impl Drop for FakeApi {
 
 async fn gemini(
     State(shared): State<Arc<Shared>>,
+    uri: Uri,
     headers: HeaderMap,
     body: axum::Json<Value>,
 ) -> Response {
+    if uri.path().ends_with(":batchGenerateContent") {
+        return batches::take(&shared, &headers, &body).await;
+    }
+    shared
+        .answer(asked_of(&headers, &body), answer::Api::Gemini)
+        .await
+}
+
+/// A `generateContent` request, understood.
+fn asked_of(headers: &HeaderMap, body: &Value) -> Asked {
     let parts = body["contents"][0]["parts"]
         .as_array()
         .cloned()
@@ -177,15 +204,14 @@ async fn gemini(
     let source = parts
         .iter()
         .find_map(|part| part["inlineData"]["data"].as_str());
-    let asked = Asked {
+    Asked {
         at: Instant::now(),
-        key: header(&headers, "x-goog-api-key"),
+        key: header(headers, "x-goog-api-key"),
         prompt: text.unwrap_or_default().to_owned(),
         source: source.map(|text| BASE64_STANDARD.decode(text).unwrap()),
         seed: body["generationConfig"]["seed"].as_u64(),
         with_image: false,
-    };
-    shared.answer(asked, answer::Api::Gemini).await
+    }
 }
 
 /// Tells whether a key is good.

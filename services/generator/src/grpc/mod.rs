@@ -161,6 +161,7 @@ fn backend(backend: &dyn Backend) -> proto::Backend {
         exemplars: description.exemplars,
         deterministic: description.deterministic,
         cost_usd: description.cost_usd,
+        batch_cost_usd: description.batch_cost_usd,
         requests_per_minute: allowance.per_minute,
         requests_per_day: allowance.per_day,
     }

@@ -10,11 +10,13 @@ use reqwest::RequestBuilder;
 use saga_imaging::DecodeLimits;
 use saga_proto::labelstore::v1::Key;
 use saga_proto::labelstore::v1::settle_request::End;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::answers::{Failure, Reply};
+use super::batch::{Batches, Entry, Forming, Looks};
 use super::config::RemoteConfig;
 use super::http::Http;
 use super::keys::{KeyRing, Secret, Usable};
@@ -45,20 +47,32 @@ pub trait Remote: Send + Sync + 'static {
         prepared: &'a Prepared,
         key: &'a Secret,
     ) -> BoxFuture<'a, Result<Outcome, Failure>>;
+
+    /// Where several requests can be sent as one.
+    fn batches(&self) -> Option<&dyn Batches> {
+        None
+    }
 }
 
 /// A request that has been checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepared {
     pub model: String,
-    /// US dollars of an answer with an image and without one.
-    pub image_usd: f64,
-    pub no_image_usd: f64,
+    pub price: AnswerPrice,
+    /// Whether it is sent together with others.
+    pub batch: bool,
     /// Every setting in force, the model among them.
     pub parameters: BTreeMap<String, String>,
 }
 
-impl Prepared {
+/// US dollars of an answer with an image and without one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AnswerPrice {
+    pub image_usd: f64,
+    pub no_image_usd: f64,
+}
+
+impl AnswerPrice {
     /// US dollars of an answer; an image that does not decode is made and paid for like a good one.
     fn cost_of(&self, outcome: &Outcome) -> f64 {
         match outcome {
@@ -76,15 +90,17 @@ impl Prepared {
 /// A backend of `R`'s kind.
 pub struct RemoteBackend<R>(Arc<Shared<R>>);
 
-struct Shared<R> {
-    remote: R,
-    http: Http,
-    keys: KeyRing,
-    ledger: Ledger,
+pub(super) struct Shared<R> {
+    pub(super) remote: R,
+    pub(super) http: Http,
+    pub(super) keys: KeyRing,
+    pub(super) ledger: Ledger,
+    pub(super) tasks: TaskTracker,
+    pub(super) forming: Forming,
+    pub(super) looks: Looks,
     pool: Pool,
     limits: DecodeLimits,
     config: RemoteConfig,
-    tasks: TaskTracker,
 }
 
 impl<R: Remote> RemoteBackend<R> {
@@ -109,6 +125,8 @@ impl<R: Remote> RemoteBackend<R> {
             limits,
             config: config.clone(),
             tasks,
+            forming: Forming::default(),
+            looks: Looks::default(),
         })))
     }
 }
@@ -164,23 +182,41 @@ impl<R: Remote> Shared<R> {
         let id = request_id(name, &spec, prepared);
         let mut pause = Duration::from_millis(self.config.first_pause_milliseconds);
         loop {
-            let keys = self.usable_keys().await?;
-            let (cost, budget) = (prepared.most_usd(), spec.budget.clone());
+            let mut keys = self.usable_keys().await?;
+            if prepared.batch {
+                keys.truncate(1);
+                // A batch is one request, under limits of its own.
+                keys.iter_mut().for_each(|key| key.limits.clear());
+            }
+            let (cost, budget) = (prepared.price.most_usd(), spec.budget.clone());
             let grant = self.ledger.reserve(&id, name, keys, cost, budget).await?;
             let (permit, key) = match grant {
                 Grant::Answered(reply) => return Ok(reply),
+                Grant::Operation(operation) => {
+                    self.look_at(operation).await?;
+                    continue;
+                }
                 Grant::Permit { id, key, wait } => {
                     tokio::time::sleep(wait).await;
                     (id, key)
                 }
             };
-            // A task of its own: an answer that has been paid for is recorded also where the caller leaves.
             let (shared, spec, prepared) = (self.clone(), spec.clone(), prepared.clone());
-            let one = async move { shared.one_try(&permit, &key, &spec, &prepared).await };
-            let ended = self.tasks.spawn(one.in_current_span()).await;
-            let ended = ended.map_err(|error| GenerateError::Internal(error.to_string()))?;
-            if let Some(reply) = ended? {
-                return Ok(reply);
+            if prepared.batch {
+                let entry = Entry {
+                    permit,
+                    spec,
+                    prepared,
+                };
+                self.send_with_others(entry, &key).await?;
+            } else {
+                // A task of its own: an answer that has been paid for is recorded also where the caller leaves.
+                let one = async move { shared.one_try(&permit, &key, &spec, &prepared).await };
+                let ended = self.tasks.spawn(one.in_current_span()).await;
+                let ended = ended.map_err(|error| GenerateError::Internal(error.to_string()))?;
+                if let Some(reply) = ended? {
+                    return Ok(reply);
+                }
             }
             let jitter = rand::rng().random_range(0.5..1.5);
             tokio::time::sleep(pause.mul_f64(jitter)).await;
@@ -229,24 +265,32 @@ impl<R: Remote> Shared<R> {
             None => Err(Failure::Unavailable(format!("key '{key}' was taken away"))),
         };
         match asked {
-            Ok(outcome) => self.record(permit, outcome, prepared).await.map(Some),
+            Ok(outcome) => {
+                let recorded = self.record(permit, outcome, &prepared.price).await;
+                recorded.map(Some)
+            }
             Err(failure) => {
-                if let Failure::Limited { retry_after, .. } = failure {
-                    self.keys.rest(key, retry_after);
-                }
+                self.learn(key, &failure);
                 self.failed(permit, failure).await.map(|()| None)
             }
         }
     }
 
-    async fn record(
+    /// Lets a key rest that has no quota left.
+    pub(super) fn learn(&self, key: &str, failure: &Failure) {
+        if let Failure::Limited { retry_after, .. } = failure {
+            self.keys.rest(key, *retry_after);
+        }
+    }
+
+    pub(super) async fn record(
         &self,
         permit: &str,
         outcome: Outcome,
-        prepared: &Prepared,
+        price: &AnswerPrice,
     ) -> Result<Reply, GenerateError> {
         let outcome = self.decodable(outcome).await?;
-        let (cost, end) = (prepared.cost_of(&outcome), ledger::answer(&outcome));
+        let (cost, end) = (price.cost_of(&outcome), ledger::answer(&outcome));
         let settled = self.ledger.settle(permit, Some(cost), end).await;
         let cost_usd = settled.unwrap_or_else(|error| {
             tracing::error!(permit, %error, "an answer could not be recorded; asked again, it would be paid for again");
@@ -255,7 +299,7 @@ impl<R: Remote> Shared<R> {
         Ok(Reply { outcome, cost_usd })
     }
 
-    async fn failed(&self, permit: &str, failure: Failure) -> Result<(), GenerateError> {
+    pub(super) async fn failed(&self, permit: &str, failure: Failure) -> Result<(), GenerateError> {
         tracing::warn!(permit, %failure, "a try failed");
         let cost = match failure {
             Failure::Lost(_) => None,

@@ -64,12 +64,24 @@ impl Http {
     /// [`Failure::Unavailable`] where no connection comes about; [`Failure::Lost`] where the answer takes too long, breaks
     /// off or is too large.
     pub async fn send(&self, request: RequestBuilder) -> Result<HttpAnswer, Failure> {
+        self.send_for(request, 1).await
+    }
+
+    /// The same for an answer that holds those of up to `requests` requests.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn send_for(
+        &self,
+        request: RequestBuilder,
+        requests: usize,
+    ) -> Result<HttpAnswer, Failure> {
+        let limit = self.max_answer_bytes.saturating_mul(requests);
         let mut answer = request.send().await.map_err(|error| failed(&error))?;
         let (status, retry_after) = (answer.status(), retry_after(answer.headers()));
         let mut body = BytesMut::new();
         while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&error))? {
-            if body.len() + chunk.len() > self.max_answer_bytes {
-                let limit = self.max_answer_bytes;
+            if body.len() + chunk.len() > limit {
                 return Err(Failure::Lost(format!(
                     "the answer has more than {limit} bytes; raise remote.max_answer_bytes if that is right"
                 )));

@@ -42,6 +42,18 @@ pub enum Grant {
     },
     /// It was answered before, at this cost in all.
     Answered(Reply),
+    /// An earlier try goes on at the server.
+    Operation(Operation),
+}
+
+/// A try that goes on at the server.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    pub permit: String,
+    /// Name of the key.
+    pub key: String,
+    /// The server's.
+    pub name: String,
 }
 
 impl Ledger {
@@ -92,6 +104,11 @@ impl Ledger {
                     .unwrap_or_default(),
             }),
             Some(Reserved::Answer(answer)) => Ok(Grant::Answered(reply(answer)?)),
+            Some(Reserved::Operation(operation)) => Ok(Grant::Operation(Operation {
+                permit: operation.permit_id,
+                key: operation.key,
+                name: operation.name,
+            })),
             None => Err(GenerateError::Internal(
                 "the ledger answered with neither permit nor answer".to_owned(),
             )),

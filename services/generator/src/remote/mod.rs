@@ -14,6 +14,7 @@
 
 mod answers;
 mod backend;
+mod batch;
 mod config;
 mod http;
 mod keys;
@@ -23,4 +24,5 @@ pub mod gemini;
 pub mod openai;
 
 pub use backend::{Remote, RemoteBackend};
+pub use batch::BatchConfig;
 pub use config::{KeyLimits, Price, RemoteConfig, check_endpoint, check_prices};

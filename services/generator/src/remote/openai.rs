@@ -16,7 +16,7 @@ use saga_chassis::InvalidValue;
 use serde::{Deserialize, Serialize};
 
 use super::answers::Failure;
-use super::backend::{Prepared, Remote};
+use super::backend::{AnswerPrice, Prepared, Remote};
 use super::config::{KeyLimits, Price, check_endpoint, check_prices};
 use super::http::{Http, HttpAnswer};
 use super::keys::{KeyRing, Secret, Source};
@@ -183,6 +183,7 @@ impl Remote for OpenAi {
             exemplars: 0,
             deterministic: false,
             cost_usd: self.price().map_or(0.0, |price| price.image(None)),
+            batch_cost_usd: None,
         }
     }
 
@@ -199,8 +200,11 @@ impl Remote for OpenAi {
         let price = self.price();
         Ok(Prepared {
             model: self.config.model.clone(),
-            image_usd: price.map_or(0.0, |price| price.image(Some(&size))),
-            no_image_usd: price.map_or(0.0, |price| price.no_image_usd),
+            price: AnswerPrice {
+                image_usd: price.map_or(0.0, |price| price.image(Some(&size))),
+                no_image_usd: price.map_or(0.0, |price| price.no_image_usd),
+            },
+            batch: false,
             parameters: parameters.in_force(),
         })
     }

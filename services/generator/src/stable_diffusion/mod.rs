@@ -87,6 +87,7 @@ impl Backend for StableDiffusion {
             exemplars: 0,
             deterministic: self.facts.max_batch == 1,
             cost_usd: 0.0,
+            batch_cost_usd: None,
         }
     }
 

@@ -30,6 +30,13 @@ impl LedgerService for Service {
                     wait: Some(candidate::duration(permit.wait_ms * 1_000)),
                 }),
                 Reserved::Answer(answer) => reserve_response::Result::Answer(message(answer)),
+                Reserved::Operation(operation) => {
+                    reserve_response::Result::Operation(v1::Operation {
+                        permit_id: operation.permit,
+                        key: operation.key,
+                        name: operation.name,
+                    })
+                }
             }),
         }))
     }
@@ -88,8 +95,9 @@ fn ended_of(end: Option<settle_request::End>) -> Result<Ended, StoreError> {
     let answer = match end {
         Some(settle_request::End::Answer(answer)) => answer,
         Some(settle_request::End::Failure(why)) => return Ok(Ended::Failed(why)),
+        Some(settle_request::End::Operation(name)) => return Ok(Ended::Continues(name)),
         None => {
-            let why = "is missing; give the answer, or why there is none";
+            let why = "is missing; give the answer, why there is none, or what it goes on as";
             return Err(StoreError::invalid("end", why));
         }
     };

@@ -7,10 +7,12 @@
 //! |---|---|
 //! | nothing | a permit |
 //! | a permit, no word since | another permit; the first one's cost stays reserved |
+//! | a try that goes on at the server | the server's name for it |
 //! | a try that failed | another permit, until the tries are used up |
 //! | an answer | the answer |
 
 mod keys;
+mod operations;
 
 use prost::bytes::Bytes;
 use sqlx::FromRow;
@@ -23,6 +25,7 @@ use crate::{
 };
 
 pub use keys::{Key, Limit};
+pub use operations::Operation;
 
 /// Longest time that a permit may lie ahead, in milliseconds.
 pub const MAX_WAIT_MS: i64 = 3_600_000;
@@ -47,6 +50,8 @@ pub enum Reserved {
     Permit(Permit),
     /// The request was answered before.
     Answer(Answer),
+    /// An earlier try goes on at the server.
+    Operation(Operation),
 }
 
 /// The right to send one try.
@@ -77,6 +82,8 @@ pub enum Ended {
     Answered(Answer),
     /// Without one, for this reason; another try may follow.
     Failed(String),
+    /// Not yet: it goes on at the server under this name.
+    Continues(String),
 }
 
 /// What was asked of one backend for one budget.
@@ -90,7 +97,7 @@ pub struct Spending {
     pub outcomes: Vec<(Option<i32>, u64)>,
 }
 
-/// A permit to send, or the answer there is.
+/// A permit to send, the answer there is, or what to ask the server about.
 ///
 /// # Errors
 /// A field that is wrong; [`StoreError::Exhausted`] where no key is free in time; [`StoreError::Precondition`] where the
@@ -109,6 +116,9 @@ pub async fn reserve(store: &Store, wanted: &Wanted) -> Result<Reserved, StoreEr
             None => None,
         };
         return Ok(Reserved::Answer(Answer { image, ..answer }));
+    }
+    if let Some(operation) = operations::under_way(&mut transaction, &wanted.request_id).await? {
+        return Ok(Reserved::Operation(operation));
     }
     let tries = check_tries(&mut transaction, wanted).await?;
     check_budget(&mut transaction, wanted).await?;
@@ -294,6 +304,7 @@ pub async fn settle(
     let (outcome, message, image) = match ended {
         Ended::Answered(answer) => (Some(answer.outcome), answer.message, answer.image),
         Ended::Failed(why) => (None, why, None),
+        Ended::Continues(name) => return operations::record(store, permit_id, &name).await,
     };
     let blake3 = match image {
         Some(image) => {
@@ -311,10 +322,7 @@ pub async fn settle(
     .bind(cost_usd)
     .fetch_optional(&mut *transaction)
     .await?;
-    let request = request.ok_or_else(|| StoreError::NotFound {
-        reason: "NO_SUCH_PERMIT",
-        message: format!("there is no permit '{permit_id}'"),
-    })?;
+    let request = request.ok_or_else(|| no_such_permit(permit_id))?;
     sqlx::query(
         "UPDATE requests SET outcome = $2, message = $3, blake3 = $4 WHERE id = $1 AND outcome IS NULL",
     )
@@ -327,6 +335,13 @@ pub async fn settle(
     let cost = cost(&mut transaction, &request).await?;
     transaction.commit().await?;
     Ok(cost)
+}
+
+fn no_such_permit(id: &str) -> StoreError {
+    StoreError::NotFound {
+        reason: "NO_SUCH_PERMIT",
+        message: format!("there is no permit '{id}'"),
+    }
 }
 
 /// What was asked and spent, by budget and backend; `budget` empty: of all.

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use label_store::{
     Clock, StoreError,
-    ledger::{self, Answer, Ended, Key, Limit, Permit, Reserved, Wanted},
+    ledger::{self, Answer, Ended, Key, Limit, Operation, Permit, Reserved, Wanted},
 };
 use proptest::prelude::*;
 use prost::bytes::Bytes;
@@ -43,7 +43,7 @@ fn wanted(id: &str, keys: Vec<Key>) -> Wanted {
 async fn permit(fixture: &Fixture, wanted: &Wanted) -> Permit {
     match ledger::reserve(&fixture.store, wanted).await.unwrap() {
         Reserved::Permit(permit) => permit,
-        Reserved::Answer(answer) => panic!("{answer:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -151,6 +151,40 @@ async fn an_answer_is_given_again_also_after_a_restart_and_never_paid_twice() {
         (spending[0].tries, spending[0].outcomes.as_slice()),
         (2, [(Some(IMAGE), 1)].as_slice())
     );
+}
+
+#[tokio::test]
+async fn a_try_that_goes_on_at_the_server_is_given_again_after_a_restart_until_it_ends() {
+    let fixture = Fixture::new().await;
+    let request = wanted("1", vec![key("a", 1)]);
+    let first = permit(&fixture, &request).await;
+    let name = || Ended::Continues("batches/17".into());
+    let reserved = ledger::settle(&fixture.store, &first.id, None, name()).await;
+    assert_eq!(reserved.unwrap(), request.cost_usd);
+    let Fixture { folder, store, now } = fixture;
+    store.close().await;
+    let store = open(folder.path(), Clock::Manual(now)).await;
+    let expected = Operation {
+        permit: first.id.clone(),
+        key: "a".into(),
+        name: "batches/17".into(),
+    };
+    let again = || ledger::reserve(&store, &request);
+    assert_eq!(again().await.unwrap(), Reserved::Operation(expected));
+    let expired = Ended::Failed("expired".into());
+    assert_eq!(
+        ledger::settle(&store, &first.id, Some(0.0), expired)
+            .await
+            .unwrap(),
+        0.0
+    );
+    // A name that comes late brings nothing back.
+    ledger::settle(&store, &first.id, None, name())
+        .await
+        .unwrap();
+    assert!(matches!(again().await.unwrap(), Reserved::Permit(_)));
+    let empty = ledger::settle(&store, &first.id, None, Ended::Continues(String::new())).await;
+    assert!(matches!(empty, Err(StoreError::Invalid { field, .. }) if field == "operation"));
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ pub(super) enum Ended {
     },
     /// The slot is no longer this orchestrator's: its lease ran out.
     Lost(String),
-    /// The backend's quota is used up for so long; the attempt is still to be made.
+    /// The backend's quota is used up, or a batch is under way, for so long; the attempt is still to be made.
     Later(Duration, String),
     /// The run's money is spent; the attempt is not made.
     BudgetSpent(String),
@@ -64,7 +64,7 @@ pub(super) fn not_now(error: &RunError) -> Option<Ended> {
     };
     let message = status.message().to_owned();
     match status::reason(status)?.as_str() {
-        "QUOTA_EXHAUSTED" => {
+        "QUOTA_EXHAUSTED" | "BATCH_PENDING" => {
             let retry = status.get_details_retry_info()?.retry_delay?;
             Some(Ended::Later(retry, message))
         }

@@ -208,7 +208,7 @@ impl Flight {
             }
             Ended::Lost(why) => Some(why),
             Ended::Later(wait, why) => {
-                tracing::info!(run_id = self.context.run_id, ?wait, why, "no quota left");
+                tracing::info!(run_id = self.context.run_id, ?wait, why, "put off");
                 self.paused = Some((Instant::now() + wait, why));
                 return Ok(());
             }

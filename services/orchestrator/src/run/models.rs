@@ -36,6 +36,20 @@ fn described(wanted: &recipe::Backend, known: Vec<Backend>) -> Result<Backend, R
     let found = known
         .into_iter()
         .find(|backend| backend.name == wanted.name);
+    let in_batches = wanted
+        .parameters
+        .get("batch")
+        .is_some_and(|on| on == "true");
+    let found = found.map(|backend| match backend.batch_cost_usd {
+        // Batches have limits of their own.
+        Some(cost_usd) if in_batches => Backend {
+            cost_usd,
+            requests_per_minute: 0,
+            requests_per_day: 0,
+            ..backend
+        },
+        _ => backend,
+    });
     found.ok_or_else(|| RunError::Invalid {
         field: "generator",
         why: format!(
@@ -85,5 +99,30 @@ fn request(name: &str, model: &Trained, make_default: bool) -> LoadModelRequest 
         name: name.to_owned(),
         directory: model.directory.clone(),
         make_default,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_in_batches_has_their_price_and_no_limits() {
+        let backend = Backend {
+            name: "gemini".into(),
+            cost_usd: 0.04,
+            batch_cost_usd: Some(0.02),
+            requests_per_day: 1_000,
+            ..Backend::default()
+        };
+        let mut wanted = recipe::Backend {
+            name: "gemini".into(),
+            parameters: [("batch".into(), "true".into())].into(),
+            address: String::new(),
+        };
+        let found = described(&wanted, vec![backend.clone()]).unwrap();
+        assert_eq!((found.cost_usd, found.requests_per_day), (0.02, 0));
+        wanted.parameters.clear();
+        assert_eq!(described(&wanted, vec![backend.clone()]).unwrap(), backend);
     }
 }

@@ -1,7 +1,9 @@
-//! Gemini: edits a source image or makes one of text, over `models/MODEL:generateContent` of its REST API.
+//! Gemini: edits a source image or makes one of text, over `models/MODEL:generateContent` of its REST API, or, for less and
+//! later, over `models/MODEL:batchGenerateContent`.
 //!
-//! Reference: <https://ai.google.dev/api/generate-content>.
+//! References: <https://ai.google.dev/api/generate-content>, <https://ai.google.dev/api/batch-api>.
 
+mod batches;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -16,7 +18,8 @@ use saga_chassis::InvalidValue;
 use serde::{Deserialize, Serialize};
 
 use super::answers::Failure;
-use super::backend::{Prepared, Remote};
+use super::backend::{AnswerPrice, Prepared, Remote};
+use super::batch::{BatchConfig, Batches};
 use super::config::{KeyLimits, Price, check_endpoint, check_prices};
 use super::http::Http;
 use super::keys::{KeyRing, Secret, Source};
@@ -24,7 +27,13 @@ use crate::backend::{Description, Outcome, Spec, Without};
 use crate::error::GenerateError;
 use crate::parameters::{Parameters, invalid};
 
-const PARAMETERS: [&str; 4] = ["model", "image_size", "aspect_ratio", "temperature"];
+const PARAMETERS: [&str; 5] = [
+    "model",
+    "image_size",
+    "aspect_ratio",
+    "temperature",
+    "batch",
+];
 const KEY_HEADER: &str = "x-goog-api-key";
 /// The environment variable that Google's own clients read.
 const KEY_VARIABLE: &str = "GEMINI_API_KEY";
@@ -45,6 +54,7 @@ pub struct GeminiConfig {
     /// What is asked where there is none.
     pub create_instruction: String,
     pub prices: BTreeMap<String, Price>,
+    pub batch: BatchConfig,
 }
 
 impl GeminiConfig {
@@ -64,6 +74,7 @@ impl GeminiConfig {
             self.requests_per_day,
             1..=1_000_000,
         )?;
+        self.batch.check()?;
         check_prices(
             ("gemini.model", &self.model),
             ("gemini.prices", &self.prices),
@@ -161,6 +172,7 @@ impl Remote for Gemini {
             exemplars: 0,
             deterministic: false,
             cost_usd: price.map_or(0.0, |price| price.image(None)),
+            batch_cost_usd: price.map(|price| self.config.batch.price * price.image(None)),
         }
     }
 
@@ -173,6 +185,7 @@ impl Remote for Gemini {
         let size = parameters.text("image_size");
         let aspect_ratio = parameters.text("aspect_ratio");
         let temperature = parameters.optional_number("temperature", 0.0..=2.0)?;
+        let batch = parameters.flag("batch")?;
         parameters.check_all_read(&PARAMETERS)?;
         parameters.note("model", &model);
         let texts = [("image_size", &size), ("aspect_ratio", &aspect_ratio)];
@@ -184,9 +197,13 @@ impl Remote for Gemini {
         if let Some(temperature) = temperature {
             parameters.note("temperature", temperature);
         }
+        let share = if batch { self.config.batch.price } else { 1.0 };
         Ok(Prepared {
-            image_usd: price.image(size.as_deref()),
-            no_image_usd: price.no_image_usd,
+            price: AnswerPrice {
+                image_usd: share * price.image(size.as_deref()),
+                no_image_usd: share * price.no_image_usd,
+            },
+            batch,
             model,
             parameters: parameters.in_force(),
         })
@@ -221,6 +238,10 @@ impl Remote for Gemini {
             let read = serde_json::from_slice(&answer.body);
             Ok(outcome(read.map_err(|error| answer.unreadable(&error))?))
         })
+    }
+
+    fn batches(&self) -> Option<&dyn Batches> {
+        Some(self)
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::remote::answers::Failure;
+use crate::remote::backend::AnswerPrice;
 use crate::remote::http::HttpAnswer;
 
 #[derive(Debug, Serialize)]
@@ -83,6 +84,96 @@ pub(super) struct PromptFeedback {
     pub(super) block_reason_message: Option<String>,
 }
 
+/// `batchGenerateContent` with its requests inside.
+#[derive(Debug, Serialize)]
+pub(super) struct BatchRequest {
+    batch: Batch,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Batch {
+    model: String,
+    display_name: String,
+    input_config: InputConfig,
+}
+
+#[derive(Debug, Serialize)]
+struct InputConfig {
+    requests: InlinedRequests,
+}
+
+#[derive(Debug, Serialize)]
+struct InlinedRequests {
+    requests: Vec<BatchEntry>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct BatchEntry {
+    pub(super) request: Request,
+    pub(super) metadata: Metadata,
+}
+
+/// What the server gives back with the answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Metadata {
+    pub(super) key: String,
+    #[serde(flatten)]
+    pub(super) price: AnswerPrice,
+}
+
+impl BatchRequest {
+    pub(super) fn new(model: &str, name: &str, requests: Vec<BatchEntry>) -> Self {
+        Self {
+            batch: Batch {
+                model: format!("models/{model}"),
+                display_name: format!("saga-{name}"),
+                input_config: InputConfig {
+                    requests: InlinedRequests { requests },
+                },
+            },
+        }
+    }
+}
+
+/// A batch at the server.
+#[derive(Debug, Deserialize)]
+pub(super) struct Operation {
+    #[serde(default)]
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) done: bool,
+    #[serde(default)]
+    pub(super) metadata: OperationMetadata,
+    pub(super) error: Option<ApiError>,
+    pub(super) response: Option<BatchOutput>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct OperationMetadata {
+    #[serde(default)]
+    pub(super) state: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct BatchOutput {
+    pub(super) inlined_responses: InlinedResponses,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct InlinedResponses {
+    pub(super) inlined_responses: Vec<InlinedResponse>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct InlinedResponse {
+    pub(super) metadata: Metadata,
+    pub(super) response: Option<Answer>,
+    pub(super) error: Option<ApiError>,
+}
+
 #[derive(Debug, Default, Deserialize)]
 struct ErrorBody {
     #[serde(default)]
@@ -90,9 +181,9 @@ struct ErrorBody {
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct ApiError {
+pub(super) struct ApiError {
     #[serde(default)]
-    message: String,
+    pub(super) message: String,
     #[serde(default)]
     details: Vec<Detail>,
 }
