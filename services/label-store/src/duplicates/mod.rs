@@ -7,8 +7,9 @@
 //! source within four bits of each other, and one in 100 within four of any other real image. How near an edit may come to its source
 //! is for the bounds of the SSIM gate.
 //!
-//! Perceptual hashes are looked up, CLIP embeddings compared one by one with those of the run's accepted images: a dot product each,
-//! of 100,000 with 512 dimensions 50 ms. Embeddings of real images are not known here.
+//! Perceptual hashes are looked up, CLIP embeddings compared one by one with those of the run's accepted images and of the real images
+//! that it told: a dot product each, of 100,000 with 512 dimensions 50 ms. Golden images, which nobody else may read, are compared
+//! by their hashes alone.
 //!
 //! The indices live in memory and hold what the database holds, at every moment that matters: they are asked within the transaction
 //! that admits, which has the write lock, and first catch up with the rows that were committed since. So nothing is ever to be put in
@@ -16,6 +17,7 @@
 
 mod embedding;
 mod index;
+mod real;
 
 use std::collections::{HashMap, hash_map::Entry};
 
@@ -25,6 +27,8 @@ use tokio::sync::Mutex;
 pub(crate) use embedding::Embedding;
 pub(crate) use index::is_informative;
 pub use index::{HashIndex, MAX_DISTANCE};
+use real::RealEmbeddings;
+pub use real::add_embeddings;
 
 use crate::{database::Connection, error::StoreError, runs::Run, store::blocking};
 
@@ -49,6 +53,7 @@ struct Accepted {
     /// Of positions in `edits`.
     index: HashIndex<usize>,
     edits: Vec<Edit>,
+    real: RealEmbeddings,
     /// Candidates that were admitted before this one are here.
     next_position: i64,
 }
@@ -86,8 +91,11 @@ impl Duplicates {
         let Indices { real, accepted } = &mut *indices;
         let accepted = room(accepted, &run.id).or_default();
         accepted.catch_up(transaction, &run.id).await?;
-        if (run.max_clip_cosine).is_some_and(|cosine| accepted.has_like(edit, cosine)) {
-            return Ok(true);
+        if let Some(cosine) = run.max_clip_cosine {
+            accepted.real.catch_up(transaction, &run.id).await?;
+            if accepted.has_like(edit, cosine) {
+                return Ok(true);
+            }
         }
         let distance = run.max_phash_distance.map(u32::try_from);
         let Some(Ok(distance)) = distance else {
@@ -130,15 +138,17 @@ struct AdmittedRow {
 }
 
 impl Accepted {
-    /// Whether the embedding of an accepted image, no sibling, has at least this cosine with the edit's.
+    /// Whether the embedding of an accepted image, no sibling, or of a real one, not the source, has at least this cosine with
+    /// the edit's.
     fn has_like(&self, edit: &Edit, cosine: f64) -> bool {
         let Some(embedding) = &edit.embedding else {
             return false;
         };
-        self.edits.iter().any(|other| {
-            let like = |other| embedding.cosine(other) >= cosine;
-            !other.is_sibling_of(edit) && other.embedding.as_ref().is_some_and(like)
-        })
+        let like = |other| embedding.cosine(other) >= cosine;
+        self.real.others_than(&edit.source).any(like)
+            || self.edits.iter().any(|other| {
+                !other.is_sibling_of(edit) && other.embedding.as_ref().is_some_and(like)
+            })
     }
 
     /// Adds what was admitted since.

@@ -8,7 +8,7 @@ use crate::{
     admission,
     arms::{self, Arm},
     candidates::{self, Which},
-    dataset,
+    dataset, duplicates,
     error::StoreError,
     funnel::{self, Funnel},
     runs::{self, Run, Stage},
@@ -53,6 +53,18 @@ impl RunService for Service {
         };
         let done = runs::complete_stage(&self.store, &run_id, &stage).await;
         self.answer(done.map(|()| v1::CompleteStageResponse {}))
+    }
+
+    async fn add_embeddings(
+        &self,
+        request: Request<v1::AddEmbeddingsRequest>,
+    ) -> Result<Response<v1::AddEmbeddingsResponse>, Status> {
+        let v1::AddEmbeddingsRequest { run_id, embeddings } = request.into_inner();
+        let embeddings = embeddings
+            .into_iter()
+            .map(|one| (one.image_id, one.embedding));
+        let added = duplicates::add_embeddings(&self.store, &run_id, embeddings.collect()).await;
+        self.answer(added.map(|()| v1::AddEmbeddingsResponse {}))
     }
 
     async fn add_slots(

@@ -4,10 +4,10 @@ use std::{future::poll_fn, task::Poll};
 
 use image::{ImageFormat, RgbImage};
 use label_store::{
-    Clock,
+    Clock, StoreError,
     admission::{Attempt, settle},
     candidate::Settlement::{self, Admitted, Duplicate},
-    funnel, images,
+    duplicates, funnel, images,
     runs::Run,
     split::Side,
 };
@@ -170,6 +170,56 @@ async fn embeddings_are_compared_where_the_run_says_from_which_cosine_on() {
     }
     let error = settle(&store, embedded(fear(4, noise(5)), &[0.0; 2])).await;
     assert!(error.unwrap_err().to_string().starts_with("embedding: "));
+}
+
+#[tokio::test]
+async fn a_candidate_like_a_real_image_that_is_not_its_source_is_a_duplicate() {
+    let run = Run {
+        max_clip_cosine: Some(0.9),
+        ..common::run("run", 0.6, None)
+    };
+    let fixture = fixture_of(3, run).await;
+    let embedded = |attempt: Attempt, embedding: &[f32]| Attempt {
+        embedding: embedding.to_vec(),
+        ..attempt
+    };
+    let real = fixture.train_ids(0).await;
+    let told = |image: &str, embedding: &[f32]| (image.to_owned(), embedding.to_vec());
+    let add = |all| duplicates::add_embeddings(&fixture.store, "run", all);
+    add(vec![told(&real[0], &[1.0, 0.0, 0.0])]).await.unwrap();
+    // The first image is the source.
+    let like_source = embedded(fear(0, noise(0)), &[1.0, 0.0, 0.01]);
+    assert_eq!(settlement(&fixture, like_source).await, Admitted);
+    // Told after the first candidate, and once more with other contents, which change nothing.
+    add(vec![told(&real[1], &[0.0, 1.0, 0.0])]).await.unwrap();
+    add(vec![told(&real[1], &[0.0, 0.0, 1.0])]).await.unwrap();
+    let like_other = embedded(fear(1, noise(1)), &[0.0, 1.0, 0.01]);
+    assert_eq!(settlement(&fixture, like_other).await, Duplicate);
+    let like_none = embedded(fear(2, noise(2)), &[0.0, 0.01, 1.0]);
+    assert_eq!(settlement(&fixture, like_none).await, Admitted);
+
+    // An id follows from data set and path, as who guesses it might know.
+    let known = neutral(&fixture, &[Side::Train, Side::Val, Side::Calibration]).await;
+    let number = (0..140).find(|n| !known.contains(n)).unwrap();
+    let id = blake3::hash(format!("faces\nneutral/{number:04}.png").as_bytes()).to_hex();
+    let golden = &id[..32];
+    assert!(images::image(&fixture.store, golden).await.is_err());
+    for (bad, field) in [
+        (told(golden, &[1.0]), "embeddings[1].image_id"),
+        (told("nobody", &[1.0]), "embeddings[1].image_id"),
+        (told(&real[2], &[]), "embeddings[1].embedding"),
+        (told(&real[2], &[f32::NAN]), "embeddings[1].embedding"),
+    ] {
+        let error = add(vec![told(&real[2], &[1.0, 0.0, 0.0]), bad])
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Invalid { field: f, .. } if f == field),
+            "{error}"
+        );
+    }
+    let many = vec![told(&real[2], &[1.0]); 1_001];
+    assert!(add(many).await.is_err());
 }
 
 /// Of each pair of near-duplicates the first caller leaves after some steps, wherever that is: before its transaction, within it, or

@@ -148,8 +148,8 @@ pub struct PlanPolicy {
     /// Hamming distance of pHashes within which a candidate is a duplicate of an accepted image or of a real one other than its
     /// source, 0 to 4; absent: equal bytes only.
     pub max_phash_distance: Option<u32>,
-    /// Cosine of CLIP embeddings from which on a candidate is a duplicate of an accepted image, -1 to 1, in recipes that ask the
-    /// clip-gate; absent: not compared.
+    /// Cosine of CLIP embeddings from which on a candidate is a duplicate of an accepted image or of a real one other than its
+    /// source, -1 to 1, in recipes that ask the clip-gate; absent: not compared.
     pub max_clip_cosine: Option<f64>,
 }
 

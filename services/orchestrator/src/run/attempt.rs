@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use saga_client::Priority;
 use saga_proto::{
-    clip::v1::EmbedImageRequest,
     generator::v1::{Backend, Budget, Candidate, CandidateSpec, GenerateRequest, Outcome},
     guard::v1 as guard,
     labelstore::v1::{SettleCandidateRequest, Settlement, Slot},
@@ -16,9 +15,9 @@ use tracing::{Instrument as _, Span, field::Empty};
 use super::{
     RunContext, RunError,
     assignment::{self, Assignment},
+    embed,
     ended::{Ended, Made, not_now, rejection},
     images::Images,
-    models,
     normalise::normalise,
     tallies::Tallies,
 };
@@ -138,7 +137,7 @@ impl Attempts {
         if self.context.recipe.plan.max_clip_cosine.is_none() || !made.accepted() {
             return Made { candidate, ..made };
         }
-        match self.embed(candidate.image.clone()).await {
+        match embed::embedding(&self.context, candidate.image.clone()).await {
             Ok(embedding) => Made {
                 candidate,
                 embedding,
@@ -146,22 +145,6 @@ impl Attempts {
             },
             Err(error) => Made::error(candidate, error.to_string()),
         }
-    }
-
-    /// The image's embedding by the CLIP model of the run.
-    async fn embed(&self, image: Option<Image>) -> Result<Vec<f32>, RemoteError> {
-        let request = EmbedImageRequest {
-            image,
-            model: models::CLIP.to_owned(),
-        };
-        let clip = &self.context.services.clip;
-        let call = clip.call(request, |mut clip, request| async move {
-            clip.embed_image(request).await
-        });
-        Ok(call
-            .instrument(tracing::info_span!("embed"))
-            .await?
-            .embedding)
     }
 
     /// The generator's answer; the candidate's id is final.

@@ -57,20 +57,7 @@ pub(super) fn truth(context: &RunContext, row: &Row) -> Result<usize, RunError> 
 
 /// The baseline on the validation split.
 pub(super) async fn validate_baseline(context: &RunContext) -> Result<Confusion, RunError> {
-    let request = ReadSplitRequest {
-        dataset_id: context.dataset_id.clone(),
-        split: Split::Val.into(),
-        ..ReadSplitRequest::default()
-    };
-    let store = &context.services.datasets;
-    let stream = store
-        .call(request, |mut store, request| async move {
-            store.read_split(request).await
-        })
-        .await?;
-    let rows = stream
-        .map_ok(|response| response.row.unwrap_or_default())
-        .map_err(|status| store.error(status).into());
+    let rows = rows(context, Split::Val).await?;
     let judged = each(rows, |row| async move {
         Ok((
             truth(context, &row)?,
@@ -83,6 +70,27 @@ pub(super) async fn validate_baseline(context: &RunContext) -> Result<Confusion,
         confusion.add(truth, predicted);
     }
     Ok(confusion)
+}
+
+/// The real images of a split.
+pub(super) async fn rows(
+    context: &RunContext,
+    split: Split,
+) -> Result<impl Stream<Item = Result<Row, RunError>>, RunError> {
+    let request = ReadSplitRequest {
+        dataset_id: context.dataset_id.clone(),
+        split: split.into(),
+        ..ReadSplitRequest::default()
+    };
+    let store = &context.services.datasets;
+    let stream = store
+        .call(request, |mut store, request| async move {
+            store.read_split(request).await
+        })
+        .await?;
+    Ok(stream
+        .map_ok(|response| response.row.unwrap_or_default())
+        .map_err(|status| store.error(status).into()))
 }
 
 /// Judges rows as they arrive, a bounded number at once, in any order.

@@ -6,6 +6,7 @@ mod assignment;
 mod attempt;
 mod compare;
 mod dataset;
+mod embed;
 mod ended;
 mod error;
 mod generate;
@@ -121,6 +122,12 @@ async fn all_stages(context: &Arc<RunContext>, stages: &Stages<'_>) -> Result<Re
         .run("plan", planning::plan(context, &baseline))
         .await?;
     planning::announce(context, &plan);
+    if let Some(clip) = &clip
+        && context.recipe.plan.max_clip_cosine.is_some()
+    {
+        let embed = embed::real_images(context, clip);
+        stages.run(embed::STAGE, embed).await?;
+    }
     stages
         .run(
             "generate",

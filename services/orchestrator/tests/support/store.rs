@@ -27,6 +27,8 @@ pub struct State {
     /// Candidate ids in the order of settlement.
     pub order: Vec<String>,
     pub golden_reads: Vec<ReadGoldenRequest>,
+    /// Real images whose embeddings were told.
+    pub embedded: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -321,6 +323,15 @@ impl run_service_server::RunService for FakeStore {
         Ok(Response::new(SettleCandidateResponse {
             settlement: settlement.into(),
         }))
+    }
+
+    async fn add_embeddings(
+        &self,
+        request: Request<AddEmbeddingsRequest>,
+    ) -> Result<Response<AddEmbeddingsResponse>, Status> {
+        let told = request.into_inner().embeddings.into_iter();
+        self.lock().embedded.extend(told.map(|one| one.image_id));
+        Ok(Response::new(AddEmbeddingsResponse {}))
     }
 
     async fn get_arms(
