@@ -101,6 +101,63 @@ async fn the_doctor_checks_keys_and_makes_one_image() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn images_are_described_and_paid_for_by_the_token_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let api = FakeApi::start(Settings::default()).await;
+    configure(folder.path(), &api);
+    let images = folder.path().join("images");
+    fs::create_dir(&images).unwrap();
+    for name in ["a.png", "b.png", "c.png"] {
+        fs::write(images.join(name), format!("an image named {name}")).unwrap();
+    }
+    let out = folder.path().join("out");
+    let describe = |more: &[&str]| {
+        let paths = [images.to_str().unwrap(), "--out", out.to_str().unwrap()];
+        let labels = ["--labels", "march,vigil", "--comments=2"];
+        let arguments = [&["describe"], &paths[..], &labels, more].concat();
+        let output = saga(folder.path(), &arguments);
+        let file = fs::read_to_string(out.join("descriptions.jsonl")).unwrap();
+        let rows = file.lines().map(|line| serde_json::from_str(line).unwrap());
+        (output, rows.collect::<Vec<Value>>())
+    };
+    // One of the three is refused.
+    api.push(Fault::Safety);
+    let (output, rows) = describe(&["--prompt", "a protest"]);
+    assert!(!output.status.success());
+    let refused: Vec<_> = rows.iter().filter(|row| row["caption"].is_null()).collect();
+    assert_eq!((rows.len(), refused.len()), (3, 1));
+    assert_eq!(refused[0]["outcome"], "OUTCOME_SAFETY_BLOCK");
+    let described = rows.iter().find(|row| row["caption"].is_string()).unwrap();
+    assert_eq!(described["labels"], serde_json::json!(["march"]));
+    assert_eq!(described["comments"].as_array().unwrap().len(), 2);
+    // 270 tokens in and 1,290 out, as the server says.
+    let usd = (270.0 * 0.30 + 1_290.0 * 2.50) / 1e6;
+    assert!((described["cost_usd"].as_f64().unwrap() - usd).abs() < 1e-12);
+    assert!(
+        api.asked()
+            .iter()
+            .all(|asked| asked.prompt.contains("a protest"))
+    );
+    assert_eq!(api.asked().len(), 3);
+    let (_, again) = describe(&["--prompt", "a protest"]);
+    assert_eq!((again, api.asked().len()), (rows, 3));
+    // A budget that nothing more goes into.
+    let (output, rows) = describe(&["--prompt", "another", "--max-cost", "0.001"]);
+    assert!(!output.status.success());
+    let told = rows
+        .iter()
+        .all(|row| row["error"].as_str().unwrap().contains("raise the budget"));
+    assert!(told && api.asked().len() == 3, "{rows:?}");
+    // Words that are not those that were asked for.
+    api.push(Fault::TextOnly);
+    let (_, rows) = describe(&["--prompt", "a third"]);
+    let odd: Vec<_> = rows.iter().filter(|row| row["caption"].is_null()).collect();
+    assert_eq!(odd[0]["outcome"], "OUTCOME_UNDECODABLE");
+    let (output, _) = describe(&["--prompt", "x", "--backend", "nobody"]);
+    assert!(!output.status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_estimate_tells_requests_days_and_money_and_asks_for_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let api = FakeApi::start(Settings::default()).await;

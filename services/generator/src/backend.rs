@@ -11,6 +11,7 @@ use saga_proto::generator::v1 as proto;
 
 use crate::error::GenerateError;
 use crate::studio::Fault;
+use crate::words::Wanted;
 
 /// What a backend is and needs.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +64,8 @@ pub struct Spec {
     pub parameters: BTreeMap<String, String>,
     /// Whose money it may spend.
     pub budget: Option<proto::Budget>,
+    /// For backends that make words.
+    pub words: Wanted,
 }
 
 /// What a backend answered.
@@ -84,6 +87,8 @@ pub enum Outcome {
     Image(Bytes),
     /// No image: the kind, and the reason for people.
     Without(Without, String),
+    /// Words, of a backend that makes these.
+    Text(String),
 }
 
 /// The ways an answer can lack an image; named as in the contract.

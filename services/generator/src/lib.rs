@@ -7,6 +7,7 @@
 //! | [`exemplar`], [`exemplar_backend`] | edits real photographs with parts of real photographs |
 //! | [`remote`] | asks servers over HTTP: Gemini, and any of OpenAI's images API |
 //! | [`stable_diffusion`] | Stable Diffusion on this machine |
+//! | [`words`] | what is asked of text models, and whether their answer is that |
 //! | [`parameters`] | settings of a backend given by name in a request |
 //! | [`pool`] | the threads that do the work, with bounded room |
 //! | [`grpc`] | the contract `saga.generator.v1` |
@@ -25,19 +26,21 @@ pub mod remote;
 pub mod stable_diffusion;
 pub mod studio;
 pub mod studio_backend;
+pub mod words;
 
 use std::sync::Arc;
 
 use saga_chassis::{Running, Server, limited};
 use saga_proto::generator::v1::generator_service_server::GeneratorServiceServer;
 use saga_proto::generator::v1::studio_service_server::StudioServiceServer;
+use saga_proto::generator::v1::text_service_server::TextServiceServer;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use backend::{Backend, Registry};
 use exemplar_backend::ExemplarBackend;
 use pool::Pool;
 use remote::RemoteBackend;
-use remote::gemini::Gemini;
+use remote::gemini::{Gemini, GeminiText};
 use remote::openai::OpenAi;
 use stable_diffusion::StableDiffusion;
 use studio_backend::StudioBackend;
@@ -61,12 +64,22 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         backends.push(Arc::new(local));
     }
     let generator = grpc::Generator::new(Registry::new(backends), &config);
+    let text = RemoteBackend::new(
+        GeminiText::new(config.gemini.clone()),
+        config.gemini.keys(),
+        &config.remote,
+        config.limits.decode_limits(),
+        pool.clone(),
+        server.tasks().clone(),
+    )?;
+    let text = grpc::Text::new(Registry::new(vec![Arc::new(text)]), config.limits);
     let studio = grpc::Studio::new(pool);
     let server = server
         .add_service(limited!(
             GeneratorServiceServer::new(generator),
             config.server
         ))
+        .add_service(limited!(TextServiceServer::new(text), config.server))
         .add_service(limited!(StudioServiceServer::new(studio), config.server));
     server.readiness().set_ready(true);
     Ok(server.start(shutdown)?)

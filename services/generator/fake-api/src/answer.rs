@@ -52,6 +52,20 @@ pub(crate) fn response(
     }
 }
 
+/// Words as the schema asks for them: its first label, and as many comments.
+pub(crate) fn words(schema: &Value) -> Response {
+    let properties = &schema["properties"];
+    let label = &properties["labels"]["items"]["enum"][0];
+    let label = label.as_str().unwrap_or("anything");
+    let comments = properties["comments"]["minItems"].as_u64().unwrap_or(0);
+    let comments: Vec<String> = (0..comments)
+        .map(|n| format!("Comment {n} #saga"))
+        .collect();
+    let words =
+        json!({"caption": "Somebody looks at us.", "labels": [label], "comments": comments});
+    axum::Json(finished("STOP", json!([{"text": words.to_string()}]))).into_response()
+}
+
 fn finished(reason: &str, parts: Value) -> Value {
     json!({
         "candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": reason, "index": 0}],

@@ -42,6 +42,8 @@ pub struct Asked {
     pub seed: Option<u64>,
     /// Whether it was answered with an image.
     pub with_image: bool,
+    /// The schema of the JSON that was asked for.
+    pub schema: Option<Value>,
 }
 
 /// Makes the image of an answer: encoded bytes.
@@ -211,6 +213,7 @@ fn asked_of(headers: &HeaderMap, body: &Value) -> Asked {
         source: source.map(|text| BASE64_STANDARD.decode(text).unwrap()),
         seed: body["generationConfig"]["seed"].as_u64(),
         with_image: false,
+        schema: body["generationConfig"].get("responseSchema").cloned(),
     }
 }
 
@@ -237,6 +240,7 @@ async fn generations(
         source: None,
         seed: body["seed"].as_u64(),
         with_image: false,
+        schema: None,
     };
     shared.answer(asked, answer::Api::OpenAi).await
 }
@@ -254,6 +258,7 @@ async fn edits(
         source: None,
         seed: None,
         with_image: false,
+        schema: None,
     };
     while let Some(field) = form.next_field().await.unwrap() {
         let name = field.name().unwrap_or_default().to_owned();
@@ -284,7 +289,10 @@ impl Shared {
         if let Some(Fault::Slow(time)) = fault {
             tokio::time::sleep(time).await;
         }
-        answer::response(api, fault, || (settings.painter)(&asked))
+        match (&asked.schema, fault) {
+            (Some(schema), None | Some(Fault::Slow(_))) => answer::words(schema),
+            _ => answer::response(api, fault, || (settings.painter)(&asked)),
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 
 mod request;
 mod studio;
+mod text;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,6 +25,7 @@ use crate::error::GenerateError;
 use crate::studio::Fault;
 
 pub use studio::Studio;
+pub use text::Text;
 
 /// `GeneratorService` over the backends. Clones share the room.
 #[derive(Clone)]
@@ -173,6 +176,8 @@ fn candidate(
     made: Made,
     begun: Instant,
 ) -> proto::Candidate {
+    let id = spec.candidate_id.clone();
+    let provenance = provenance(spec, description, made.parameters, made.cost_usd, begun);
     let (outcome, image, message) = match made.outcome {
         Outcome::Image(data) => {
             let blake3 = saga_imaging::blake3_hex(&data);
@@ -183,25 +188,37 @@ fn candidate(
             )
         }
         Outcome::Without(why, message) => (why.kind(), None, message),
+        Outcome::Text(text) => (proto::Outcome::Text, None, text),
     };
     proto::Candidate {
-        candidate_id: spec.candidate_id,
+        candidate_id: id,
         outcome: outcome.into(),
         image,
         message,
-        provenance: Some(proto::Provenance {
-            backend: description.name.to_owned(),
-            backend_version: description.version.clone(),
-            prompt: spec.prompt,
-            seed: spec.seed,
-            source_blake3: spec.source_blake3,
-            parameters: made.parameters.into_iter().collect(),
-            cost_usd: made.cost_usd,
-            duration: begun.elapsed().try_into().ok(),
-        }),
+        provenance: Some(provenance),
         truth: made.fault.map(|fault| proto::Truth {
             fault: truth(fault).into(),
         }),
+    }
+}
+
+/// Where an answer comes from.
+fn provenance(
+    spec: Spec,
+    description: &Description,
+    parameters: BTreeMap<String, String>,
+    cost_usd: f64,
+    begun: Instant,
+) -> proto::Provenance {
+    proto::Provenance {
+        backend: description.name.to_owned(),
+        backend_version: description.version.clone(),
+        prompt: spec.prompt,
+        seed: spec.seed,
+        source_blake3: spec.source_blake3,
+        parameters: parameters.into_iter().collect(),
+        cost_usd,
+        duration: begun.elapsed().try_into().ok(),
     }
 }
 

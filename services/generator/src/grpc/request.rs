@@ -8,9 +8,10 @@ use saga_proto::r#type::v1::Image;
 use crate::backend::{Description, Spec};
 use crate::config::LimitsConfig;
 use crate::error::GenerateError;
+use crate::words::Wanted;
 
 /// Bytes of a candidate id or a label.
-const MAX_NAME_BYTES: usize = 128;
+pub(super) const MAX_NAME_BYTES: usize = 128;
 
 /// A request that `backend` can be given, within the limits.
 pub(super) fn check(
@@ -69,10 +70,11 @@ pub(super) fn check(
         exemplars: exemplars.collect::<Result<_, _>>()?,
         parameters: spec.parameters.into_iter().collect(),
         budget: spec.budget,
+        words: Wanted::default(),
     })
 }
 
-fn at_most(field: &str, bytes: usize, limit: usize) -> Result<(), GenerateError> {
+pub(super) fn at_most(field: &str, bytes: usize, limit: usize) -> Result<(), GenerateError> {
     if bytes <= limit {
         return Ok(());
     }
@@ -83,7 +85,7 @@ fn at_most(field: &str, bytes: usize, limit: usize) -> Result<(), GenerateError>
 }
 
 /// The bytes of an image and their hash, which must be the stated one where one is stated.
-fn hashed(image: Image, field: &str) -> Result<(Bytes, String), GenerateError> {
+pub(super) fn hashed(image: Image, field: &str) -> Result<(Bytes, String), GenerateError> {
     if image.data.is_empty() {
         return Err(GenerateError::invalid(
             format!("{field}.data"),

@@ -12,6 +12,23 @@ pub struct Reply {
     pub cost_usd: f64,
 }
 
+/// What a server said.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answered {
+    pub outcome: Outcome,
+    /// US dollars, where they follow from the answer; `None`: its kind's price.
+    pub cost_usd: Option<f64>,
+}
+
+impl From<Outcome> for Answered {
+    fn from(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            cost_usd: None,
+        }
+    }
+}
+
 /// Why a try brought no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use super::answers::{Failure, Reply};
+use super::answers::{Answered, Failure, Reply};
 use super::batch::{Batches, Entry, Forming, Looks};
 use super::config::RemoteConfig;
 use super::http::Http;
@@ -46,7 +46,7 @@ pub trait Remote: Send + Sync + 'static {
         spec: &'a Spec,
         prepared: &'a Prepared,
         key: &'a Secret,
-    ) -> BoxFuture<'a, Result<Outcome, Failure>>;
+    ) -> BoxFuture<'a, Result<Answered, Failure>>;
 
     /// Where several requests can be sent as one.
     fn batches(&self) -> Option<&dyn Batches> {
@@ -65,7 +65,7 @@ pub struct Prepared {
     pub parameters: BTreeMap<String, String>,
 }
 
-/// US dollars of an answer with an image and without one.
+/// US dollars of an answer with what was asked for, an image or words, and without.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AnswerPrice {
     pub image_usd: f64,
@@ -76,7 +76,9 @@ impl AnswerPrice {
     /// US dollars of an answer; an image that does not decode is made and paid for like a good one.
     fn cost_of(&self, outcome: &Outcome) -> f64 {
         match outcome {
-            Outcome::Image(_) | Outcome::Without(Without::Undecodable, _) => self.image_usd,
+            Outcome::Image(_) | Outcome::Text(_) | Outcome::Without(Without::Undecodable, _) => {
+                self.image_usd
+            }
             Outcome::Without(..) => self.no_image_usd,
         }
     }
@@ -265,8 +267,8 @@ impl<R: Remote> Shared<R> {
             None => Err(Failure::Unavailable(format!("key '{key}' was taken away"))),
         };
         match asked {
-            Ok(outcome) => {
-                let recorded = self.record(permit, outcome, &prepared.price).await;
+            Ok(answered) => {
+                let recorded = self.record(permit, answered, &prepared.price).await;
                 recorded.map(Some)
             }
             Err(failure) => {
@@ -286,11 +288,12 @@ impl<R: Remote> Shared<R> {
     pub(super) async fn record(
         &self,
         permit: &str,
-        outcome: Outcome,
+        answered: Answered,
         price: &AnswerPrice,
     ) -> Result<Reply, GenerateError> {
-        let outcome = self.decodable(outcome).await?;
-        let (cost, end) = (price.cost_of(&outcome), ledger::answer(&outcome));
+        let outcome = self.decodable(answered.outcome).await?;
+        let cost = answered.cost_usd.unwrap_or_else(|| price.cost_of(&outcome));
+        let end = ledger::answer(&outcome);
         let settled = self.ledger.settle(permit, Some(cost), end).await;
         let cost_usd = settled.unwrap_or_else(|error| {
             tracing::error!(permit, %error, "an answer could not be recorded; asked again, it would be paid for again");

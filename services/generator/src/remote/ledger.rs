@@ -171,6 +171,7 @@ pub fn answer(outcome: &Outcome) -> End {
     let (kind, image, message) = match outcome {
         Outcome::Image(data) => (OutcomeKind::Image, Some(data.clone()), String::new()),
         Outcome::Without(why, message) => (why.kind(), None, message.clone()),
+        Outcome::Text(text) => (OutcomeKind::Text, None, text.clone()),
     };
     End::Answer(proto::Answer {
         outcome: kind.into(),
@@ -186,6 +187,7 @@ pub fn answer(outcome: &Outcome) -> End {
 fn reply(answer: proto::Answer) -> Result<Reply, GenerateError> {
     let outcome = match (answer.outcome(), answer.image) {
         (OutcomeKind::Image, Some(Image { data, .. })) => Outcome::Image(Bytes::clone(&data)),
+        (OutcomeKind::Text, _) => Outcome::Text(answer.message),
         (kind, _) => {
             let unknown = || GenerateError::Internal(format!("the ledger holds outcome {kind:?}"));
             let why = Without::of_kind(kind).ok_or_else(unknown)?;

@@ -15,7 +15,7 @@ use reqwest::multipart::{Form, Part};
 use saga_chassis::InvalidValue;
 use serde::{Deserialize, Serialize};
 
-use super::answers::Failure;
+use super::answers::{Answered, Failure};
 use super::backend::{AnswerPrice, Prepared, Remote};
 use super::config::{KeyLimits, Price, check_endpoint, check_prices};
 use super::http::{Http, HttpAnswer};
@@ -219,7 +219,7 @@ impl Remote for OpenAi {
         spec: &'a Spec,
         prepared: &'a Prepared,
         key: &'a Secret,
-    ) -> BoxFuture<'a, Result<Outcome, Failure>> {
+    ) -> BoxFuture<'a, Result<Answered, Failure>> {
         Box::pin(async move {
             let endpoint = self.endpoint();
             let generation = self.generation(spec, prepared);
@@ -233,10 +233,11 @@ impl Remote for OpenAi {
             };
             let answer = http.send(authorised(request, key)).await?;
             if !answer.status.is_success() {
-                return refusal(&answer);
+                return refusal(&answer).map(Answered::from);
             }
             let read = serde_json::from_slice(&answer.body);
-            Ok(outcome(read.map_err(|error| answer.unreadable(&error))?))
+            let read = read.map_err(|error| answer.unreadable(&error))?;
+            Ok(outcome(read).into())
         })
     }
 }

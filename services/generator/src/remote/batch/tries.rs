@@ -145,7 +145,7 @@ impl<R: Remote> Shared<R> {
         let recorded = futures::stream::iter(answers).map(|answer| async move {
             match answer.outcome {
                 Ok(outcome) => self
-                    .record(&answer.permit, outcome, &answer.price)
+                    .record(&answer.permit, outcome.into(), &answer.price)
                     .await
                     .map(drop),
                 Err(why) => self.failed(&answer.permit, Failure::Unavailable(why)).await,

@@ -2,7 +2,7 @@
 
 use futures::future::BoxFuture;
 
-use super::{Gemini, KEY_HEADER, outcome, wire};
+use super::{Gemini, KEY_HEADER, answer, wire};
 use crate::remote::answers::Failure;
 use crate::remote::batch::{BatchConfig, Batches, Entry, EntryAnswer, Seen};
 use crate::remote::http::Http;
@@ -32,7 +32,7 @@ impl Batches for Gemini {
                 },
             });
             let body = wire::BatchRequest::new(model, &first.permit, requests.collect());
-            let url = format!("{}/models/{model}:batchGenerateContent", self.endpoint());
+            let url = format!("{}/models/{model}:batchGenerateContent", self.config.base());
             let request = http.post(&url).header(KEY_HEADER, key.expose()).json(&body);
             let answer = http.send(request).await?;
             if !answer.status.is_success() {
@@ -56,7 +56,7 @@ impl Batches for Gemini {
         key: &'a Secret,
     ) -> BoxFuture<'a, Result<Seen, Failure>> {
         Box::pin(async move {
-            let url = format!("{}/{name}", self.endpoint());
+            let url = format!("{}/{name}", self.config.base());
             let request = http.get(&url).header(KEY_HEADER, key.expose());
             let answer = http
                 .send_for(request, self.config.batch.max_requests)
@@ -102,15 +102,15 @@ fn seen(operation: wire::Operation) -> Seen {
     Seen::Running
 }
 
-fn entry_answer(answer: wire::InlinedResponse) -> EntryAnswer {
-    let ended = match (answer.response, answer.error) {
-        (Some(response), _) => Ok(outcome(response)),
+fn entry_answer(one: wire::InlinedResponse) -> EntryAnswer {
+    let ended = match (one.response, one.error) {
+        (Some(response), _) => Ok(answer::image(response)),
         (None, Some(error)) => Err(error.message),
         (None, None) => Err("neither answer nor error".to_owned()),
     };
     EntryAnswer {
-        permit: answer.metadata.key,
-        price: answer.metadata.price,
+        permit: one.metadata.key,
+        price: one.metadata.price,
         outcome: ended,
     }
 }

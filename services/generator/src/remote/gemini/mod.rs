@@ -3,29 +3,30 @@
 //!
 //! References: <https://ai.google.dev/api/generate-content>, <https://ai.google.dev/api/batch-api>.
 
+mod answer;
 mod batches;
+mod text;
 mod wire;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use futures::future::BoxFuture;
-use prost::bytes::Bytes;
 use reqwest::RequestBuilder;
 use saga_chassis::InvalidValue;
 use serde::{Deserialize, Serialize};
 
-use super::answers::Failure;
+use super::answers::{Answered, Failure};
 use super::backend::{AnswerPrice, Prepared, Remote};
 use super::batch::{BatchConfig, Batches};
 use super::config::{KeyLimits, Price, check_endpoint, check_prices};
 use super::http::Http;
 use super::keys::{KeyRing, Secret, Source};
-use crate::backend::{Description, Outcome, Spec, Without};
+use crate::backend::{Description, Spec};
 use crate::error::GenerateError;
 use crate::parameters::{Parameters, invalid};
+
+pub use text::{GeminiText, TextConfig};
 
 const PARAMETERS: [&str; 5] = [
     "model",
@@ -55,6 +56,7 @@ pub struct GeminiConfig {
     pub create_instruction: String,
     pub prices: BTreeMap<String, Price>,
     pub batch: BatchConfig,
+    pub text: TextConfig,
 }
 
 impl GeminiConfig {
@@ -75,10 +77,16 @@ impl GeminiConfig {
             1..=1_000_000,
         )?;
         self.batch.check()?;
+        self.text.check()?;
         check_prices(
             ("gemini.model", &self.model),
             ("gemini.prices", &self.prices),
         )
+    }
+
+    /// The endpoint without a slash at its end.
+    fn base(&self) -> &str {
+        self.endpoint.trim_end_matches('/')
     }
 
     /// The keys there are.
@@ -114,10 +122,6 @@ impl Gemini {
         })
     }
 
-    fn endpoint(&self) -> &str {
-        self.config.endpoint.trim_end_matches('/')
-    }
-
     fn instruction(&self, spec: &Spec) -> String {
         let template = match spec.source {
             Some(_) => &self.config.edit_instruction,
@@ -130,32 +134,20 @@ impl Gemini {
     }
 
     fn body(&self, spec: &Spec, prepared: &Prepared) -> wire::Request {
-        let text = wire::Part {
-            text: Some(self.instruction(spec)),
-            ..wire::Part::default()
-        };
-        let image = spec.source.as_ref().map(|source| wire::Part {
-            inline_data: Some(wire::InlineData {
-                mime_type: mime_type(source).to_owned(),
-                data: BASE64_STANDARD.encode(source),
-            }),
-            ..wire::Part::default()
-        });
         let setting = |name: &str| prepared.parameters.get(name).cloned();
         let config = wire::ImageConfig {
             aspect_ratio: setting("aspect_ratio"),
             image_size: setting("image_size"),
         };
         wire::Request {
-            contents: vec![wire::Content {
-                parts: [text].into_iter().chain(image).collect(),
-            }],
+            contents: wire::contents(self.instruction(spec), spec.source.as_deref()),
             generation_config: wire::GenerationConfig {
                 response_modalities: vec!["IMAGE".to_owned()],
                 // The API takes 31 bits.
-                seed: (spec.seed & 0x7fff_ffff) as i32,
+                seed: Some((spec.seed & 0x7fff_ffff) as i32),
                 temperature: setting("temperature").and_then(|text| text.parse().ok()),
                 image_config: (config != wire::ImageConfig::default()).then_some(config),
+                ..wire::GenerationConfig::default()
             },
         }
     }
@@ -210,7 +202,7 @@ impl Remote for Gemini {
     }
 
     fn probe(&self, http: &Http, key: &Secret) -> RequestBuilder {
-        let url = format!("{}/models/{}", self.endpoint(), self.config.model);
+        let url = format!("{}/models/{}", self.config.base(), self.config.model);
         http.get(&url).header(KEY_HEADER, key.expose())
     }
 
@@ -220,147 +212,15 @@ impl Remote for Gemini {
         spec: &'a Spec,
         prepared: &'a Prepared,
         key: &'a Secret,
-    ) -> BoxFuture<'a, Result<Outcome, Failure>> {
+    ) -> BoxFuture<'a, Result<Answered, Failure>> {
         Box::pin(async move {
-            let url = format!(
-                "{}/models/{}:generateContent",
-                self.endpoint(),
-                prepared.model
-            );
-            let request = http
-                .post(&url)
-                .header(KEY_HEADER, key.expose())
-                .json(&self.body(spec, prepared));
-            let answer = http.send(request).await?;
-            if !answer.status.is_success() {
-                return Err(wire::failure(&answer));
-            }
-            let read = serde_json::from_slice(&answer.body);
-            Ok(outcome(read.map_err(|error| answer.unreadable(&error))?))
+            let body = self.body(spec, prepared);
+            let read = wire::ask(http, self.config.base(), &prepared.model, key, &body).await?;
+            Ok(answer::image(read).into())
         })
     }
 
     fn batches(&self) -> Option<&dyn Batches> {
         Some(self)
-    }
-}
-
-/// What an answer holds: an image of the answer itself, not of the model's thoughts, or why there is none.
-fn outcome(answer: wire::Answer) -> Outcome {
-    let Some(candidate) = answer.candidates.into_iter().next() else {
-        let feedback = answer.prompt_feedback.unwrap_or_default();
-        return match feedback.block_reason {
-            Some(reason) => {
-                let message = feedback.block_reason_message.unwrap_or_default();
-                Outcome::Without(
-                    Without::PromptBlock,
-                    format!("{reason} {message}").trim().to_owned(),
-                )
-            }
-            None => Outcome::Without(Without::NoImage, "the answer has no candidate".to_owned()),
-        };
-    };
-    let parts = candidate.content.unwrap_or_default().parts;
-    let mut parts = parts.into_iter().filter(|part| !part.thought).peekable();
-    let mut text = String::new();
-    for part in parts.by_ref() {
-        if let Some(image) = part.inline_data {
-            return match BASE64_STANDARD.decode(&image.data) {
-                Ok(data) => Outcome::Image(Bytes::from(data)),
-                Err(error) => Outcome::Without(
-                    Without::Undecodable,
-                    format!("its image is not base64: {error}"),
-                ),
-            };
-        }
-        text.push_str(&part.text.unwrap_or_default());
-    }
-    let reason = candidate.finish_reason.unwrap_or_default();
-    let message = [
-        reason.as_str(),
-        &candidate.finish_message.unwrap_or_default(),
-        &text,
-    ]
-    .into_iter()
-    .filter(|part| !part.is_empty())
-    .collect::<Vec<_>>()
-    .join(": ");
-    let why = match reason.as_str() {
-        "SAFETY"
-        | "IMAGE_SAFETY"
-        | "PROHIBITED_CONTENT"
-        | "IMAGE_PROHIBITED_CONTENT"
-        | "BLOCKLIST"
-        | "SPII"
-        | "RECITATION"
-        | "IMAGE_RECITATION" => Without::SafetyBlock,
-        "MAX_TOKENS" => Without::Truncated,
-        _ if !text.is_empty() => Without::TextOnly,
-        _ => Without::NoImage,
-    };
-    Outcome::Without(why, message)
-}
-
-/// The MIME type of an encoded image by its first bytes; that of JPEG where they say nothing.
-fn mime_type(image: &[u8]) -> &'static str {
-    image::guess_format(image).map_or("image/jpeg", |format| format.to_mime_type())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(json: &str) -> Outcome {
-        outcome(serde_json::from_str(json).unwrap())
-    }
-
-    fn why(json: &str) -> Without {
-        match of(json) {
-            Outcome::Without(why, _) => why,
-            Outcome::Image(_) => panic!("an image"),
-        }
-    }
-
-    #[test]
-    fn every_way_to_lack_an_image_is_told_apart() {
-        assert_eq!(
-            why(r#"{"promptFeedback":{"blockReason":"PROHIBITED_CONTENT"}}"#),
-            Without::PromptBlock
-        );
-        for reason in [
-            "SAFETY",
-            "IMAGE_SAFETY",
-            "IMAGE_PROHIBITED_CONTENT",
-            "RECITATION",
-        ] {
-            let json = format!(r#"{{"candidates":[{{"finishReason":"{reason}"}}]}}"#);
-            assert_eq!(why(&json), Without::SafetyBlock);
-        }
-        assert_eq!(
-            why(r#"{"candidates":[{"finishReason":"MAX_TOKENS","content":{"parts":[]}}]}"#),
-            Without::Truncated
-        );
-        assert_eq!(
-            why(r#"{"candidates":[{"finishReason":"NO_IMAGE"}]}"#),
-            Without::NoImage
-        );
-        assert_eq!(why(r#"{"candidates":[]}"#), Without::NoImage);
-        let text =
-            r#"{"candidates":[{"finishReason":"STOP","content":{"parts":[{"text":"I cannot"}]}}]}"#;
-        assert_eq!(
-            of(text),
-            Outcome::Without(Without::TextOnly, "STOP: I cannot".to_owned())
-        );
-        let broken = r#"{"candidates":[{"content":{"parts":[{"inlineData":{"mimeType":"image/png","data":"@@"}}]}}]}"#;
-        assert_eq!(why(broken), Without::Undecodable);
-    }
-
-    #[test]
-    fn the_image_is_the_answers_not_the_thoughts() {
-        let json = r#"{"candidates":[{"content":{"parts":[
-            {"thought":true,"inlineData":{"mimeType":"image/png","data":"AAAA"}},
-            {"text":"here it is"},
-            {"inlineData":{"mimeType":"image/png","data":"AQID"}}]}}]}"#;
-        assert_eq!(of(json), Outcome::Image(Bytes::from_static(&[1, 2, 3])));
     }
 }

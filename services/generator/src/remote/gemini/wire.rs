@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
+use super::KEY_HEADER;
 use crate::remote::answers::Failure;
 use crate::remote::backend::AnswerPrice;
-use crate::remote::http::HttpAnswer;
+use crate::remote::http::{Http, HttpAnswer};
+use crate::remote::keys::Secret;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -33,6 +37,29 @@ pub(super) struct Part {
     pub(super) thought: bool,
 }
 
+/// A text and, behind it, an image.
+pub(super) fn contents(text: String, image: Option<&[u8]>) -> Vec<Content> {
+    let text = Part {
+        text: Some(text),
+        ..Part::default()
+    };
+    let image = image.map(|image| Part {
+        inline_data: Some(InlineData {
+            mime_type: mime_type(image).to_owned(),
+            data: BASE64_STANDARD.encode(image),
+        }),
+        ..Part::default()
+    });
+    vec![Content {
+        parts: [text].into_iter().chain(image).collect(),
+    }]
+}
+
+/// The MIME type of an encoded image by its first bytes; that of JPEG where they say nothing.
+fn mime_type(image: &[u8]) -> &'static str {
+    image::guess_format(image).map_or("image/jpeg", |format| format.to_mime_type())
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct InlineData {
@@ -41,11 +68,18 @@ pub(super) struct InlineData {
     pub(super) data: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct GenerationConfig {
     pub(super) response_modalities: Vec<String>,
-    pub(super) seed: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) seed: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) max_output_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) response_mime_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) response_schema: Option<serde_json::Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) temperature: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,6 +101,16 @@ pub(super) struct Answer {
     #[serde(default)]
     pub(super) candidates: Vec<Candidate>,
     pub(super) prompt_feedback: Option<PromptFeedback>,
+    pub(super) usage_metadata: Option<Usage>,
+}
+
+/// Tokens; thoughts are paid for as what is said.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Usage {
+    pub(super) prompt_token_count: u64,
+    pub(super) candidates_token_count: u64,
+    pub(super) thoughts_token_count: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -194,6 +238,23 @@ pub(super) struct ApiError {
 struct Detail {
     reason: Option<String>,
     retry_delay: Option<String>,
+}
+
+/// One `generateContent`.
+pub(super) async fn ask(
+    http: &Http,
+    base: &str,
+    model: &str,
+    key: &Secret,
+    body: &Request,
+) -> Result<Answer, Failure> {
+    let url = format!("{base}/models/{model}:generateContent");
+    let request = http.post(&url).header(KEY_HEADER, key.expose()).json(body);
+    let answer = http.send(request).await?;
+    if !answer.status.is_success() {
+        return Err(failure(&answer));
+    }
+    serde_json::from_slice(&answer.body).map_err(|error| answer.unreadable(&error))
 }
 
 /// What an answer with an error status means.
