@@ -165,6 +165,9 @@ pub struct RunArgs {
     /// the same as before where it is not given.
     #[arg(long, value_name = "USD")]
     pub max_cost: Option<f64>,
+    /// Export the faces of the accepted images, too, cut out and resized to this side in pixels, 16 to 4096.
+    #[arg(long, value_name = "SIDE", value_parser = clap::value_parser!(u32).range(16..=4096))]
+    pub crop_faces: Option<u32>,
     /// Run nothing: print how many images are wanted, and the requests, days and US dollars that they and other numbers of
     /// images take.
     #[arg(long)]

@@ -142,6 +142,7 @@ async fn export_run(store: &Transport, export: &Path) {
     let request = ExportRunRequest {
         run_id: RUN.to_owned(),
         directory: export.to_str().unwrap().to_owned(),
+        face_side: Some(32),
     };
     let mut datasets = DatasetServiceClient::new(store.clone());
     let mut progress = datasets.export_run(request).await.unwrap().into_inner();
@@ -170,6 +171,23 @@ fn exported_files_keep_their_promises(export: &Path, results: &Value) {
         let image = image::open(export.join(path)).unwrap();
         let (size, mode) = ((image.width(), image.height()), image.color());
         assert_eq!((size, mode), ((48, 48), image::ColorType::L8), "{path}");
+    }
+
+    let faces = paths(&export.join("synthetic_meta_cropped.csv"));
+    let status: Value =
+        serde_json::from_slice(&std::fs::read(export.join("status.json")).unwrap()).unwrap();
+    let (cut, without) = (
+        &status["cropped"]["faces"],
+        &status["cropped"]["without_face"],
+    );
+    assert_eq!(cut.as_u64().unwrap(), faces.len() as u64);
+    assert_eq!(cut.as_u64().unwrap() + without.as_u64().unwrap(), accepted);
+    // The studio renders faces, and most of them are found.
+    assert!(2 * faces.len() as u64 > accepted, "{status}");
+    for path in &faces {
+        let face = image::open(export.join(path)).unwrap();
+        let (size, mode) = ((face.width(), face.height()), face.color());
+        assert_eq!((size, mode), ((32, 32), image::ColorType::L8), "{path}");
     }
 
     let golden = paths(&export.join("testset_saved.csv"));

@@ -27,6 +27,7 @@ pub async fn demo(global: &Global, args: DemoArgs) -> Result<()> {
         resume: args.resume,
         test_mode: args.test_mode,
         max_cost: None,
+        crop_faces: None,
         estimate: false,
     };
     run::run(global, run).await

@@ -82,7 +82,8 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<()> {
     let figures = report::parse(&results)?;
     let html = report::html(&figures, &candidates)?;
     fs::write(args.out.join("report.html"), html)?;
-    export(&system, &run.run_id, &args.out.join("dataset")).await?;
+    let dataset = args.out.join("dataset");
+    export(&system, &run.run_id, &dataset, args.crop_faces).await?;
     system.stop().await?;
     if global.json {
         return output::print_json(&results);
@@ -260,10 +261,16 @@ async fn sample_candidates(system: &System, run_id: &str) -> Result<Vec<ListCand
     Ok(candidates)
 }
 
-async fn export(system: &System, run_id: &str, directory: &Path) -> Result<()> {
+async fn export(
+    system: &System,
+    run_id: &str,
+    directory: &Path,
+    face_side: Option<u32>,
+) -> Result<()> {
     let request = ExportRunRequest {
         run_id: run_id.to_owned(),
         directory: path_text(directory)?,
+        face_side,
     };
     let mut stream = DatasetServiceClient::new(system.label_store.clone())
         .export_run(request)
@@ -320,6 +327,7 @@ mod tests {
             resume,
             test_mode: false,
             max_cost: None,
+            crop_faces: None,
             estimate: false,
         }
     }

@@ -9,6 +9,7 @@
 //! | `train.csv val.csv calibration.csv` | the sides of the split, accepted images in train |
 //! | `test.csv testset_saved.csv` | paths and labels of the golden images, nothing more |
 //! | `synthetic_meta.csv synthetic_meta.jsonl` | how each accepted image was made and judged |
+//! | `aug_cropped/{label}/ synthetic_meta_cropped.csv` | where asked for: faces cut out of accepted images, and where they were |
 //! | `label_map.json status.json env_report.json` | classes, figures, surroundings |
 //!
 //! `pth` of an original image is relative to the data set (`dataset_path` in `status.json`), of an accepted one to the
@@ -16,6 +17,7 @@
 //! whole or not at all; exporting again writes what is missing or has changed.
 
 mod archive;
+mod faces;
 mod files;
 mod reports;
 mod signing;
@@ -27,6 +29,7 @@ use std::{
     sync::Arc,
 };
 
+use faces::CutFace;
 use saga_provenance::Identity;
 use signing::Signing;
 use tokio::sync::mpsc;
@@ -60,6 +63,9 @@ pub(crate) struct Contents {
     /// Real images by side, in path order.
     pub(crate) real: Vec<(Side, ImageRow)>,
     pub(crate) accepted: Vec<Accepted>,
+    /// Side in pixels of the cut faces, where they are wanted, and those there are.
+    pub(crate) face_side: Option<u32>,
+    faces: Vec<CutFace>,
     /// How many accepted images are not signed, by reason.
     pub(crate) unsigned: BTreeMap<String, u64>,
     pub(crate) identity: Arc<Identity>,
@@ -88,7 +94,8 @@ impl Accepted {
     }
 }
 
-/// Writes a run's outputs into a folder, telling its progress. Ends early where nobody listens any more.
+/// Writes a run's outputs into a folder, telling its progress; with `face_side`, faces of that many pixels, too. Ends early where
+/// nobody listens any more.
 ///
 /// # Errors
 /// A relative folder, a folder that holds another run, a data set without split, and what the disk reports.
@@ -96,6 +103,7 @@ pub async fn export(
     store: &Store,
     run_id: &str,
     directory: &Path,
+    face_side: Option<u32>,
     progress: &mpsc::Sender<Progress>,
 ) -> Result<(), StoreError> {
     if !directory.is_absolute() {
@@ -105,9 +113,11 @@ pub async fn export(
         );
         return Err(StoreError::invalid("directory", why));
     }
+    face_side.map_or(Ok(()), faces::check)?;
     let run = runs::get(store, run_id).await?;
     reports::check_folder(directory, run_id)?;
     let mut contents = gather(store, run).await?;
+    contents.face_side = face_side;
     let signing = Signing::of(store, run_id).await?;
     let mut accepted = std::mem::take(&mut contents.accepted).into_iter();
     // One step more for tables, reports and archive.
@@ -118,7 +128,8 @@ pub async fn export(
             break;
         }
         let (batch, unsigned) = signing.sign(batch).await?;
-        copy_images(store, directory, batch.clone()).await?;
+        let faces = copy_images(store, directory, batch.clone(), face_side).await?;
+        contents.faces.extend(faces);
         contents.accepted.extend(batch);
         for why in unsigned {
             *contents.unsigned.entry(why).or_default() += 1;
@@ -168,6 +179,8 @@ async fn gather(store: &Store, run: Run) -> Result<Contents, StoreError> {
         policy,
         real,
         accepted,
+        face_side: None,
+        faces: Vec::new(),
         unsigned: BTreeMap::new(),
         identity: store.identity.clone(),
         now: store.clock.now(),
@@ -202,7 +215,8 @@ async fn copy_images(
     store: &Store,
     directory: &Path,
     images: Vec<Accepted>,
-) -> Result<(), StoreError> {
+    face_side: Option<u32>,
+) -> Result<Vec<CutFace>, StoreError> {
     let (blobs, directory): (_, PathBuf) = (store.blobs.clone(), directory.to_path_buf());
     blocking(move || {
         images.iter().try_for_each(|image| {
@@ -211,7 +225,9 @@ async fn copy_images(
                 files::create_folder(folder)?;
             }
             files::write_atomically(&path, &blobs.read(&image.file_blake3)?)
-        })
+        })?;
+        let cut = |side| faces::cut(&directory, &blobs, &images, side);
+        face_side.map_or_else(|| Ok(Vec::new()), cut)
     })
     .await
 }

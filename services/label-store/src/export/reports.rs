@@ -81,6 +81,7 @@ fn status(contents: &Contents) -> Result<Value, StoreError> {
             "golden": share(Side::Golden),
         },
         "image_size": image_size(contents),
+        "cropped": contents.face_side.map(|side| json!({ "side": side, "faces": contents.faces.len(), "without_face": synthetic - contents.faces.len() })),
         // Whatever a file's own mode, every service reads it as this.
         "image_mode": "RGB",
         "seed": contents.run.seed.cast_unsigned(),

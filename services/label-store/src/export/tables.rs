@@ -10,7 +10,7 @@ pub(super) type Files = Vec<(&'static str, Vec<u8>)>;
 
 /// All tables.
 pub(super) fn tables(contents: &Contents) -> Result<Files, StoreError> {
-    Ok(vec![
+    let mut tables = vec![
         ("augmented_labels.csv", augmented(contents)?),
         ("combined_labels.csv", combined(contents)?),
         ("testset_saved.csv", golden(contents, &["pth", "label"])?),
@@ -23,7 +23,11 @@ pub(super) fn tables(contents: &Contents) -> Result<Files, StoreError> {
         ),
         ("synthetic_meta.csv", meta_csv(contents)?),
         ("synthetic_meta.jsonl", meta_jsonl(contents)),
-    ])
+    ];
+    if contents.face_side.is_some() {
+        tables.push(("synthetic_meta_cropped.csv", cropped(contents)?));
+    }
+    Ok(tables)
 }
 
 /// A CSV under construction.
@@ -135,6 +139,34 @@ fn golden(contents: &Contents, columns: &[&str]) -> Result<Vec<u8>, StoreError> 
             "0",
         ];
         table.row(all.iter().take(columns.len()))?;
+    }
+    table.finish()
+}
+
+/// The cut faces: where they are, and where they were.
+fn cropped(contents: &Contents) -> Result<Vec<u8>, StoreError> {
+    let header = [
+        "pth",
+        "label",
+        "uncropped_pth",
+        "left",
+        "top",
+        "side",
+        "candidate_id",
+    ];
+    let mut table = Table::new(&header)?;
+    for face in &contents.faces {
+        let [left, top, side] =
+            [face.square.left, face.square.top, face.square.side].map(|n| n.to_string());
+        table.row([
+            &face.path,
+            &face.label,
+            &face.source,
+            &left,
+            &top,
+            &side,
+            &face.candidate_id,
+        ])?;
     }
     table.finish()
 }

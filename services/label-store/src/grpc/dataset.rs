@@ -82,7 +82,11 @@ impl DatasetService for Service {
         &self,
         request: Request<v1::ExportRunRequest>,
     ) -> Result<Response<Self::ExportRunStream>, Status> {
-        let v1::ExportRunRequest { run_id, directory } = request.into_inner();
+        let v1::ExportRunRequest {
+            run_id,
+            directory,
+            face_side,
+        } = request.into_inner();
         Ok(self.stream(move |store, answers| async move {
             let (sender, mut progress) = mpsc::channel(4);
             let forward = async {
@@ -95,8 +99,8 @@ impl DatasetService for Service {
                 drop(progress);
             };
             let work = async {
-                let result =
-                    export::export(&store, &run_id, &PathBuf::from(directory), &sender).await;
+                let directory = PathBuf::from(directory);
+                let result = export::export(&store, &run_id, &directory, face_side, &sender).await;
                 drop(sender);
                 result
             };

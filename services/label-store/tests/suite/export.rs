@@ -25,7 +25,7 @@ async fn export(
     folder: &Path,
 ) -> Result<Vec<export::Progress>, StoreError> {
     let (sender, mut receiver) = mpsc::channel(64);
-    export::export(store, run, folder, &sender).await?;
+    export::export(store, run, folder, None, &sender).await?;
     drop(sender);
     let mut progress = Vec::new();
     while let Some(event) = receiver.recv().await {

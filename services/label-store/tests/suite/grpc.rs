@@ -403,6 +403,7 @@ async fn a_run_goes_from_slots_to_training_data_and_export() {
     let export = v1::ExportRunRequest {
         run_id: "run".into(),
         directory: out.display().to_string(),
+        face_side: None,
     };
     let progress: Vec<_> = clients
         .datasets
