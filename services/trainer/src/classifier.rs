@@ -9,7 +9,7 @@ use tch::Tensor;
 use crate::{
     data::Dataset,
     error::TrainError,
-    fit::Learner,
+    fit::{Judged, Learner},
     loss,
     pixels::Normaliser,
     request::{Architecture, Head, Job, Settings},
@@ -86,8 +86,9 @@ impl Learner for Classifier {
         )
     }
 
-    fn logits(&self, images: &Tensor) -> Result<Tensor, TrainError> {
-        Ok(self.model.forward(&self.normaliser.normalise(images)?)?)
+    fn validate(&self, images: &Tensor, labels: &Tensor, _: usize) -> Result<Judged, TrainError> {
+        let logits = self.model.forward(&self.normaliser.normalise(images)?)?;
+        Judged::of_logits(&logits, labels)
     }
 }
 

@@ -1,5 +1,5 @@
 //! The one training loop of every model: sample, augment, loss, clip, AdamW, moving average; validate after each epoch and
-//! keep the weights with the best macro F1.
+//! keep the weights with the best macro F1, and of models that do not classify those with the least loss.
 
 use std::time::Instant;
 
@@ -32,8 +32,35 @@ pub trait Learner {
         labels: &Tensor,
         random: &mut ChaCha8Rng,
     ) -> Result<Tensor, TrainError>;
-    /// Class logits `[N, classes]` f32 of a batch, without dropout.
-    fn logits(&self, images: &Tensor) -> Result<Tensor, TrainError>;
+    /// Without dropout, how a batch of val images is done, the first of which is number `first` of the split.
+    fn validate(
+        &self,
+        images: &Tensor,
+        labels: &Tensor,
+        first: usize,
+    ) -> Result<Judged, TrainError>;
+}
+
+/// A batch of val images.
+pub struct Judged {
+    /// Sum over the images.
+    pub loss: f64,
+    /// Class of each image; empty of a model that does not classify, which is then judged by its loss alone.
+    pub predicted: Vec<u32>,
+}
+
+impl Judged {
+    /// By class logits `[N, classes]`: cross-entropy, and the class of the largest.
+    pub fn of_logits(logits: &Tensor, labels: &Tensor) -> Result<Self, TrainError> {
+        let logits = logits.f_to_kind(Kind::Float)?;
+        let sum = tch::Reduction::Sum;
+        let loss = logits.f_cross_entropy_loss::<Tensor>(labels, None, sum, -100, 0.0)?;
+        let best = Vec::<i64>::try_from(logits.f_argmax(-1, false)?)?;
+        Ok(Self {
+            loss: loss.f_double_value(&[])?,
+            predicted: best.into_iter().map(|class| class as u32).collect(),
+        })
+    }
 }
 
 /// What an epoch came to.
@@ -353,17 +380,10 @@ pub fn evaluate(
                 return Err(TrainError::Cancelled);
             }
             let (images, labels) = pixels::batch(split, dataset.side, chosen, device)?;
-            let logits = learner.logits(&images)?.f_to_kind(Kind::Float)?;
-            let sum = logits.f_cross_entropy_loss::<Tensor>(
-                &labels,
-                None,
-                tch::Reduction::Sum,
-                -100,
-                0.0,
-            )?;
-            loss += sum.f_double_value(&[])?;
-            let best = Vec::<i64>::try_from(logits.f_argmax(-1, false)?)?;
-            predicted.extend(best.into_iter().map(|class| class as u32));
+            let first = chosen.first().copied().unwrap_or(0);
+            let judged = learner.validate(&images, &labels, first)?;
+            loss += judged.loss;
+            predicted.extend(judged.predicted);
         }
         let confusion = Confusion::new(dataset.classes.len(), &split.labels, &predicted);
         Ok(Scores {
