@@ -3,7 +3,7 @@
 use saga_load::{Load, Percentiles, Report, Stages, Step};
 use serde::Serialize;
 
-use super::plot::{Line, Plot, Scale};
+use crate::report::plot::{Labels, Line, Plot, Scale};
 use crate::commands::load::figure;
 
 /// Sizes of batches that share a colour: the first of each group, with its name.
@@ -54,18 +54,22 @@ pub fn plots(report: &Report) -> Vec<Plot> {
         line("OK answers", "var(--real)", &|step| Some(step.throughput)),
         line("goodput", "var(--new)", &|step| Some(step.goodput)),
     ];
-    let knee = report.knee.as_ref().map(|knee| knee.rate);
+    let labels = |title: &str, y| Labels {
+        title: title.to_owned(),
+        x: "offered requests a second",
+        x_unit: "/s",
+        y,
+    };
+    let knee = report.knee.as_ref().map(|knee| (knee.rate, "knee"));
     vec![
         Plot::new(
-            "Latency against rate",
-            "ms",
+            labels("Latency against rate", "ms"),
             Scale::Logarithmic,
             &latencies,
             knee,
         ),
         Plot::new(
-            "Answers against rate",
-            "per second",
+            labels("Answers against rate", "per second"),
             Scale::Linear,
             &rates,
             knee,
@@ -87,6 +91,12 @@ pub struct Row {
 
 /// Every step.
 pub fn rows(report: &Report) -> Vec<Row> {
+    let labels = |title: &str, y| Labels {
+        title: title.to_owned(),
+        x: "offered requests a second",
+        x_unit: "/s",
+        y,
+    };
     let knee = report.knee.as_ref().map(|knee| &knee.step);
     let row = |step: &Step| {
         let latency = |of: fn(&Percentiles) -> f64| figure(step.latency_ms.as_ref().map(of));
