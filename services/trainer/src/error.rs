@@ -48,7 +48,7 @@ pub enum TrainError {
     Busy { output: String },
     #[error("the loss is not finite at step {step}; lower settings.learning_rate or set settings.gradient_clip{}", kept_note(.kept))]
     Diverged { step: u32, kept: Option<PathBuf> },
-    #[error("checkpoint: {0}")]
+    #[error("checkpoint: {0}; delete `.NAME.training` beside the output to train from the start")]
     Checkpoint(String),
     #[error(
         "the images or labels of data set '{dataset}' changed while they were read; send the request again when nothing is imported"

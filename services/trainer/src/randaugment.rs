@@ -96,14 +96,14 @@ impl Operation {
 
     /// In the operation's own unit: slope, pixels, degrees, change of a factor, bits kept, threshold.
     fn strength(self, magnitude: u32, side: usize) -> f32 {
-        let share = magnitude as f32 / MOST as f32;
+        let up_to = |most: f32| linspace(most, magnitude);
         match self {
-            ShearX | ShearY => 0.3 * share,
-            TranslateX | TranslateY => (150.0 / 331.0) * side as f32 * share,
-            Rotate => 30.0 * share,
-            Brightness | Colour | Contrast | Sharpness => 0.9 * share,
-            Posterize => 8.0 - (4.0 * share).round_ties_even(),
-            Solarize => 255.0 * (1.0 - share),
+            ShearX | ShearY => up_to(0.3),
+            TranslateX | TranslateY => up_to(150.0 / 331.0 * side as f32),
+            Rotate => up_to(30.0),
+            Brightness | Colour | Contrast | Sharpness => up_to(0.9),
+            Posterize => 8.0 - up_to(4.0).round_ties_even(),
+            Solarize => 255.0 - up_to(255.0),
             Identity | AutoContrast | Equalize => 0.0,
         }
     }
@@ -132,6 +132,16 @@ impl Operation {
             AutoContrast => colour::auto_contrast(bytes),
             Equalize => colour::equalize(bytes),
         }
+    }
+}
+
+/// A magnitude's share of `most`, rounded as `torch.linspace` does: values are cut to whole numbers after it.
+fn linspace(most: f32, magnitude: u32) -> f32 {
+    let step = most / MOST as f32;
+    if 2 * magnitude < MOST {
+        step * magnitude as f32
+    } else {
+        most - step * (MOST - magnitude) as f32
     }
 }
 

@@ -97,15 +97,16 @@ fn curves_of(training: &Training) -> Curves {
     ];
     let rates = [
         line("head", first, |epoch| 1e3 * epoch.learning_rate),
-        line("backbone", second, |epoch| 1e3 * epoch.backbone_learning_rate),
+        line("backbone", second, |epoch| {
+            1e3 * epoch.backbone_learning_rate
+        }),
     ];
     let norms = [
         line("gradient", first, |epoch| epoch.gradient_norm),
         line("weights", second, |epoch| epoch.weight_norm),
     ];
-    let mean = |of: fn(&Epoch) -> f64| {
-        epochs.iter().map(of).sum::<f64>() / epochs.len().max(1) as f64
-    };
+    let mean =
+        |of: fn(&Epoch) -> f64| epochs.iter().map(of).sum::<f64>() / epochs.len().max(1) as f64;
     Curves {
         name: training.name.clone(),
         best_epoch: training.best_epoch,
@@ -115,7 +116,12 @@ fn curves_of(training: &Training) -> Curves {
         plots: vec![
             plot("Loss", "mean over images", &losses, true),
             plot("On the val split", "share", &scores, true),
-            plot("Learning rate", "thousandths, at the epoch's end", &rates, false),
+            plot(
+                "Learning rate",
+                "thousandths, at the epoch's end",
+                &rates,
+                false,
+            ),
             plot("L2 norm", "before clipping", &norms, false),
         ],
     }
@@ -138,7 +144,8 @@ mod tests {
                 "weight_norm": 20.0, "images_per_second": 640.0, "utilisation": 0.97,
             })
         };
-        let record = json!({"best_epoch": 2, "epochs": [epoch(1), epoch(2), epoch(3)], "request": {}});
+        let record =
+            json!({"best_epoch": 2, "epochs": [epoch(1), epoch(2), epoch(3)], "request": {}});
         fs::create_dir(models.path().join("baseline")).unwrap();
         fs::write(
             models.path().join("baseline/training.json"),

@@ -3,8 +3,8 @@
 use saga_load::{Load, Percentiles, Report, Stages, Step};
 use serde::Serialize;
 
-use crate::report::plot::{Labels, Line, Plot, Scale};
 use crate::commands::load::figure;
+use crate::report::plot::{Labels, Line, Plot, Scale};
 
 /// Sizes of batches that share a colour: the first of each group, with its name.
 const BATCHES: [(u32, &str); 6] = [
@@ -91,12 +91,6 @@ pub struct Row {
 
 /// Every step.
 pub fn rows(report: &Report) -> Vec<Row> {
-    let labels = |title: &str, y| Labels {
-        title: title.to_owned(),
-        x: "offered requests a second",
-        x_unit: "/s",
-        y,
-    };
     let knee = report.knee.as_ref().map(|knee| &knee.step);
     let row = |step: &Step| {
         let latency = |of: fn(&Percentiles) -> f64| figure(step.latency_ms.as_ref().map(of));
