@@ -17,6 +17,7 @@ use trainer::{
     contrastive::{self, Contrastive},
     data::{Dataset, Prepare, Split},
     fit::{Epoch, Learner, Observer, fit},
+    loader::Source,
     master::MasterWeights,
     pixels,
     request::{Job, Kind},
@@ -146,7 +147,7 @@ fn main() -> anyhow::Result<()> {
         runtime.precision
     );
     match job.kind {
-        Kind::VitClassifier => {
+        Kind::VitClassifier | Kind::ResnetClassifier => {
             let mut model = Classifier::new(&job, &dataset, runtime)?;
             let weights = MasterWeights::new(model.weights().tensors())?;
             train(&mut model, weights, &job, &dataset);
@@ -167,8 +168,12 @@ fn main() -> anyhow::Result<()> {
 
 fn train(model: &mut dyn Learner, weights: MasterWeights, job: &Job, dataset: &Dataset) {
     let begun = Instant::now();
-    let best =
-        fit(model, weights, dataset, &job.settings, job.seed, &Print).expect("training ends well");
+    let source = Source {
+        dataset,
+        settings: &job.settings,
+        seed: job.seed,
+    };
+    let best = fit(model, weights, source, None, &Print).expect("training ends well");
     let confusion = &best.scores.confusion;
     let recalls = dataset.classes.iter().zip(confusion.recalls());
     let recalls: Vec<String> = recalls

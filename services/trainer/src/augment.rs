@@ -1,14 +1,13 @@
-//! Random views of training images: mirror, rotation, scale and shift in one bilinear resampling, then brightness and
-//! contrast.
+//! What happens to a training image before the model sees it: RandAugment, then a random view, then random erasing.
 //!
-//! Mild on purpose: small models from scratch on aligned faces learn nothing for hundreds of steps where views differ by
-//! more than the features that tell classes apart.
+//! A view is mirror, rotation, scale and shift in one bilinear resampling, then brightness and contrast. It is mild on
+//! purpose: small models from scratch on aligned faces learn nothing for hundreds of steps where views differ by more than
+//! the features that tell classes apart. RandAugment is as strong as its magnitude says, for larger models and data sets.
 
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
-use tch::{Kind, Tensor};
 
-use crate::error::TrainError;
+use crate::{erase::erase, randaugment::RandAugment, request::Settings};
 
 /// Largest rotation, in radians (3.5 degrees).
 const ROTATION: f32 = 0.06;
@@ -19,27 +18,43 @@ const SHIFT: f32 = 0.03;
 /// Largest relative change of brightness, and of contrast.
 const LIGHT: f32 = 0.25;
 
-/// `grid_sample` codes: bilinear, and the border repeated outside.
-const BILINEAR: i64 = 0;
-const BORDER: i64 = 1;
-
-/// A random view of each image of `[N, 3, H, W]` with values 0 to 1, of the same shape and range.
-pub fn views(images: &Tensor, random: &mut ChaCha8Rng) -> Result<Tensor, TrainError> {
-    light(&resample(images, random)?, random)
+/// What of it is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Augmentation {
+    rand_augment: RandAugment,
+    views: bool,
+    /// Probability of erasing.
+    erasing: f64,
 }
 
-/// Mirror, rotation, scale and shift.
-fn resample(images: &Tensor, random: &mut ChaCha8Rng) -> Result<Tensor, TrainError> {
-    let count = images.size()[0];
-    let affine: Vec<f32> = (0..count).flat_map(|_| affine(random)).collect();
-    let affine = Tensor::f_from_slice(&affine)?
-        .f_view([count, 2, 3])?
-        .f_to_device(images.device())?;
-    let grid = Tensor::f_affine_grid_generator(&affine, images.size(), false)?;
-    Ok(images.f_grid_sampler(&grid, BILINEAR, BORDER, false)?)
+impl Augmentation {
+    /// As the settings say.
+    pub fn of(settings: &Settings) -> Self {
+        Self {
+            rand_augment: settings.rand_augment,
+            views: settings.augment,
+            erasing: settings.random_erasing,
+        }
+    }
+
+    /// From bytes `[3, side, side]` to values of 0 to 1 of the same shape.
+    pub fn apply(&self, bytes: &[u8], side: usize, random: &mut ChaCha8Rng, image: &mut [f32]) {
+        let changed = self.rand_augment.apply(bytes, side, random);
+        if self.views {
+            resample(&changed, side, affine(random), image);
+            light(image, random);
+        } else {
+            for (value, &byte) in image.iter_mut().zip(changed.iter()) {
+                *value = f32::from(byte) / 255.0;
+            }
+        }
+        if self.erasing > 0.0 && random.random_bool(self.erasing) {
+            erase(image, side, random);
+        }
+    }
 }
 
-/// A map from output to input places, 2x3, in units of half a side.
+/// A map from output to input places, 2x3, in units of half a side from the middle.
 fn affine(random: &mut ChaCha8Rng) -> [f32; 6] {
     let (sin, cos) = random.random_range(-ROTATION..=ROTATION).sin_cos();
     let size = 1.0 + random.random_range(-SCALE..=SCALE);
@@ -55,62 +70,116 @@ fn affine(random: &mut ChaCha8Rng) -> [f32; 6] {
     ]
 }
 
-/// Brightness (a factor) and contrast (a factor about each image's mean).
-fn light(images: &Tensor, random: &mut ChaCha8Rng) -> Result<Tensor, TrainError> {
-    let count = images.size()[0];
-    let mut factors = || -> Result<Tensor, TrainError> {
-        let factors: Vec<f32> = (0..count)
-            .map(|_| 1.0 + random.random_range(-LIGHT..=LIGHT))
-            .collect();
-        Ok(Tensor::f_from_slice(&factors)?
-            .f_view([count, 1, 1, 1])?
-            .f_to_device(images.device())?)
-    };
-    let (brightness, contrast) = (factors()?, factors()?);
-    let mean = images.f_mean_dim([1i64, 2, 3].as_slice(), true, Kind::Float)?;
-    Ok(mean
-        .f_lerp_tensor(images, &contrast)?
-        .f_mul(&brightness)?
-        .f_clamp(0.0, 1.0)?)
+/// Bilinear, the border repeated outside: `grid_sample` of `affine_grid` with `align_corners` off.
+fn resample(bytes: &[u8], side: usize, [a, b, x, c, d, y]: [f32; 6], image: &mut [f32]) {
+    let (half, middle, last) = (side as f32 / 2.0, (side as f32 - 1.0) / 2.0, side - 1);
+    let plane = side * side;
+    for place in 0..plane {
+        let across = (place % side) as f32 - middle;
+        let down = (place / side) as f32 - middle;
+        let from = |by_x: f32, by_y: f32, shift: f32| {
+            let at = by_x * across + by_y * down + shift * half + middle;
+            let at = at.clamp(0.0, last as f32);
+            let first = at as usize;
+            (first, (first + 1).min(last), at - first as f32)
+        };
+        let ((left, right, along), (top, bottom, below)) = (from(a, b, x), from(c, d, y));
+        let corners = [
+            (top * side + left, (1.0 - along) * (1.0 - below)),
+            (top * side + right, along * (1.0 - below)),
+            (bottom * side + left, (1.0 - along) * below),
+            (bottom * side + right, along * below),
+        ];
+        for (values, bytes) in image.chunks_exact_mut(plane).zip(bytes.chunks_exact(plane)) {
+            let sum: f32 = corners
+                .iter()
+                .map(|&(index, share)| share * f32::from(bytes[index]))
+                .sum();
+            values[place] = sum / 255.0;
+        }
+    }
+}
+
+/// Brightness (a factor) and contrast (a factor about the image's mean).
+fn light(image: &mut [f32], random: &mut ChaCha8Rng) {
+    let mut factor = || 1.0 + random.random_range(-LIGHT..=LIGHT);
+    let (brightness, contrast) = (factor(), factor());
+    let mean = image.iter().sum::<f32>() / image.len().max(1) as f32;
+    for value in image {
+        *value = ((mean + (*value - mean) * contrast) * brightness).clamp(0.0, 1.0);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use rand::SeedableRng as _;
-    use tch::Device;
+    use tch::{Kind, Tensor};
 
     use super::*;
+
+    const SIDE: usize = 16;
+    const VIEWS: Augmentation = Augmentation {
+        rand_augment: RandAugment::NONE,
+        views: true,
+        erasing: 0.0,
+    };
 
     fn random() -> ChaCha8Rng {
         ChaCha8Rng::seed_from_u64(5)
     }
 
-    #[test]
-    fn keeps_shape_and_range_and_input() {
-        let images = Tensor::rand([6, 3, 20, 20], (Kind::Float, Device::Cpu));
-        let before = images.copy();
-        let seen = views(&images, &mut random()).unwrap();
-        assert_eq!(seen.size(), images.size());
-        assert!(seen.min().double_value(&[]) >= 0.0 && seen.max().double_value(&[]) <= 1.0);
-        assert!(bool::try_from(seen.isfinite().all()).unwrap());
-        assert_eq!(images, before);
-        assert_ne!(seen, images);
+    fn noise() -> Vec<u8> {
+        (0..3 * SIDE * SIDE)
+            .map(|index| (index * 37 % 256) as u8)
+            .collect()
+    }
+
+    fn apply(augmentation: Augmentation, random: &mut ChaCha8Rng) -> Vec<f32> {
+        let mut image = vec![0.0; 3 * SIDE * SIDE];
+        augmentation.apply(&noise(), SIDE, random, &mut image);
+        image
     }
 
     #[test]
-    fn same_seed_same_views() {
-        let images = Tensor::rand([3, 3, 16, 16], (Kind::Float, Device::Cpu));
-        assert_eq!(
-            views(&images, &mut random()).unwrap(),
-            views(&images, &mut random()).unwrap()
-        );
+    fn views_keep_the_range_and_follow_the_seed() {
+        let (mut one, mut same) = (random(), random());
+        let first = apply(VIEWS, &mut one);
+        assert!(first.iter().all(|value| (0.0..=1.0).contains(value)));
+        assert_eq!(first, apply(VIEWS, &mut same));
+        assert_ne!(first, apply(VIEWS, &mut one));
     }
 
     #[test]
-    fn a_flat_grey_image_stays_flat_under_resampling() {
-        let images = Tensor::full([4, 3, 16, 16], 0.5, (Kind::Float, Device::Cpu));
-        let seen = resample(&images, &mut random()).unwrap();
-        assert!((seen - 0.5).abs().max().double_value(&[]) < 1e-6);
+    fn without_views_values_are_the_bytes() {
+        let plain = Augmentation {
+            views: false,
+            ..VIEWS
+        };
+        let expected: Vec<f32> = noise()
+            .iter()
+            .map(|&byte| f32::from(byte) / 255.0)
+            .collect();
+        assert_eq!(apply(plain, &mut random()), expected);
+    }
+
+    #[test]
+    fn resampling_is_libtorch_s() {
+        let (bilinear, border) = (0, 1);
+        let mut random = random();
+        for _ in 0..20 {
+            let map = affine(&mut random);
+            let images = Tensor::from_slice(&noise())
+                .view([1, 3, 16, 16])
+                .to_kind(Kind::Float)
+                / 255.0;
+            let theta = Tensor::from_slice(&map).view([1, 2, 3]);
+            let grid = Tensor::affine_grid_generator(&theta, images.size(), false);
+            let theirs = images.grid_sampler(&grid, bilinear, border, false);
+            let mut ours = vec![0.0; 3 * SIDE * SIDE];
+            resample(&noise(), SIDE, map, &mut ours);
+            let difference = (Tensor::from_slice(&ours) - theirs.view([-1])).abs().max();
+            assert!(difference.double_value(&[]) < 1e-5, "{difference:?}");
+        }
     }
 
     #[test]

@@ -1,149 +1,106 @@
-//! The ViT classifier as a learner: soft-target cross-entropy with label smoothing, class weights and MixUp.
+//! A classifier as a learner: soft targets with label smoothing, MixUp and CutMix, under one of three losses, whose classes may
+//! be weighted from the start or (deferred re-weighting, as LDAM's paper does) from a later step on.
 
 use std::path::Path;
 
 use rand_chacha::ChaCha8Rng;
-use saga_models::{Model as _, Runtime, directory, preprocess, vit};
+use saga_models::{ModelError, Runtime, preprocess, weights::Weights};
 use tch::Tensor;
 
 use crate::{
     data::Dataset,
     error::TrainError,
-    fit::Learner,
+    fit::{Judged, Learner},
     loss,
+    mix::mix,
+    network::Network,
     pixels::Normaliser,
-    request::{Architecture, Head, Job, Settings},
-    start,
+    request::{Architecture, Job, Loss, Settings},
 };
 
 /// A classifier in training.
 pub struct Classifier {
-    model: vit::VitClassifier,
+    network: Network,
     normaliser: Normaliser,
+    preprocessing: preprocess::Config,
     settings: Settings,
+    classes: i64,
     class_weights: Option<Tensor>,
+    /// Of LDAM.
+    margins: Option<Tensor>,
+    /// How much of the training is done.
+    progress: f64,
 }
 
 impl Classifier {
     /// A new model, or the one of `job.init_from`, for the classes of a data set.
     pub fn new(job: &Job, dataset: &Dataset, runtime: Runtime) -> Result<Self, TrainError> {
-        let config = config(&job.architecture, &dataset.classes);
-        let model = match &job.init_from {
-            None => vit::VitClassifier::new(config, runtime, job.seed)?,
-            Some(directory) => same(
-                vit::VitClassifier::load_to_train(directory, runtime)?,
-                &config,
-            )?,
+        let (labels, classes) = (&dataset.train.labels, dataset.classes.len());
+        let tensor = |values: Vec<f32>| Tensor::f_from_slice(&values)?.f_to_device(runtime.device);
+        let weighted = job.settings.class_weights;
+        let class_weights = weighted.then(|| tensor(loss::inverse_frequency(labels, classes)));
+        let margins = match job.settings.loss {
+            Loss::Ldam { margin, .. } => Some(tensor(loss::ldam_margins(labels, classes, margin))),
+            Loss::CrossEntropy | Loss::Focal { .. } => None,
         };
-        let normaliser = Normaliser::new(&preprocessing(&job.architecture), runtime.device)?;
-        if job.init_from.is_none() {
-            start::from_scratch(&model.weights().tensors(), job.seed)?;
-        }
-        let class_weights = job.settings.class_weights.then(|| {
-            let weights = loss::inverse_frequency(&dataset.train.labels, dataset.classes.len());
-            Tensor::f_from_slice(&weights)?.f_to_device(runtime.device)
-        });
+        let preprocessing = preprocessing(&job.architecture);
         Ok(Self {
-            model,
-            normaliser,
+            network: Network::new(job, &dataset.classes, runtime)?,
+            normaliser: Normaliser::new(&preprocessing, runtime.device)?,
+            preprocessing,
             settings: job.settings.clone(),
+            classes: classes as i64,
             class_weights: class_weights.transpose()?,
+            margins: margins.transpose()?,
+            progress: 0.0,
         })
     }
 
-    /// The model.
-    pub fn weights(&self) -> &saga_models::weights::Weights {
-        self.model.weights()
+    /// Parameters and buffers.
+    pub fn weights(&self) -> &Weights {
+        self.network.weights()
     }
 
     /// Writes the Hugging Face directory's files.
-    pub fn write(&self, directory: &Path) -> Result<(), saga_models::ModelError> {
-        directory::write_json(&directory.join(directory::CONFIG), self.model.config())?;
-        preprocess::Config::vit(self.model.config().image_size as u32).write(directory)?;
-        self.model
-            .weights()
-            .save(&directory.join(directory::WEIGHTS))
+    pub fn write(&self, directory: &Path) -> Result<(), ModelError> {
+        self.network.write(directory, &self.preprocessing)
     }
 }
 
 impl Learner for Classifier {
+    fn begin_step(&mut self, progress: f64) {
+        self.progress = progress;
+    }
+
     fn loss(
         &mut self,
         images: &Tensor,
         labels: &Tensor,
         random: &mut ChaCha8Rng,
     ) -> Result<Tensor, TrainError> {
-        let classes = self.model.config().classes.classes();
-        let mut targets = loss::smooth_targets(labels, classes, self.settings.label_smoothing)?;
-        let mut pixels = self.normaliser.normalise(images)?;
-        if self.settings.mixup > 0.0 {
-            (pixels, targets) = loss::mix_up(&pixels, &targets, self.settings.mixup, random)?;
+        let settings = &self.settings;
+        let targets = loss::smooth_targets(labels, self.classes, settings.label_smoothing)?;
+        let pixels = self.normaliser.normalise(images)?;
+        let (pixels, targets) = mix(pixels, targets, (settings.mixup, settings.cutmix), random)?;
+        let logits = self.network.train(&pixels)?;
+        let weights = self.class_weights.as_ref();
+        let weights = weights.filter(|_| self.progress >= settings.class_weights_from);
+        match (settings.loss, &self.margins) {
+            (Loss::Focal { gamma }, _) => loss::focal(&logits, &targets, gamma, weights),
+            (Loss::Ldam { scale, .. }, Some(margins)) => {
+                loss::ldam(&logits, &targets, margins, scale, weights)
+            }
+            _ => loss::cross_entropy(&logits, &targets, weights),
         }
-        loss::cross_entropy(
-            &self.model.forward_t(&pixels, true)?,
-            &targets,
-            self.class_weights.as_ref(),
-        )
     }
 
-    fn logits(&self, images: &Tensor) -> Result<Tensor, TrainError> {
-        Ok(self.model.forward(&self.normaliser.normalise(images)?)?)
+    fn validate(&self, images: &Tensor, labels: &Tensor, _: usize) -> Result<Judged, TrainError> {
+        let logits = self.network.logits(&self.normaliser.normalise(images)?)?;
+        Judged::of_logits(&logits, labels)
     }
 }
 
 /// How images reach the model.
 pub fn preprocessing(architecture: &Architecture) -> preprocess::Config {
     preprocess::Config::vit(architecture.image_size)
-}
-
-fn config(sizes: &Architecture, classes: &[String]) -> vit::Config {
-    vit::Config {
-        hidden_size: sizes.hidden_size.into(),
-        num_hidden_layers: sizes.num_hidden_layers.into(),
-        num_attention_heads: sizes.num_attention_heads.into(),
-        intermediate_size: sizes.intermediate_size.into(),
-        image_size: sizes.image_size.into(),
-        patch_size: sizes.patch_size.into(),
-        drop_path_rate: sizes.drop_path,
-        saga_head: match sizes.head {
-            Head::Linear => None,
-            Head::Mlp { hidden_size } => Some(vit::SagaHead {
-                hidden: hidden_size.into(),
-                dropout: 0.3,
-            }),
-        },
-        ..vit::Config::default()
-    }
-    .with_labels(classes)
-}
-
-/// A checkpoint must be of the size and classes that the request states.
-fn same(model: vit::VitClassifier, wanted: &vit::Config) -> Result<vit::VitClassifier, TrainError> {
-    let found = model.config();
-    let sizes = |config: &vit::Config| {
-        let (width, inner) = (config.hidden_size, config.intermediate_size);
-        let blocks = (config.num_hidden_layers, config.num_attention_heads);
-        (
-            width,
-            inner,
-            blocks,
-            config.image_size,
-            config.patch_size,
-            config.saga_head.clone(),
-        )
-    };
-    if sizes(found) != sizes(wanted) {
-        return Err(TrainError::field(
-            "init_from",
-            "holds a model of another architecture than the request's",
-        ));
-    }
-    if found.classes.id2label != wanted.classes.id2label {
-        let why = format!(
-            "holds a model of the classes {}",
-            found.classes.names().join(", ")
-        );
-        return Err(TrainError::field("init_from", why));
-    }
-    Ok(model)
 }

@@ -16,6 +16,7 @@ pub struct Config {
     pub models: Models,
     pub label_store: LabelStore,
     pub compute: Compute,
+    pub checkpoints: Checkpoints,
     pub limits: Limits,
 }
 
@@ -43,6 +44,13 @@ pub struct Compute {
     pub jobs: usize,
 }
 
+/// What is left of a training that is killed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoints {
+    pub every_seconds: f64,
+}
+
 /// What a job may take.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,7 +70,9 @@ impl ServiceConfig for Config {
 
     fn check(&self) -> Result<(), InvalidValue> {
         InvalidValue::unless_within("compute.jobs", self.compute.jobs, 1..=64)?;
-        InvalidValue::unless_within("compute.threads", self.compute.threads, 0..=1024)
+        InvalidValue::unless_within("compute.threads", self.compute.threads, 0..=1024)?;
+        let seconds = self.checkpoints.every_seconds;
+        InvalidValue::unless_within("checkpoints.every_seconds", seconds, 0.0..=86_400.0)
     }
 }
 

@@ -16,7 +16,7 @@ use tch::{Device, Tensor};
 use crate::{
     data::Dataset,
     error::TrainError,
-    fit::Learner,
+    fit::{Judged, Learner},
     loss,
     pixels::Normaliser,
     request::{Architecture, Job},
@@ -99,6 +99,19 @@ impl Contrastive {
             .save(&directory.join(directory::WEIGHTS))
     }
 
+    /// Scaled cosines `[images, classes]` with the first text of each class, without dropout.
+    pub fn logits(&self, images: &Tensor) -> Result<Tensor, TrainError> {
+        let first: Vec<Tokens> = self
+            .texts
+            .iter()
+            .filter_map(|texts| texts.first().cloned())
+            .collect();
+        let images = self
+            .model
+            .image_embeds(&self.normaliser.normalise(images)?)?;
+        self.scaled(&images, &self.model.text_embeds(&first)?)
+    }
+
     /// Scaled cosines `[images, texts]`.
     fn scaled(&self, images: &Tensor, texts: &Tensor) -> Result<Tensor, TrainError> {
         let scale = self.model.log_scale().f_clamp_max(MAX_LOG_SCALE)?.f_exp()?;
@@ -128,16 +141,8 @@ impl Learner for Contrastive {
         loss::contrastive(&self.scaled(&images, &texts)?, labels, &classes)
     }
 
-    fn logits(&self, images: &Tensor) -> Result<Tensor, TrainError> {
-        let first: Vec<Tokens> = self
-            .texts
-            .iter()
-            .filter_map(|texts| texts.first().cloned())
-            .collect();
-        let images = self
-            .model
-            .image_embeds(&self.normaliser.normalise(images)?)?;
-        self.scaled(&images, &self.model.text_embeds(&first)?)
+    fn validate(&self, images: &Tensor, labels: &Tensor, _: usize) -> Result<Judged, TrainError> {
+        Judged::of_logits(&self.logits(images)?, labels)
     }
 }
 

@@ -81,29 +81,21 @@ impl Store {
             .into_iter()
             .map(|class| class.label)
             .collect();
-        let mut content = classes.join("\n");
+        let mut content = Content::new(&classes);
         for kind in [SplitKind::Train, SplitKind::Val] {
             let mut rows = self.rows(source, kind, true).await?;
-            content.push_str(kind.as_str_name());
+            content.split(kind);
             while let Some(row) = next(&mut rows)
                 .await
                 .map_err(|status| self.failed(status))?
             {
-                let hash = row
-                    .image
-                    .map(|image| image.blake3)
-                    .filter(|hash| !hash.is_empty());
-                content.push_str(&format!(
-                    "\n{}\t{}",
-                    row.label,
-                    hash.unwrap_or(row.image_id)
-                ));
+                content.row(&row);
             }
         }
-        Ok((classes, saga_imaging::blake3_hex(content.as_bytes())))
+        Ok((classes, content.hash()))
     }
 
-    /// Reads both splits. Errors where a split is empty, a class has no training image, or an image is unusable.
+    /// Reads both splits; the hash is [`describe`](Self::describe)'s unless they changed in between. Errors where a split is empty, a class has no training image, or an image is unusable.
     pub async fn read(
         &mut self,
         source: &Source,
@@ -111,7 +103,8 @@ impl Store {
         side: u32,
         max_cache_bytes: u64,
         prepare: &Prepare,
-    ) -> Result<Dataset, TrainError> {
+    ) -> Result<(Dataset, String), TrainError> {
+        let mut content = Content::new(&classes);
         let classes = Arc::new(classes);
         let mut splits = Vec::with_capacity(2);
         for (kind, name) in [(SplitKind::Train, "train"), (SplitKind::Val, "val")] {
@@ -120,8 +113,10 @@ impl Store {
                 limit: max_cache_bytes,
                 side,
             };
+            content.split(kind);
+            let mut rows = self.rows(source, kind, false).await?;
             let split = self
-                .read_split(source, kind, &classes, &room, prepare)
+                .read_split(&mut rows, &mut content, &classes, &room, prepare)
                 .await?;
             if split.labels.is_empty() {
                 return Err(TrainError::EmptySplit {
@@ -136,29 +131,28 @@ impl Store {
             splits.pop().unwrap_or_default(),
         );
         every_class_present(&classes, &train)?;
-        Ok(Dataset {
+        let dataset = Dataset {
             classes: classes.to_vec(),
             side,
             train,
             val,
-        })
+        };
+        Ok((dataset, content.hash()))
     }
 
     async fn read_split(
-        &mut self,
-        source: &Source,
-        kind: SplitKind,
+        &self,
+        rows: &mut Rows,
+        content: &mut Content,
         classes: &Arc<Vec<String>>,
         room: &Room,
         prepare: &Prepare,
     ) -> Result<Split, TrainError> {
-        let mut rows = self.rows(source, kind, false).await?;
         let mut split = Split::default();
         let mut waiting = Vec::with_capacity(DECODE_BATCH);
         loop {
-            let row = next(&mut rows)
-                .await
-                .map_err(|status| self.failed(status))?;
+            let row = next(rows).await.map_err(|status| self.failed(status))?;
+            row.iter().for_each(|row| content.row(row));
             let ended = row.is_none();
             waiting.extend(row);
             if ended || waiting.len() == DECODE_BATCH {
@@ -224,6 +218,30 @@ async fn next(rows: &mut Rows) -> Result<Option<Row>, Status> {
                 }
             }
         }
+    }
+}
+
+/// What both splits hold, as text to hash.
+struct Content(String);
+
+impl Content {
+    fn new(classes: &[String]) -> Self {
+        Self(classes.join("\n"))
+    }
+
+    fn split(&mut self, kind: SplitKind) {
+        self.0.push_str(kind.as_str_name());
+    }
+
+    fn row(&mut self, row: &Row) {
+        let hash = row.image.as_ref().map(|image| &image.blake3);
+        let hash = hash.filter(|hash| !hash.is_empty());
+        let line = format!("\n{}\t{}", row.label, hash.unwrap_or(&row.image_id));
+        self.0.push_str(&line);
+    }
+
+    fn hash(&self) -> String {
+        saga_imaging::blake3_hex(self.0.as_bytes())
     }
 }
 

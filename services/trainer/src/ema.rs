@@ -30,6 +30,12 @@ impl MovingAverage {
         tch::no_grad(|| Ok(self.average.f_lerp_(weights, 1.0 - decay).map(drop)?))
     }
 
+    /// The average as it was after `updates` updates.
+    pub fn restore(&mut self, updates: u32, average: &Tensor) -> Result<(), TrainError> {
+        self.updates = updates;
+        tch::no_grad(|| Ok(self.average.f_copy_(average)?))
+    }
+
     /// The average, `[P]`.
     pub fn weights(&self) -> &Tensor {
         &self.average

@@ -48,6 +48,12 @@ pub enum TrainError {
     Busy { output: String },
     #[error("the loss is not finite at step {step}; lower settings.learning_rate or set settings.gradient_clip{}", kept_note(.kept))]
     Diverged { step: u32, kept: Option<PathBuf> },
+    #[error("checkpoint: {0}; delete `.NAME.training` beside the output to train from the start")]
+    Checkpoint(String),
+    #[error(
+        "the images or labels of data set '{dataset}' changed while they were read; send the request again when nothing is imported"
+    )]
+    DatasetChanged { dataset: String },
     #[error("cancelled")]
     Cancelled,
     #[error("the trainer is shutting down; send the request again when it is back")]
@@ -101,9 +107,13 @@ impl From<TrainError> for Status {
             TrainError::Store { status, .. } => Status::new(status.code(), message),
             TrainError::Busy { .. } => Status::aborted(message),
             TrainError::Diverged { .. } => status::failed_precondition("DIVERGED", message),
+            TrainError::DatasetChanged { .. } => {
+                status::failed_precondition("DATASET_CHANGED", message)
+            }
             TrainError::ShuttingDown => status::unavailable("SHUTTING_DOWN", message),
             TrainError::Cancelled => Status::cancelled(message),
             TrainError::Io { .. }
+            | TrainError::Checkpoint(_)
             | TrainError::Model(_)
             | TrainError::Tensor(_)
             | TrainError::Thread(_) => status::internal("TRAINING_FAILED", message),

@@ -1,30 +1,28 @@
-//! The one training loop of every model: sample, augment, loss, clip, AdamW, moving average; validate after each epoch and
-//! keep the weights with the best macro F1.
+//! The one training loop of every model: batches, loss, clip, AdamW, moving average; validate after each epoch and keep the
+//! weights with the best macro F1, and of models that do not classify those with the least loss.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
-use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
+pub use crate::epoch::{Best, Epoch, Judged, Scores, evaluate};
 use crate::{
-    augment,
-    data::{Dataset, Split},
+    checkpoint::{Checkpoints, Progress, State},
     ema::MovingAverage,
     error::TrainError,
+    loader::{Loader, Source},
     master::{MasterWeights, copy_of},
-    metrics::Confusion,
-    pixels,
+    random::{self, Purpose},
     request::{Length, Settings},
-    sampler::Sampler,
     schedule::{self, AdamW},
+    stages::{Stage, Stages},
 };
-
-/// Images of one validation batch.
-const VALIDATION_BATCH: usize = 128;
 
 /// A model that can be trained.
 pub trait Learner {
+    /// Tells before each step how much of the training is done, 0 to 1.
+    fn begin_step(&mut self, _progress: f64) {}
     /// Differentiable scalar loss of a batch: images `[N, 3, side, side]` f32 in 0 to 1, labels `[N]` int64.
     fn loss(
         &mut self,
@@ -32,38 +30,13 @@ pub trait Learner {
         labels: &Tensor,
         random: &mut ChaCha8Rng,
     ) -> Result<Tensor, TrainError>;
-    /// Class logits `[N, classes]` f32 of a batch, without dropout.
-    fn logits(&self, images: &Tensor) -> Result<Tensor, TrainError>;
-}
-
-/// What an epoch came to.
-#[derive(Clone, Debug)]
-pub struct Epoch {
-    /// From 1.
-    pub epoch: u32,
-    pub epochs: u32,
-    pub train_loss: f64,
-    pub scores: Scores,
-    pub learning_rate: f64,
-    /// Mean L2 norm before clipping.
-    pub gradient_norm: f64,
-    pub images_per_second: f64,
-    /// Seconds to go.
-    pub eta: f64,
-}
-
-/// How a model does on the val split.
-#[derive(Clone, Debug)]
-pub struct Scores {
-    pub loss: f64,
-    pub confusion: Confusion,
-}
-
-/// The epoch whose weights are kept.
-#[derive(Clone, Debug)]
-pub struct Best {
-    pub epoch: u32,
-    pub scores: Scores,
+    /// Without dropout, how a batch of val images is done, the first of which is number `first` of the split.
+    fn validate(
+        &self,
+        images: &Tensor,
+        labels: &Tensor,
+        first: usize,
+    ) -> Result<Judged, TrainError>;
 }
 
 /// The kept weights: flat parameters and untrained variables.
@@ -74,7 +47,7 @@ struct Kept {
 
 /// Where the loop reports to, and who may stop it.
 pub trait Observer {
-    /// Takes an epoch.
+    /// Takes an epoch; those before the checkpoint that a training goes on from come again, at its start.
     fn epoch(&self, epoch: &Epoch);
     /// True as soon as nobody waits for the model; asked before every step.
     fn cancelled(&self) -> bool;
@@ -90,7 +63,7 @@ pub struct Plan {
 impl Plan {
     /// An epoch is as many steps as show `images` images.
     pub fn new(settings: &Settings, images: usize) -> Self {
-        let steps_per_epoch = images.div_ceil(settings.batch_size as usize).max(1) as u32;
+        let steps_per_epoch = images.div_ceil(settings.images_per_step()).max(1) as u32;
         let steps = match settings.length {
             Length::Steps(steps) => steps,
             Length::Epochs(epochs) => steps_per_epoch.saturating_mul(epochs),
@@ -120,17 +93,38 @@ impl From<TrainError> for Stopped {
     }
 }
 
-/// Trains; leaves the best epoch's weights in the learner, also where it stops early with an error.
+/// What a training goes on from, and where it leaves that.
+#[derive(Debug)]
+pub struct Resume {
+    pub checkpoints: Checkpoints,
+    pub state: Option<State>,
+}
+
+/// Trains; leaves the best epoch's weights in the learner, also where it stops early with an error. Without `resume` no
+/// checkpoints are written.
 pub fn fit(
     learner: &mut dyn Learner,
     weights: MasterWeights,
-    dataset: &Dataset,
-    settings: &Settings,
-    seed: u64,
+    source: Source,
+    resume: Option<Resume>,
     observer: &dyn Observer,
 ) -> Result<Best, Stopped> {
-    let mut training = Loop::new(weights, dataset, settings, seed)?;
-    let ended = training.run(learner, observer);
+    let mut training = Loop::new(weights, source)?;
+    if let Some(resume) = resume {
+        training.checkpoints = Some(resume.checkpoints);
+        if let Some(state) = resume.state {
+            training.restore(state)?;
+            training
+                .progress
+                .epochs
+                .iter()
+                .for_each(|epoch| observer.epoch(epoch));
+        }
+    }
+    let ended = std::thread::scope(|scope| {
+        let first = training.batch(0);
+        training.run(learner, &mut Loader::start(scope, source, first)?, observer)
+    });
     let best = training.keep_best()?;
     match (ended, best) {
         (Ok(()), Some(best)) => Ok(best),
@@ -141,86 +135,84 @@ pub fn fit(
 
 /// State of one training.
 struct Loop<'a> {
-    dataset: &'a Dataset,
-    settings: &'a Settings,
+    source: Source<'a>,
     plan: Plan,
+    stages: Stages,
+    /// What gradients flow to now.
+    stage: Option<Stage>,
     weights: MasterWeights,
     optimiser: AdamW,
     average: Option<MovingAverage>,
-    sampler: Sampler,
-    random: ChaCha8Rng,
-    started: Instant,
-    step: u32,
-    best: Option<(Best, Kept)>,
+    progress: Progress,
+    kept: Option<Kept>,
+    checkpoints: Option<Checkpoints>,
+    /// When this process began, after how many steps and seconds.
+    begun: (Instant, u32, f64),
 }
 
 impl<'a> Loop<'a> {
-    fn new(
-        weights: MasterWeights,
-        dataset: &'a Dataset,
-        settings: &'a Settings,
-        seed: u64,
-    ) -> Result<Self, TrainError> {
-        let optimiser = AdamW::new(weights.decay_mask()?, settings.weight_decay)?;
+    fn new(weights: MasterWeights, source: Source<'a>) -> Result<Self, TrainError> {
+        let settings = source.settings;
+        let plan = Plan::new(settings, source.dataset.train.labels.len());
         let average = (settings.ema_decay > 0.0)
             .then(|| MovingAverage::new(weights.flat(), settings.ema_decay));
-        tch::manual_seed(seed as i64);
         Ok(Self {
-            plan: Plan::new(settings, dataset.train.labels.len()),
-            sampler: Sampler::new(&dataset.train.labels, settings.sampling, seed),
-            random: ChaCha8Rng::seed_from_u64(seed.wrapping_add(1)),
+            stages: Stages::new(settings, plan.steps, &weights)?,
+            stage: None,
+            optimiser: AdamW::new(weights.decay_mask()?, settings.weight_decay)?,
             average: average.transpose()?,
-            optimiser,
+            plan,
             weights,
-            dataset,
-            settings,
-            started: Instant::now(),
-            step: 0,
-            best: None,
+            source,
+            progress: Progress::default(),
+            kept: None,
+            checkpoints: None,
+            begun: (Instant::now(), 0, 0.0),
         })
+    }
+
+    /// Number of a batch of the next step, over the whole training.
+    fn batch(&self, of_step: u32) -> u64 {
+        let each = u64::from(self.source.settings.accumulation);
+        u64::from(self.progress.step) * each + u64::from(of_step)
     }
 
     fn run(
         &mut self,
         learner: &mut dyn Learner,
+        loader: &mut Loader,
         observer: &dyn Observer,
     ) -> Result<(), TrainError> {
-        let mut without_gain = 0;
-        while self.step < self.plan.steps {
-            let epoch = self.epoch(learner, observer)?;
-            let better = self
-                .best
-                .as_ref()
-                .is_none_or(|(best, _)| epoch.scores.better_than(&best.scores));
-            if better {
-                let kept = Kept {
+        let patience = self.source.settings.patience;
+        let finished = |of: &Progress| patience > 0 && of.without_gain >= patience;
+        while self.progress.step < self.plan.steps && !finished(&self.progress) {
+            let epoch = self.epoch(learner, loader, observer)?;
+            let best = self.progress.best.as_ref();
+            if best.is_none_or(|best| epoch.scores.better_than(&best.scores)) {
+                self.kept = Some(Kept {
                     parameters: copy_of(self.judged())?,
                     buffers: self.weights.copy_buffers()?,
-                };
-                self.best = Some((
-                    Best {
-                        epoch: epoch.epoch,
-                        scores: epoch.scores.clone(),
-                    },
-                    kept,
-                ));
+                });
+                self.progress.without_gain = 0;
+                self.progress.best = Some(Best {
+                    epoch: epoch.epoch,
+                    scores: epoch.scores.clone(),
+                });
+            } else {
+                self.progress.without_gain += 1;
             }
-            without_gain = if better { 0 } else { without_gain + 1 };
             observer.epoch(&epoch);
-            if self.settings.patience > 0 && without_gain >= self.settings.patience {
-                break;
-            }
+            self.progress.epochs.push(epoch);
         }
         Ok(())
     }
 
     /// Puts the best weights back into the model.
     fn keep_best(&mut self) -> Result<Option<Best>, TrainError> {
-        let Some((best, kept)) = self.best.take() else {
-            return Ok(None);
-        };
-        self.weights.restore(&kept.parameters, &kept.buffers)?;
-        Ok(Some(best))
+        if let Some(kept) = self.kept.take() {
+            self.weights.restore(&kept.parameters, &kept.buffers)?;
+        }
+        Ok(self.progress.best.take())
     }
 
     /// The weights that are validated and kept: the average where there is one.
@@ -230,77 +222,93 @@ impl<'a> Loop<'a> {
             .map_or(self.weights.flat(), MovingAverage::weights)
     }
 
+    /// The epoch that the next step belongs to, from that step on.
     fn epoch(
         &mut self,
         learner: &mut dyn Learner,
+        loader: &mut Loader,
         observer: &dyn Observer,
     ) -> Result<Epoch, TrainError> {
-        let (begun, first) = (Instant::now(), self.step);
+        let (begun, from) = (Instant::now(), self.progress.step);
+        let first = from - from % self.plan.steps_per_epoch;
         let last = self.plan.steps.min(first + self.plan.steps_per_epoch);
-        let (mut loss, mut norm) = (0.0, 0.0);
-        while self.step < last {
+        loader.take_waited();
+        while self.progress.step < last {
             if observer.cancelled() {
+                self.checkpoint()?;
                 return Err(TrainError::Cancelled);
             }
-            let (step_loss, step_norm) = self.one_step(learner)?;
-            loss += step_loss;
-            norm += step_norm;
-            self.step += 1;
+            if self.checkpoints.as_ref().is_some_and(Checkpoints::due) {
+                self.checkpoint()?;
+            }
+            let (loss, norm) = self.one_step(learner, loader)?;
+            self.progress.loss += loss;
+            self.progress.gradient_norm += norm;
+            self.progress.step += 1;
         }
-        let steps = f64::from(last - first);
-        let images_per_second =
-            steps * f64::from(self.settings.batch_size) / begun.elapsed().as_secs_f64();
-        let learning_rate = self.settings.learning_rate * self.share(last - 1);
+        let seconds = begun.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
+        let images = f64::from(last - from) * self.source.settings.images_per_step() as f64;
+        let waited = loader.take_waited().as_secs_f64();
+        let rates = self.stages.rates(last - 1);
         let scores = self.validate(learner, observer)?;
+        let steps = f64::from(last - first);
+        let (start, steps_before, _) = self.begun;
+        let each = start.elapsed().as_secs_f64() / f64::from(last - steps_before);
         Ok(Epoch {
             epoch: first / self.plan.steps_per_epoch + 1,
             epochs: self.plan.epochs(),
-            train_loss: loss / steps,
+            train_loss: std::mem::take(&mut self.progress.loss) / steps,
             scores,
-            learning_rate,
-            gradient_norm: norm / steps,
-            images_per_second,
-            eta: self.started.elapsed().as_secs_f64() / f64::from(last)
-                * f64::from(self.plan.steps - last),
+            learning_rate: rates.head,
+            backbone_learning_rate: rates.backbone,
+            gradient_norm: std::mem::take(&mut self.progress.gradient_norm) / steps,
+            weight_norm: schedule::norm(self.weights.flat())?,
+            images_per_second: images / seconds,
+            utilisation: (1.0 - waited / seconds).max(0.0),
+            eta: each * f64::from(self.plan.steps - last),
         })
     }
 
-    fn share(&self, step: u32) -> f64 {
-        schedule::learning_rate_share(step, self.plan.steps, self.settings.warmup)
-    }
-
     /// Loss and gradient norm of one step.
-    fn one_step(&mut self, learner: &mut dyn Learner) -> Result<(f64, f64), TrainError> {
-        let chosen: Vec<usize> = self
-            .sampler
-            .by_ref()
-            .take(self.settings.batch_size as usize)
-            .collect();
-        let (images, labels) = pixels::batch(
-            &self.dataset.train,
-            self.dataset.side,
-            &chosen,
-            self.weights.flat().device(),
-        )?;
-        let images = if self.settings.augment {
-            augment::views(&images, &mut self.random)?
-        } else {
-            images
-        };
-        let loss = learner.loss(&images, &labels, &mut self.random)?;
-        let value = loss.f_double_value(&[])?;
-        loss.f_backward()?;
+    fn one_step(
+        &mut self,
+        learner: &mut dyn Learner,
+        loader: &mut Loader,
+    ) -> Result<(f64, f64), TrainError> {
+        let settings = self.source.settings;
+        let step = self.progress.step;
+        let stage = self.stages.stage(step);
+        if self.stage.replace(stage) != Some(stage) {
+            self.weights.train_only(|name| stage.trains(name))?;
+        }
+        learner.begin_step(f64::from(step) / f64::from(self.plan.steps));
+        let mut value = 0.0;
+        for part in 0..settings.accumulation {
+            let batch = self.batch(part);
+            let (images, labels) = loader.next(self.weights.flat().device())?;
+            random::seed_dropout(self.source.seed, batch);
+            let mut random = random::of_batch(self.source.seed, batch, Purpose::Loss);
+            let loss = learner
+                .loss(&images, &labels, &mut random)?
+                .f_div_scalar(f64::from(settings.accumulation))?;
+            value += loss.f_double_value(&[])?;
+            loss.f_backward()?;
+        }
         let mut gradient = self.weights.take_gradient()?;
-        let norm = schedule::clip(&mut gradient, self.settings.gradient_clip)?;
+        let norm = schedule::clip(&mut gradient, settings.gradient_clip)?;
         if !value.is_finite() || !norm.is_finite() {
             return Err(TrainError::Diverged {
-                step: self.step + 1,
+                step: step + 1,
                 kept: None,
             });
         }
-        let learning_rate = self.settings.learning_rate * self.share(self.step);
-        self.optimiser
-            .step(self.weights.flat_mut(), &gradient, learning_rate)?;
+        let (learning_rate, multipliers) = self.stages.at(step);
+        self.optimiser.step(
+            self.weights.flat_mut(),
+            &gradient,
+            learning_rate,
+            multipliers,
+        )?;
         self.weights.publish()?;
         if let Some(average) = &mut self.average {
             average.update(self.weights.flat())?;
@@ -317,58 +325,76 @@ impl<'a> Loop<'a> {
         if let Some(average) = &self.average {
             self.weights.lend(average.weights())?;
         }
-        let scores = evaluate(
-            learner,
-            &self.dataset.val,
-            self.dataset,
-            self.weights.flat().device(),
-            observer,
-        );
+        let device = self.weights.flat().device();
+        let scores = evaluate(learner, self.source.dataset, device, observer);
         self.weights.publish()?;
         scores
     }
-}
 
-impl Scores {
-    fn better_than(&self, other: &Self) -> bool {
-        let key = |scores: &Self| (scores.confusion.macro_f1(), -scores.loss);
-        key(self) > key(other)
-    }
-}
-
-/// Scores of a model on a split.
-pub fn evaluate(
-    learner: &dyn Learner,
-    split: &Split,
-    dataset: &Dataset,
-    device: tch::Device,
-    observer: &dyn Observer,
-) -> Result<Scores, TrainError> {
-    tch::no_grad(|| {
-        let mut predicted = Vec::with_capacity(split.labels.len());
-        let mut loss = 0.0;
-        let all: Vec<usize> = (0..split.labels.len()).collect();
-        for chosen in all.chunks(VALIDATION_BATCH) {
-            if observer.cancelled() {
-                return Err(TrainError::Cancelled);
-            }
-            let (images, labels) = pixels::batch(split, dataset.side, chosen, device)?;
-            let logits = learner.logits(&images)?.f_to_kind(Kind::Float)?;
-            let sum = logits.f_cross_entropy_loss::<Tensor>(
-                &labels,
-                None,
-                tch::Reduction::Sum,
-                -100,
-                0.0,
-            )?;
-            loss += sum.f_double_value(&[])?;
-            let best = Vec::<i64>::try_from(logits.f_argmax(-1, false)?)?;
-            predicted.extend(best.into_iter().map(|class| class as u32));
+    /// Leaves the state behind, before a step.
+    fn checkpoint(&mut self) -> Result<(), TrainError> {
+        let (start, _, seconds_before) = self.begun;
+        self.progress.seconds = seconds_before + start.elapsed().as_secs_f64();
+        let state = State {
+            progress: self.progress.clone(),
+            tensors: self.tensors(),
+        };
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.save(state);
         }
-        let confusion = Confusion::new(dataset.classes.len(), &split.labels, &predicted);
-        Ok(Scores {
-            loss: loss / split.labels.len().max(1) as f64,
-            confusion,
-        })
-    })
+        Ok(())
+    }
+
+    fn tensors(&self) -> BTreeMap<String, Tensor> {
+        let (mean, square) = self.optimiser.moments();
+        let mut tensors = vec![
+            ("weights", self.weights.flat()),
+            ("mean", mean),
+            ("square", square),
+        ];
+        tensors.extend(self.average.as_ref().map(|of| ("average", of.weights())));
+        tensors.extend(self.kept.as_ref().map(|kept| ("best", &kept.parameters)));
+        let numbered = |name: &'static str, buffers: &[Tensor]| -> Vec<(String, Tensor)> {
+            let named = |(index, tensor): (usize, &Tensor)| {
+                (format!("{name}.{index}"), tensor.shallow_clone())
+            };
+            buffers.iter().enumerate().map(named).collect()
+        };
+        let kept = self
+            .kept
+            .as_ref()
+            .map(|kept| numbered("best.buffer", &kept.buffers));
+        tensors
+            .into_iter()
+            .map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone()))
+            .chain(numbered("buffer", self.weights.buffers()))
+            .chain(kept.unwrap_or_default())
+            .collect()
+    }
+
+    fn restore(&mut self, state: State) -> Result<(), TrainError> {
+        let count = self.weights.buffers().len();
+        let numbered = |name: &str| -> Result<Vec<Tensor>, TrainError> {
+            let each = |index| state.tensor(&format!("{name}.{index}"));
+            let tensors = (0..count).map(|index| each(index).map(Tensor::shallow_clone));
+            tensors.collect()
+        };
+        let buffers = numbered("buffer")?;
+        if state.progress.best.is_some() {
+            self.kept = Some(Kept {
+                parameters: copy_of(state.tensor("best")?)?,
+                buffers: numbered("best.buffer")?,
+            });
+        }
+        let step = state.progress.step;
+        self.weights.restore(state.tensor("weights")?, &buffers)?;
+        self.optimiser
+            .restore(step, state.tensor("mean")?, state.tensor("square")?)?;
+        if let Some(average) = &mut self.average {
+            average.restore(step, state.tensor("average")?)?;
+        }
+        self.begun = (Instant::now(), step, state.progress.seconds);
+        self.progress = state.progress;
+        Ok(())
+    }
 }

@@ -71,6 +71,7 @@ fn message(event: Event) -> StreamTrainingResponse {
             plan,
             parameters,
             precision,
+            resumed_at_step,
         } => Sent::Started(Started {
             train_images,
             val_images,
@@ -78,6 +79,7 @@ fn message(event: Event) -> StreamTrainingResponse {
             steps: plan.steps,
             parameters,
             precision,
+            resumed_at_step,
         }),
         Event::Epoch(epoch) => Sent::Epoch(epoch_message(&epoch)),
         Event::Finished {
@@ -121,6 +123,9 @@ fn epoch_message(epoch: &fit::Epoch) -> Epoch {
         gradient_norm: epoch.gradient_norm,
         images_per_second: epoch.images_per_second,
         eta: Some(duration(epoch.eta)),
+        backbone_learning_rate: epoch.backbone_learning_rate,
+        weight_norm: epoch.weight_norm,
+        utilisation: epoch.utilisation,
     }
 }
 

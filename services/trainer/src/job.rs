@@ -4,19 +4,21 @@ use std::{
     collections::HashSet,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use saga_models::{Environment, ModelError, Precision, Runtime};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::{
+    checkpoint::Checkpoints,
     classifier::{self, Classifier},
     config::Config,
     contrastive::{self, Contrastive},
     data::{Dataset, Source, Store},
     error::TrainError,
-    fit::{self, Epoch, Learner, Observer, Plan},
+    fit::{self, Epoch, Learner, Observer, Plan, Resume},
+    loader,
     master::MasterWeights,
     output::{self, Identity, Outcome, Record},
     pixels,
@@ -32,6 +34,8 @@ pub enum Event {
         plan: Plan,
         parameters: u64,
         precision: String,
+        /// 0 of a training that starts at its start.
+        resumed_at_step: u32,
     },
     Epoch(Epoch),
     Finished {
@@ -50,7 +54,7 @@ pub struct Trainer {
     config: Config,
     runtime: Runtime,
     models: PathBuf,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
     /// Outputs that jobs are working on.
     busy: Arc<Mutex<HashSet<PathBuf>>>,
 }
@@ -72,7 +76,7 @@ impl Trainer {
                 path: folder.clone(),
                 source,
             })?,
-            slots: Semaphore::new(config.compute.jobs),
+            slots: Arc::new(Semaphore::new(config.compute.jobs)),
             busy: Arc::default(),
             runtime,
             config,
@@ -102,7 +106,7 @@ impl Trainer {
     ) -> Result<(PathBuf, Box<Record>, f64, bool), TrainError> {
         let started = Instant::now();
         let output = self.models.join(&job.output);
-        let _reserved = Reserved::new(&self.busy, &output, &job.output)?;
+        let reserved = Reserved::new(&self.busy, &output, &job.output)?;
         let mut store = Store::new(
             &self.config.label_store.address,
             self.config.server.max_message_bytes,
@@ -121,26 +125,36 @@ impl Trainer {
                 true,
             ));
         }
-        let _slot = self
-            .slots
-            .acquire()
+        let slots = self.slots.clone();
+        let slot = slots
+            .acquire_owned()
             .await
             .map_err(|_| TrainError::Cancelled)?;
         let preprocessing = match job.kind {
-            Kind::VitClassifier => classifier::preprocessing(&job.architecture),
+            Kind::VitClassifier | Kind::ResnetClassifier => {
+                classifier::preprocessing(&job.architecture)
+            }
             Kind::Clip => contrastive::preprocessing(&job.architecture),
         };
         let limit = self.config.limits.max_cache_bytes;
         let side = job.architecture.image_size;
         let prepare = pixels::prepare(preprocessing)?;
-        let dataset = store.read(&source, classes, side, limit, &prepare).await?;
+        let (dataset, read_hash) = store.read(&source, classes, side, limit, &prepare).await?;
+        if read_hash != identity.dataset_hash {
+            return Err(TrainError::DatasetChanged {
+                dataset: source.dataset_id,
+            });
+        }
+        let every = Duration::from_secs_f64(self.config.checkpoints.every_seconds);
         let work = Work {
+            checkpoints: Checkpoints::new(&output, &identity.request_hash, every),
             job,
             identity,
             dataset,
             output: output.clone(),
             runtime: self.runtime,
             events: events.clone(),
+            _held: (reserved, slot),
         };
         let record = on_own_thread(work, self.config.compute.threads).await?;
         Ok((output, record, started.elapsed().as_secs_f64(), false))
@@ -187,8 +201,11 @@ struct Work {
     identity: Identity,
     dataset: Dataset,
     output: PathBuf,
+    checkpoints: Checkpoints,
     runtime: Runtime,
     events: Events,
+    /// Given back when the thread ends, which may be after its caller has left.
+    _held: (Reserved, OwnedSemaphorePermit),
 }
 
 /// Trains on a thread of the operating system, so that no tensor crosses an await and no async thread is blocked.
@@ -212,7 +229,7 @@ async fn on_own_thread(work: Work, threads: usize) -> Result<Box<Record>, TrainE
 impl Work {
     fn train(self) -> Result<Record, TrainError> {
         match self.job.kind {
-            Kind::VitClassifier => {
+            Kind::VitClassifier | Kind::ResnetClassifier => {
                 let mut model = Classifier::new(&self.job, &self.dataset, self.runtime)?;
                 let weights = MasterWeights::new(model.weights().tensors())?;
                 let best = self.fit(&mut model, weights);
@@ -234,21 +251,28 @@ impl Work {
             epochs: Mutex::default(),
         };
         let (job, dataset) = (&self.job, &self.dataset);
+        let state = self.checkpoints.load();
+        let (step, seconds_before) = state.as_ref().map_or((0, 0.0), |state| {
+            (state.progress.step, state.progress.seconds)
+        });
         let _ = self.events.blocking_send(Ok(Event::Started {
             train_images: dataset.train.labels.len() as u32,
             val_images: dataset.val.labels.len() as u32,
             plan: Plan::new(&job.settings, dataset.train.labels.len()),
             parameters: weights.flat().numel() as u64,
             precision: self.runtime.precision.to_string(),
+            resumed_at_step: step,
         }));
-        let ended = fit::fit(
-            learner,
-            weights,
+        let source = loader::Source {
             dataset,
-            &job.settings,
-            job.seed,
-            &listener,
-        );
+            settings: &job.settings,
+            seed: job.seed,
+        };
+        let resume = Resume {
+            checkpoints: self.checkpoints.clone(),
+            state,
+        };
+        let ended = fit::fit(learner, weights, source, Some(resume), &listener);
         let epochs = listener
             .epochs
             .into_inner()
@@ -256,11 +280,12 @@ impl Work {
         Fitted {
             ended,
             epochs,
-            seconds: begun.elapsed().as_secs_f64(),
+            seconds: seconds_before + begun.elapsed().as_secs_f64(),
         }
     }
 
-    /// Writes the model; of a diverged training, the best weights before it, beside the output.
+    /// Writes the model; of a training that was stopped, the best weights until then, beside the output. The checkpoint stays
+    /// where the same request can still end well: after a cancellation, or where there was no room for the model.
     fn save(
         &self,
         fitted: Fitted,
@@ -275,25 +300,35 @@ impl Work {
             seconds: fitted.seconds,
             stopped,
         };
-        match fitted.ended {
-            Ok(best) => output::write(&self.output, outcome(best, None), write),
-            Err(fit::Stopped {
-                error: TrainError::Diverged { step, .. },
-                best: Some(best),
-            }) => {
-                let kept = output::last_good(&self.output);
-                output::write(
-                    &kept,
-                    outcome(best, Some(format!("diverged at step {step}"))),
-                    write,
-                )?;
-                Err(TrainError::Diverged {
-                    step,
-                    kept: Some(kept),
-                })
+        let last_good = output::last_good(&self.output);
+        let stopped = match fitted.ended {
+            Ok(best) => {
+                let record = output::write(&self.output, outcome(best, None), write)?;
+                self.checkpoints.remove();
+                output::remove_stopped(&last_good, &self.identity);
+                return Ok(record);
             }
-            Err(stopped) => Err(stopped.error),
+            Err(stopped) => stopped,
+        };
+        if matches!(stopped.error, TrainError::Diverged { .. }) {
+            self.checkpoints.remove();
         }
+        let why = match &stopped.error {
+            TrainError::Diverged { step, .. } => format!("diverged at step {step}"),
+            TrainError::Cancelled => "cancelled".to_owned(),
+            _ => return Err(stopped.error),
+        };
+        let Some(best) = stopped.best else {
+            return Err(stopped.error);
+        };
+        output::write(&last_good, outcome(best, Some(why)), write)?;
+        Err(match stopped.error {
+            TrainError::Diverged { step, .. } => TrainError::Diverged {
+                step,
+                kept: Some(last_good),
+            },
+            error => error,
+        })
     }
 }
 

@@ -1,30 +1,40 @@
-//! Training as a service: reads a data set's train and val splits from the label store, trains a ViT classifier or a small
+//! Training as a service: reads a data set's train and val splits from the label store, trains a classifier or a small
 //! CLIP, streams the epochs, and leaves a Hugging Face model directory.
 //!
-//! [`request`] checks what is asked, [`data`] and [`pixels`] bring images into memory, [`fit`] is the one loop for all
-//! models, [`classifier`] and [`contrastive`] are what it trains, [`output`] is what remains, [`job`] ties them together and
-//! [`grpc`] is the transport.
+//! [`request`] checks what is asked, [`data`] and [`pixels`] bring images into memory, [`loader`] makes batches of them, [`fit`]
+//! is the one loop for all models, [`classifier`] and [`contrastive`] are what it trains, [`checkpoint`] is what a kill leaves and
+//! [`output`] what an end does, [`job`] ties them together and [`grpc`] is the transport.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod augment;
+pub mod checkpoint;
 pub mod classifier;
+mod colour;
 pub mod config;
 pub mod contrastive;
 pub mod data;
 pub mod ema;
+pub mod epoch;
+mod erase;
 pub mod error;
 pub mod fit;
 pub mod grpc;
 pub mod job;
+pub mod loader;
 pub mod loss;
 pub mod master;
 pub mod metrics;
+pub mod mix;
+pub mod network;
 pub mod output;
 pub mod pixels;
+pub mod randaugment;
+pub mod random;
 pub mod request;
 pub mod sampler;
 pub mod schedule;
+pub mod stages;
 pub mod start;
 
 use std::sync::Arc;

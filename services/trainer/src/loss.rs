@@ -1,7 +1,6 @@
-//! Losses: soft-target cross-entropy for classifiers, and the contrastive loss of CLIP for images that share a class.
+//! Losses: soft-target cross-entropy for classifiers, with two variants for long tails, and the contrastive loss of CLIP for
+//! images that share a class.
 
-use rand_chacha::ChaCha8Rng;
-use rand_distr::{Beta, Distribution as _};
 use tch::{Kind, Tensor};
 
 use crate::error::TrainError;
@@ -21,44 +20,93 @@ pub fn cross_entropy(
     targets: &Tensor,
     class_weights: Option<&Tensor>,
 ) -> Result<Tensor, TrainError> {
-    let terms = logits
+    let terms = log_softmax(logits)?.f_mul(targets)?;
+    weighted_mean(&terms, targets, class_weights)
+}
+
+/// Focal loss (Lin et al. 2017, <https://arxiv.org/abs/1708.02002>) over a softmax: the terms of [`cross_entropy`] times
+/// (1 - p)^gamma, so that images which the model is sure of count for little.
+pub fn focal(
+    logits: &Tensor,
+    targets: &Tensor,
+    gamma: f64,
+    class_weights: Option<&Tensor>,
+) -> Result<Tensor, TrainError> {
+    let logs = log_softmax(logits)?;
+    // Rounding must not make the base of the power negative.
+    let unsure = logs.f_exp()?.f_neg()?.f_add_scalar(1.0)?.f_clamp_min(0.0)?;
+    let terms = logs
+        .f_mul(targets)?
+        .f_mul(&unsure.f_pow_tensor_scalar(gamma)?)?;
+    weighted_mean(&terms, targets, class_weights)
+}
+
+/// LDAM (Cao et al. 2019, <https://arxiv.org/abs/1906.07413>): cross-entropy of `scale` times logits whose own class has to win
+/// by a margin `[C]`, see [`ldam_margins`]; under soft targets each class by its share of the margin.
+pub fn ldam(
+    logits: &Tensor,
+    targets: &Tensor,
+    margins: &Tensor,
+    scale: f64,
+    class_weights: Option<&Tensor>,
+) -> Result<Tensor, TrainError> {
+    let logits = logits
         .f_to_kind(Kind::Float)?
-        .f_log_softmax(-1, Kind::Float)?
-        .f_mul(targets)?;
+        .f_sub(&targets.f_mul(margins)?)?;
+    cross_entropy(&logits.f_mul_scalar(scale)?, targets, class_weights)
+}
+
+/// Margins of the classes: proportional to their number of images to the power of -1/4, `largest` for the rarest.
+pub fn ldam_margins(labels: &[u32], classes: usize, largest: f64) -> Vec<f32> {
+    let roots: Vec<f64> = counts(labels, classes)
+        .into_iter()
+        .map(|count| (count.max(1) as f64).powf(-0.25))
+        .collect();
+    let most = roots.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    roots
+        .iter()
+        .map(|root| (root * largest / most) as f32)
+        .collect()
+}
+
+fn log_softmax(logits: &Tensor) -> Result<Tensor, TrainError> {
+    let logits = logits.f_to_kind(Kind::Float)?;
+    Ok(logits.f_log_softmax(-1, Kind::Float)?)
+}
+
+/// Minus the sum of terms `[N, C]` over that of the targets, both weighted by class.
+fn weighted_mean(
+    terms: &Tensor,
+    targets: &Tensor,
+    class_weights: Option<&Tensor>,
+) -> Result<Tensor, TrainError> {
     let (terms, total) = match class_weights {
         Some(weights) => (
             terms.f_mul(weights)?,
             targets.f_mul(weights)?.f_sum(Kind::Float)?,
         ),
-        None => (terms, targets.f_sum(Kind::Float)?),
+        None => (terms.shallow_clone(), targets.f_sum(Kind::Float)?),
     };
     Ok(terms.f_sum(Kind::Float)?.f_neg()?.f_div(&total)?)
 }
 
 /// Weight of each class, inverse to its number of images, with mean 1 over the images.
 pub fn inverse_frequency(labels: &[u32], classes: usize) -> Vec<f32> {
-    let mut counts = vec![0usize; classes];
-    labels.iter().for_each(|&label| counts[label as usize] += 1);
-    counts
+    counts(labels, classes)
         .iter()
         .map(|&count| labels.len() as f32 / (classes * count.max(1)) as f32)
         .collect()
 }
 
-/// MixUp (Zhang et al. 2018, <https://arxiv.org/abs/1710.09412>): each image and its target blended with another of the
-/// batch by one share drawn from Beta(alpha, alpha).
-pub fn mix_up(
-    images: &Tensor,
-    targets: &Tensor,
-    alpha: f64,
-    random: &mut ChaCha8Rng,
-) -> Result<(Tensor, Tensor), TrainError> {
-    let beta = Beta::new(alpha, alpha)
-        .map_err(|error| TrainError::field("settings.mixup", error.to_string()))?;
-    let share: f64 = beta.sample(random);
-    // The batch is in random order already, so that its reverse is a random partner.
-    let blend = |tensor: &Tensor| tensor.f_flip(0)?.f_lerp(tensor, share);
-    Ok((blend(images)?, blend(targets)?))
+/// Images of each class.
+fn counts(labels: &[u32], classes: usize) -> Vec<usize> {
+    let mut counts = vec![0; classes];
+    for &label in labels {
+        if let Some(count) = counts.get_mut(label as usize) {
+            *count += 1;
+        }
+    }
+    counts
 }
 
 /// Symmetric contrastive loss where several images of a batch share a class.
@@ -91,8 +139,7 @@ fn spread(same: &Tensor) -> Result<Tensor, TrainError> {
 
 #[cfg(test)]
 mod tests {
-    use rand::SeedableRng as _;
-    use tch::{Device, Reduction};
+    use tch::Reduction;
 
     use super::*;
 
@@ -137,18 +184,41 @@ mod tests {
         assert!((weights[1] / weights[0] - 3.0).abs() < 1e-6);
     }
 
+    /// `tests/fixtures/losses.json`, made by `losses.py` beside it.
     #[test]
-    fn mix_up_keeps_distributions() {
-        let images = Tensor::rand([4, 3, 8, 8], (Kind::Float, Device::Cpu));
-        let targets = smooth_targets(&Tensor::from_slice(&[0i64, 1, 2, 0]), 3, 0.0).unwrap();
-        let (mixed, mixed_targets) =
-            mix_up(&images, &targets, 0.4, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
-        assert_eq!(mixed.size(), images.size());
-        let sums = mixed_targets.sum_dim_intlist([-1i64].as_slice(), false, Kind::Float);
-        assert!((sums - 1.0).abs().max().double_value(&[]) < 1e-6);
-        let share = mixed_targets.double_value(&[1, 1]);
-        let expected = images.get(0) * share + images.get(3) * (1.0 - share);
-        assert!((mixed.get(0) - expected).abs().max().double_value(&[]) < 1e-5);
+    fn focal_and_ldam_are_the_papers_formulas() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/losses.json");
+        let cases: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let tensor = |name: &str| {
+            let rows: Vec<Vec<f32>> = serde_json::from_value(cases[name].clone()).unwrap();
+            Tensor::from_slice2(&rows)
+        };
+        let (logits, targets) = (tensor("logits"), tensor("targets"));
+        let labels: Vec<u32> = serde_json::from_value(cases["labels"].clone()).unwrap();
+        let weights = Tensor::from_slice(&inverse_frequency(&labels, 3));
+        let margins = Tensor::from_slice(&ldam_margins(&labels, 3, 0.5));
+        for weighted in [false, true] {
+            let weights = weighted.then_some(&weights);
+            let check = |name: &str, ours: Result<Tensor, TrainError>| {
+                let key = if weighted {
+                    format!("{name}_weighted")
+                } else {
+                    name.into()
+                };
+                let theirs = cases[key.as_str()].as_f64().unwrap();
+                let ours = ours.unwrap().double_value(&[]);
+                assert!(
+                    (ours - theirs).abs() < 2e-5 * theirs,
+                    "{key}: {ours}, not {theirs}"
+                );
+            };
+            check("focal", focal(&logits, &targets, 2.0, weights));
+            check("ldam", ldam(&logits, &targets, &margins, 30.0, weights));
+        }
+        let plain = cross_entropy(&logits, &targets, None).unwrap();
+        let zero = focal(&logits, &targets, 0.0, None).unwrap();
+        assert!((plain - zero).abs().double_value(&[]) < 1e-6);
     }
 
     #[test]

@@ -66,16 +66,36 @@ impl MasterWeights {
     /// 1 where weight decay applies, 0 elsewhere, `[P]` f32: matrices and convolutions decay; biases, norms, single tokens
     /// and position embeddings do not.
     pub fn decay_mask(&self) -> Result<Tensor, TrainError> {
-        flatten(self.parameters.iter().map(|(name, tensor)| {
+        self.per_parameter(|name, tensor| {
             let decays = tensor.dim() >= 2
                 && name.ends_with("weight")
                 && !name.contains("position_embedding");
-            Tensor::f_full(
-                tensor.size(),
-                f64::from(u8::from(decays)),
-                (Kind::Float, tensor.device()),
-            )
+            f64::from(u8::from(decays))
+        })
+    }
+
+    /// One value for each parameter, spread over its elements: `[P]` f32.
+    pub fn per_parameter(
+        &self,
+        value: impl Fn(&str, &Tensor) -> f64,
+    ) -> Result<Tensor, TrainError> {
+        flatten(self.parameters.iter().map(|(name, tensor)| {
+            let options = (Kind::Float, tensor.device());
+            Tensor::f_full(tensor.size(), value(name, tensor), options)
         }))
+    }
+
+    /// Names of the parameters, in the order of [`flat`](Self::flat).
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.parameters.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// From now on gradients flow to parameters of these names alone.
+    pub fn train_only(&self, wanted: impl Fn(&str) -> bool) -> Result<(), TrainError> {
+        for (name, tensor) in &self.parameters {
+            let _ = tensor.f_set_requires_grad(wanted(name))?;
+        }
+        Ok(())
     }
 
     /// Copies the parameters into the model.
@@ -98,6 +118,11 @@ impl MasterWeights {
             }
             Ok(())
         })
+    }
+
+    /// The untrained variables, in order of their names.
+    pub fn buffers(&self) -> &[Tensor] {
+        &self.buffers
     }
 
     /// Copies of the untrained variables.

@@ -1,10 +1,10 @@
 //! Scores of predictions: accuracy, per-class recall, balanced accuracy, macro F1 and the confusion matrix, with the
 //! meanings of scikit-learn.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Counts of (true class, predicted class), and what follows from them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Confusion {
     /// `rows[truth][prediction]`.

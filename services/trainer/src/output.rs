@@ -14,7 +14,7 @@ use crate::{
 /// Name of the record beside the weights.
 const RECORD: &str = "training.json";
 /// Raised whenever the same request would give other weights.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// `training.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,7 +52,11 @@ pub struct EpochRecord {
     pub val_accuracy: f64,
     pub val_macro_f1: f64,
     pub learning_rate: f64,
+    pub backbone_learning_rate: f64,
     pub gradient_norm: f64,
+    pub weight_norm: f64,
+    pub images_per_second: f64,
+    pub utilisation: f64,
 }
 
 impl From<&Epoch> for EpochRecord {
@@ -64,7 +68,11 @@ impl From<&Epoch> for EpochRecord {
             val_accuracy: epoch.scores.confusion.accuracy(),
             val_macro_f1: epoch.scores.confusion.macro_f1(),
             learning_rate: epoch.learning_rate,
+            backbone_learning_rate: epoch.backbone_learning_rate,
             gradient_norm: epoch.gradient_norm,
+            weight_norm: epoch.weight_norm,
+            images_per_second: epoch.images_per_second,
+            utilisation: epoch.utilisation,
         }
     }
 }
@@ -99,9 +107,22 @@ impl Identity {
 
 /// The record of a directory that is complete for this identity: same request, and weights as they were written.
 pub fn finished(output: &Path, identity: &Identity) -> Option<Record> {
-    let record: Record = serde_json::from_slice(&std::fs::read(output.join(RECORD)).ok()?).ok()?;
+    let record = read_record(output)?;
     let same = record.request_hash == identity.request_hash && record.stopped.is_none();
     (same && directory::revision(output).ok()? == record.revision).then_some(record)
+}
+
+/// Removes the weights of a training that was stopped, once the same request has ended well.
+pub fn remove_stopped(last_good: &Path, identity: &Identity) {
+    let superseded =
+        read_record(last_good).is_some_and(|record| record.request_hash == identity.request_hash);
+    if superseded && let Err(error) = std::fs::remove_dir_all(last_good) {
+        tracing::warn!(%error, folder = %last_good.display(), "superseded weights stay behind");
+    }
+}
+
+fn read_record(directory: &Path) -> Option<Record> {
+    serde_json::from_slice(&std::fs::read(directory.join(RECORD)).ok()?).ok()
 }
 
 /// What a training came to.
@@ -134,7 +155,7 @@ pub fn write(
     Ok(record)
 }
 
-/// Where the best weights of a diverged training go.
+/// Where the best weights of a training that was stopped go.
 pub fn last_good(output: &Path) -> PathBuf {
     let mut name = output.file_name().unwrap_or_default().to_os_string();
     name.push("-last-good");

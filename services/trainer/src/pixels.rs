@@ -22,6 +22,12 @@ pub fn prepare(config: Config) -> Result<Prepare, TrainError> {
     }))
 }
 
+/// The bytes of one image of a split, of which each has `size`; none where there is no such image.
+pub fn of(split: &Split, index: usize, size: usize) -> &[u8] {
+    let range = index * size..(index + 1) * size;
+    split.pixels.get(range).unwrap_or_default()
+}
+
 /// Chosen images `[N, 3, side, side]` f32 in 0 to 1 and labels `[N]` int64.
 pub fn batch(
     split: &Split,
@@ -33,12 +39,7 @@ pub fn batch(
     let mut bytes = Vec::with_capacity(chosen.len() * size);
     let mut labels = Vec::with_capacity(chosen.len());
     for &index in chosen {
-        bytes.extend_from_slice(
-            split
-                .pixels
-                .get(index * size..(index + 1) * size)
-                .unwrap_or_default(),
-        );
+        bytes.extend_from_slice(of(split, index, size));
         labels.extend(split.labels.get(index).map(|&label| i64::from(label)));
     }
     let shape = [chosen.len() as i64, 3, i64::from(side), i64::from(side)];

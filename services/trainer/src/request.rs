@@ -10,37 +10,21 @@ use std::{
 use saga_proto::trainer::v1 as proto;
 use serde::Serialize;
 
-use crate::{error::TrainError, sampler::Sampling};
+use crate::{error::TrainError, randaugment::RandAugment, sampler::Sampling};
+
+mod architecture;
+mod options;
+
+pub use architecture::{Architecture, Head};
+pub use options::{Loss, Transfer};
 
 /// What to train.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     VitClassifier,
+    ResnetClassifier,
     Clip,
-}
-
-/// Classifier head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Head {
-    /// One linear layer.
-    Linear,
-    /// Linear of this width, BatchNorm, GELU, Dropout 0.3, Linear.
-    Mlp { hidden_size: u32 },
-}
-
-/// Size of a vision transformer; keys as in a Hugging Face `config.json`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Architecture {
-    pub image_size: u32,
-    pub patch_size: u32,
-    pub hidden_size: u32,
-    pub num_hidden_layers: u32,
-    pub num_attention_heads: u32,
-    pub intermediate_size: u32,
-    pub head: Head,
-    pub drop_path: f64,
 }
 
 /// How long to train.
@@ -67,6 +51,30 @@ pub struct Settings {
     pub augment: bool,
     pub gradient_clip: f64,
     pub patience: u32,
+    /// Batches of one step; at least 1.
+    pub accumulation: u32,
+    pub transfer: Transfer,
+    pub loss: Loss,
+    pub class_weights_from: f64,
+    pub cutmix: f64,
+    pub rand_augment: RandAugment,
+    pub random_erasing: f64,
+    pub oversampling_limit: u32,
+}
+
+impl Settings {
+    /// Images that one step shows.
+    pub fn images_per_step(&self) -> usize {
+        self.batch_size as usize * self.accumulation as usize
+    }
+
+    /// Whether any of them makes sense for a classifier alone.
+    fn of_classifiers(&self) -> bool {
+        let soft = [self.mixup, self.cutmix, self.label_smoothing];
+        soft.iter().any(|&value| value > 0.0)
+            || self.class_weights
+            || self.loss != Loss::CrossEntropy
+    }
 }
 
 /// One job. What is serialised decides the weights, and with the data's hash identifies them.
@@ -92,6 +100,7 @@ impl TryFrom<proto::StreamTrainingRequest> for Job {
     fn try_from(request: proto::StreamTrainingRequest) -> Result<Self, TrainError> {
         let kind = match request.kind() {
             proto::ModelKind::VitClassifier => Kind::VitClassifier,
+            proto::ModelKind::ResnetClassifier => Kind::ResnetClassifier,
             proto::ModelKind::Clip => Kind::Clip,
             proto::ModelKind::Unspecified => return Err(TrainError::field("kind", "is missing")),
         };
@@ -103,24 +112,14 @@ impl TryFrom<proto::StreamTrainingRequest> for Job {
                 .settings
                 .ok_or(TrainError::field("settings", "is missing"))?,
         )?;
-        if kind == Kind::Clip
-            && (settings.mixup > 0.0 || settings.label_smoothing > 0.0 || settings.class_weights)
-        {
-            let why = "mixup, label_smoothing and class_weights do not apply to CLIP; set them to 0 and false";
+        if kind == Kind::Clip && settings.of_classifiers() {
+            let why = "mixup, cutmix, label_smoothing, class_weights and loss do not apply to CLIP; leave them out";
             return Err(TrainError::field("settings", why));
         }
-        let architecture = architecture(
-            &request
-                .architecture
-                .ok_or(TrainError::field("architecture", "is missing"))?,
-        )?;
-        if kind == Kind::Clip && (architecture.head != Head::Linear || architecture.drop_path > 0.0)
-        {
-            return Err(TrainError::field(
-                "architecture",
-                "head and drop_path do not apply to CLIP; leave them out",
-            ));
-        }
+        let sizes = request
+            .architecture
+            .ok_or(TrainError::field("architecture", "is missing"))?;
+        let architecture = architecture::architecture(kind, &sizes)?;
         Ok(Self {
             id: request.job_id,
             output: output(&request.output)?,
@@ -135,67 +134,6 @@ impl TryFrom<proto::StreamTrainingRequest> for Job {
                 .filter(|path| !path.as_os_str().is_empty()),
         })
     }
-}
-
-fn architecture(sizes: &proto::Architecture) -> Result<Architecture, TrainError> {
-    within("architecture.image_size", sizes.image_size, 8..=1024)?;
-    within(
-        "architecture.patch_size",
-        sizes.patch_size,
-        1..=sizes.image_size,
-    )?;
-    within("architecture.hidden_size", sizes.hidden_size, 8..=4096)?;
-    within(
-        "architecture.num_hidden_layers",
-        sizes.num_hidden_layers,
-        1..=64,
-    )?;
-    within(
-        "architecture.num_attention_heads",
-        sizes.num_attention_heads,
-        1..=64,
-    )?;
-    within(
-        "architecture.intermediate_size",
-        sizes.intermediate_size,
-        8..=16_384,
-    )?;
-    within("architecture.drop_path", sizes.drop_path, 0.0..=0.9)?;
-    divides(
-        "architecture.image_size",
-        sizes.image_size,
-        "patch_size",
-        sizes.patch_size,
-    )?;
-    divides(
-        "architecture.hidden_size",
-        sizes.hidden_size,
-        "num_attention_heads",
-        sizes.num_attention_heads,
-    )?;
-    let head = match sizes.head() {
-        proto::HeadKind::Unspecified | proto::HeadKind::Linear => Head::Linear,
-        proto::HeadKind::Mlp => {
-            within(
-                "architecture.head_hidden_size",
-                sizes.head_hidden_size,
-                1..=8192,
-            )?;
-            Head::Mlp {
-                hidden_size: sizes.head_hidden_size,
-            }
-        }
-    };
-    Ok(Architecture {
-        image_size: sizes.image_size,
-        patch_size: sizes.patch_size,
-        hidden_size: sizes.hidden_size,
-        num_hidden_layers: sizes.num_hidden_layers,
-        num_attention_heads: sizes.num_attention_heads,
-        intermediate_size: sizes.intermediate_size,
-        head,
-        drop_path: sizes.drop_path,
-    })
 }
 
 fn settings(settings: &proto::TrainingSettings) -> Result<Settings, TrainError> {
@@ -231,6 +169,22 @@ fn settings(settings: &proto::TrainingSettings) -> Result<Settings, TrainError> 
         augment: settings.augment,
         gradient_clip: within("settings.gradient_clip", settings.gradient_clip, 0.0..=1e6)?,
         patience: settings.patience,
+        accumulation: within("settings.accumulation", settings.accumulation, 0..=1024)?.max(1),
+        transfer: options::transfer(settings)?,
+        loss: options::loss(settings)?,
+        class_weights_from: within(
+            "settings.class_weights_from",
+            settings.class_weights_from,
+            0.0..=1.0,
+        )?,
+        cutmix: within("settings.cutmix", settings.cutmix, 0.0..=10.0)?,
+        rand_augment: options::rand_augment(settings)?,
+        random_erasing: within(
+            "settings.random_erasing",
+            settings.random_erasing,
+            0.0..=1.0,
+        )?,
+        oversampling_limit: settings.oversampling_limit,
     })
 }
 
@@ -243,10 +197,9 @@ fn prompts(
         .map(|(label, prompts)| (label, prompts.texts))
         .collect();
     match kind {
-        Kind::VitClassifier if !by_label.is_empty() => Err(TrainError::field(
-            "prompts",
-            "are for CLIP only; leave them out",
-        )),
+        Kind::VitClassifier | Kind::ResnetClassifier if !by_label.is_empty() => Err(
+            TrainError::field("prompts", "are for CLIP only; leave them out"),
+        ),
         Kind::Clip if by_label.is_empty() => Err(TrainError::field(
             "prompts",
             "are missing; CLIP needs texts for every class",
@@ -290,19 +243,19 @@ fn within<T: PartialOrd + Display>(
     ))
 }
 
-fn divides(field: &'static str, value: u32, by_name: &str, by: u32) -> Result<(), TrainError> {
-    if value.is_multiple_of(by) {
-        return Ok(());
-    }
-    Err(TrainError::field(
-        field,
-        format!("is {value}; it must be a multiple of {by_name}, which is {by}"),
-    ))
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A plain request's job.
+    pub fn job() -> Job {
+        Job::try_from(request()).unwrap()
+    }
+
+    /// Its settings.
+    pub fn settings() -> Settings {
+        job().settings
+    }
 
     fn request() -> proto::StreamTrainingRequest {
         proto::StreamTrainingRequest {
@@ -357,6 +310,27 @@ mod tests {
         );
         let said = refused(|request| request.settings.as_mut().unwrap().steps = 0);
         assert!(said.starts_with("settings.steps: is 0"), "{said}");
+    }
+
+    #[test]
+    fn what_is_left_out_changes_nothing() {
+        let settings = settings();
+        let plain = Transfer {
+            head_warmup: 0.0,
+            layer_decay: 1.0,
+        };
+        assert_eq!((settings.accumulation, settings.transfer), (1, plain));
+        assert_eq!((settings.loss, settings.cutmix), (Loss::CrossEntropy, 0.0));
+        assert_eq!(settings.rand_augment, RandAugment::NONE);
+    }
+
+    #[test]
+    fn a_loss_checks_its_own_parameters() {
+        let said = refused(|request| {
+            let settings = request.settings.as_mut().unwrap();
+            settings.set_loss(proto::Loss::Ldam);
+        });
+        assert!(said.starts_with("settings.ldam_scale: is 0"), "{said}");
     }
 
     #[test]

@@ -26,8 +26,9 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A stream over images with these class indexes. Ends at once where there are no images.
-    pub fn new(labels: &[u32], sampling: Sampling, seed: u64) -> Self {
+    /// A stream over images with these class indexes. Ends at once where there are no images. Where `limit` is above 0,
+    /// images come on average no more often than that in as many draws as there are images, at the cost of the balance.
+    pub fn new(labels: &[u32], sampling: Sampling, limit: u32, seed: u64) -> Self {
         let decks = match sampling {
             Sampling::Plain => vec![(0..labels.len()).collect()],
             Sampling::Balanced => by_class(labels),
@@ -37,8 +38,12 @@ impl Sampler {
             .filter(|deck| !deck.is_empty())
             .map(Deck::new)
             .collect();
+        let classes = match (sampling, limit) {
+            (Sampling::Balanced, 1..) => shares(&images, labels.len(), limit as usize),
+            _ => (0..images.len()).collect(),
+        };
         Self {
-            classes: Deck::new((0..images.len()).collect()),
+            classes: Deck::new(classes),
             images,
             random: ChaCha8Rng::seed_from_u64(seed),
         }
@@ -52,6 +57,22 @@ impl Iterator for Sampler {
         let class = self.classes.deal(&mut self.random)?;
         self.images.get_mut(class)?.deal(&mut self.random)
     }
+}
+
+/// Each class's number, as often as it is dealt in `draws` draws: equally often, but no image of it more than `limit` times;
+/// what a small class cannot take goes to the larger ones.
+fn shares(images: &[Deck], draws: usize, limit: usize) -> Vec<usize> {
+    let mut smallest_first: Vec<usize> = (0..images.len()).collect();
+    smallest_first.sort_by_key(|&class| images.get(class).map(|deck| deck.cards.len()));
+    let mut left = draws;
+    let mut classes = Vec::with_capacity(draws);
+    for (done, &class) in smallest_first.iter().enumerate() {
+        let most = images.get(class).map_or(0, |deck| deck.cards.len()) * limit;
+        let share = left.div_ceil(smallest_first.len() - done).min(most);
+        classes.extend(std::iter::repeat_n(class, share));
+        left -= share;
+    }
+    classes
 }
 
 /// Indexes of the images of each class.
@@ -99,7 +120,7 @@ mod tests {
     proptest! {
         #[test]
         fn plain_epochs_hold_every_image_once(labels in prop::collection::vec(0u32..5, 1..60), seed: u64) {
-            let mut stream = Sampler::new(&labels, Sampling::Plain, seed);
+            let mut stream = Sampler::new(&labels, Sampling::Plain, 0, seed);
             for _ in 0..3 {
                 let mut epoch: Vec<usize> = stream.by_ref().take(labels.len()).collect();
                 epoch.sort_unstable();
@@ -113,19 +134,31 @@ mod tests {
         ) {
             let mut counts = std::collections::BTreeMap::<u32, usize>::new();
             labels.iter().for_each(|&label| { counts.insert(label, 0); });
-            for image in Sampler::new(&labels, Sampling::Balanced, seed).take(draws) {
+            for image in Sampler::new(&labels, Sampling::Balanced, 0, seed).take(draws) {
                 *counts.entry(labels[image]).or_default() += 1;
             }
             let most = counts.values().max().copied().unwrap_or(0);
             let least = counts.values().min().copied().unwrap_or(0);
             prop_assert!(most - least <= 1, "{counts:?}");
         }
+
+        #[test]
+        fn a_limit_holds_for_every_image_and_spends_every_draw(
+            labels in prop::collection::vec(0u32..5, 1..60), seed: u64, limit in 1u32..6,
+        ) {
+            let mut times = vec![0u32; labels.len()];
+            for image in Sampler::new(&labels, Sampling::Balanced, limit, seed).take(labels.len()) {
+                times[image] += 1;
+            }
+            prop_assert_eq!(times.iter().sum::<u32>() as usize, labels.len());
+            prop_assert!(times.iter().all(|&times| times <= limit), "{:?}", times);
+        }
     }
 
     #[test]
     fn balanced_images_of_a_class_repeat_only_after_all_were_dealt() {
         let labels = [0, 0, 0, 0, 1, 1];
-        let stream: Vec<usize> = Sampler::new(&labels, Sampling::Balanced, 3)
+        let stream: Vec<usize> = Sampler::new(&labels, Sampling::Balanced, 0, 3)
             .take(8)
             .collect();
         let mut first: Vec<usize> = stream
@@ -137,10 +170,18 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_leaves_a_small_class_smaller() {
+        let labels: Vec<u32> = (0..30).map(|image| u32::from(image >= 28)).collect();
+        let stream = Sampler::new(&labels, Sampling::Balanced, 3, 1).take(30);
+        let tail = stream.filter(|&image| labels[image] == 1).count();
+        assert_eq!(tail, 6, "two images, three times each, instead of 15 draws");
+    }
+
+    #[test]
     fn seed_decides_the_order() {
         let labels = [0, 1, 2, 0, 1, 2, 0, 1];
         let order = |seed| {
-            Sampler::new(&labels, Sampling::Plain, seed)
+            Sampler::new(&labels, Sampling::Plain, 0, seed)
                 .take(16)
                 .collect::<Vec<_>>()
         };
@@ -150,7 +191,7 @@ mod tests {
 
     #[test]
     fn nothing_to_sample_ends_the_stream() {
-        assert_eq!(Sampler::new(&[], Sampling::Plain, 0).next(), None);
-        assert_eq!(Sampler::new(&[], Sampling::Balanced, 0).next(), None);
+        assert_eq!(Sampler::new(&[], Sampling::Plain, 0, 0).next(), None);
+        assert_eq!(Sampler::new(&[], Sampling::Balanced, 0, 0).next(), None);
     }
 }

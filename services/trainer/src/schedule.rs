@@ -43,13 +43,37 @@ impl AdamW {
         })
     }
 
-    /// One update of `weights` in place.
+    /// Moments as they were after `steps` steps.
+    pub fn restore(
+        &mut self,
+        steps: u32,
+        mean: &Tensor,
+        square: &Tensor,
+    ) -> Result<(), TrainError> {
+        self.steps = steps as i32;
+        tch::no_grad(|| {
+            self.mean.f_copy_(mean)?;
+            Ok(self.square.f_copy_(square)?)
+        })
+    }
+
+    /// First and second moments.
+    pub fn moments(&self) -> (&Tensor, &Tensor) {
+        (&self.mean, &self.square)
+    }
+
+    /// One update of `weights` in place; `multipliers` `[P]` make the learning rate of each another.
     pub fn step(
         &mut self,
         weights: &mut Tensor,
         gradient: &Tensor,
         learning_rate: f64,
+        multipliers: Option<&Tensor>,
     ) -> Result<(), TrainError> {
+        let multiplied = |tensor: Tensor| match multipliers {
+            Some(multipliers) => tensor.f_mul(multipliers),
+            None => Ok(tensor),
+        };
         self.steps += 1;
         let corrections = (
             1.0 - BETAS.0.powi(self.steps),
@@ -63,28 +87,29 @@ impl AdamW {
                 .f_div_scalar(corrections.1)?
                 .f_sqrt()?
                 .f_add_scalar(EPSILON)?;
-            let shrink = self
+            let decay = self
                 .decay_mask
-                .f_mul_scalar(-learning_rate * self.weight_decay)?
-                .f_add_scalar(1.0)?;
-            let _ = weights.f_mul_(&shrink)?;
+                .f_mul_scalar(-learning_rate * self.weight_decay)?;
+            let _ = weights.f_mul_(&multiplied(decay)?.f_add_scalar(1.0)?)?;
             let update = self
                 .mean
                 .f_div(&spread)?
                 .f_mul_scalar(learning_rate / corrections.0)?;
-            let _ = weights.f_sub_(&update)?;
+            let _ = weights.f_sub_(&multiplied(update)?)?;
             Ok(())
         })
     }
 }
 
+/// L2 norm.
+pub fn norm(flat: &Tensor) -> Result<f64, TrainError> {
+    let sum = flat.f_square()?.f_sum(Kind::Double)?;
+    Ok(sum.f_sqrt()?.f_double_value(&[])?)
+}
+
 /// Scales the gradient so that its L2 norm is at most `limit` (0: no limit); answers the norm before.
 pub fn clip(gradient: &mut Tensor, limit: f64) -> Result<f64, TrainError> {
-    let norm = gradient
-        .f_square()?
-        .f_sum(Kind::Double)?
-        .f_sqrt()?
-        .f_double_value(&[])?;
+    let norm = norm(gradient)?;
     if limit > 0.0 && norm > limit {
         let _ = gradient.f_mul_scalar_(limit / norm)?;
     }
@@ -121,10 +146,15 @@ mod tests {
         let mut weights = Tensor::from_slice(&[1.0f32, -2.0]);
         let mut optimiser = AdamW::new(weights.ones_like(), 0.01).unwrap();
         optimiser
-            .step(&mut weights, &Tensor::from_slice(&[0.5f32, -1.0]), 0.1)
+            .step(
+                &mut weights,
+                &Tensor::from_slice(&[0.5f32, -1.0]),
+                0.1,
+                None,
+            )
             .unwrap();
         optimiser
-            .step(&mut weights, &Tensor::from_slice(&[0.1f32, 3.0]), 0.1)
+            .step(&mut weights, &Tensor::from_slice(&[0.1f32, 3.0]), 0.1, None)
             .unwrap();
         let by_hand = |weight: f64, gradients: [f64; 2]| {
             let (mut w, mut m, mut v) = (weight, 0.0, 0.0);
@@ -148,10 +178,33 @@ mod tests {
         let mut weights = Tensor::from_slice(&[1.0f32, 1.0]);
         let mut optimiser = AdamW::new(Tensor::from_slice(&[1.0f32, 0.0]), 0.5).unwrap();
         optimiser
-            .step(&mut weights, &Tensor::from_slice(&[0.0f32, 0.0]), 0.1)
+            .step(&mut weights, &Tensor::from_slice(&[0.0f32, 0.0]), 0.1, None)
             .unwrap();
         assert!((weights.double_value(&[0]) - 0.95).abs() < 1e-6);
         assert_eq!(weights.double_value(&[1]), 1.0);
+    }
+
+    #[test]
+    fn multipliers_are_learning_rates_of_their_own() {
+        let gradient = Tensor::from_slice(&[0.5f32, 0.5, 0.5]);
+        let mut weights = Tensor::from_slice(&[1.0f32, 1.0, 1.0]);
+        let mut optimiser = AdamW::new(weights.ones_like(), 0.5).unwrap();
+        let multipliers = Tensor::from_slice(&[1.0f32, 0.25, 0.0]);
+        optimiser
+            .step(&mut weights, &gradient, 0.1, Some(&multipliers))
+            .unwrap();
+        let alone = |learning_rate: f64| {
+            let mut weights = Tensor::from_slice(&[1.0f32, 1.0, 1.0]);
+            let mut optimiser = AdamW::new(weights.ones_like(), 0.5).unwrap();
+            optimiser
+                .step(&mut weights, &gradient, learning_rate, None)
+                .unwrap();
+            weights.double_value(&[0])
+        };
+        for (index, learning_rate) in [0.1, 0.025, 0.0].into_iter().enumerate() {
+            let difference = weights.double_value(&[index as i64]) - alone(learning_rate);
+            assert!(difference.abs() < 1e-6, "{index}");
+        }
     }
 
     #[test]

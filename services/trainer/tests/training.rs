@@ -4,14 +4,14 @@
 
 mod store;
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use saga_chassis::Running;
 use saga_client::Transport;
 use saga_proto::trainer::v1::{
-    Architecture, Epoch, Finished, ModelKind, Prompts, Sampling, StreamTrainingRequest,
-    StreamTrainingResponse, TrainingSettings, stream_training_response::Event,
-    trainer_service_client::TrainerServiceClient,
+    Architecture, Epoch, Finished, HeadKind, Loss, ModelKind, Prompts, Sampling,
+    StreamTrainingRequest, StreamTrainingResponse, TrainingSettings,
+    stream_training_response::Event, trainer_service_client::TrainerServiceClient,
 };
 use store::FakeStore;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -196,8 +196,21 @@ async fn every_option_of_a_classifier_trains() {
         settings.augment,
         settings.class_weights,
     ) = (0.2, 0.1, true, true);
+    (
+        settings.cutmix,
+        settings.random_erasing,
+        settings.randaugment_operations,
+        settings.randaugment_magnitude,
+    ) = (1.0, 0.5, 2, 9);
+    (
+        settings.accumulation,
+        settings.head_warmup,
+        settings.layer_decay,
+        settings.oversampling_limit,
+    ) = (2, 0.5, 0.7, 2);
+    settings.class_weights_from = 0.5;
     let architecture = request.architecture.as_mut().unwrap();
-    architecture.set_head(saga_proto::trainer::v1::HeadKind::Mlp);
+    architecture.set_head(HeadKind::Mlp);
     (
         architecture.head_hidden_size,
         architecture.drop_path,
@@ -216,7 +229,55 @@ async fn every_option_of_a_classifier_trains() {
             .iter()
             .all(|epoch| epoch.train_loss.is_finite() && epoch.gradient_norm > 0.0)
     );
+    assert!(epochs.iter().all(|epoch| epoch.weight_norm > 0.0
+        && epoch.images_per_second > 0.0
+        && (0.0..=1.0).contains(&epoch.utilisation)));
+    let [first, second] = epochs.as_slice() else {
+        panic!("two epochs")
+    };
+    assert_eq!(first.backbone_learning_rate, 0.0, "the head alone");
+    let share = second.backbone_learning_rate / second.learning_rate;
+    assert!((share - 0.7).abs() < 1e-9, "{share}");
     assert_model_directory(&finished, &[]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_losses_learn_too() {
+    let bed = Bed::new(FakeStore::separable()).await;
+    for loss in [Loss::Focal, Loss::Ldam] {
+        let mut request = request(ModelKind::VitClassifier);
+        let settings = request.settings.as_mut().unwrap();
+        settings.set_loss(loss);
+        (
+            settings.focal_gamma,
+            settings.ldam_margin,
+            settings.ldam_scale,
+        ) = (2.0, 0.5, 4.0);
+        let (_, finished) = bed.train(request).await.unwrap();
+        assert_eq!(finished.val_accuracy, 1.0, "{loss:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resnet_learns_a_separable_set_and_is_trained_further_on_other_classes() {
+    let bed = Bed::new(FakeStore::separable()).await;
+    let mut request = request(ModelKind::ResnetClassifier);
+    request.architecture = Some(Architecture {
+        image_size: 32,
+        num_hidden_layers: 18,
+        hidden_size: 64,
+        ..Default::default()
+    });
+    let (_, finished) = bed.train(request.clone()).await.unwrap();
+    assert_eq!(finished.val_accuracy, 1.0);
+    assert_model_directory(&finished, &[]);
+
+    let renamed = Bed::new(FakeStore::separable().renamed("grey", "gray")).await;
+    request.init_from = finished.directory;
+    let settings = request.settings.as_mut().unwrap();
+    (settings.steps, settings.head_warmup) = (30, 0.5);
+    let (_, further) = renamed.train(request).await.unwrap();
+    assert_eq!(further.val_accuracy, 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -251,7 +312,46 @@ async fn leaving_the_stream_cancels_and_frees_the_output() {
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
         .collect();
-    assert_eq!(left, ["model"]);
+    let expected = ["model", "model-last-good"].map(std::ffi::OsString::from);
+    assert_eq!(left.into_iter().collect::<BTreeSet<_>>(), expected.into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_job_goes_on_where_it_was() {
+    let bed = Bed::new(FakeStore::separable()).await;
+    let mut long = request(ModelKind::VitClassifier);
+    long.settings.as_mut().unwrap().steps = 1000;
+    let mut stream = bed.stream(long.clone()).await.unwrap();
+    while !matches!(
+        stream.message().await.unwrap().unwrap().event,
+        Some(Event::Epoch(_))
+    ) {}
+    drop(stream);
+    let last_good = bed.models.path().join("run/model-last-good");
+    let (mut resumed_at, mut epochs, mut finished) = (0, Vec::new(), None);
+    while finished.is_none() {
+        // Busy until the cancelled one has left its weights behind.
+        let Ok(mut stream) = bed.stream(long.clone()).await else {
+            continue;
+        };
+        while let Ok(Some(answer)) = stream.message().await {
+            match answer.event.unwrap() {
+                Event::Started(started) => {
+                    resumed_at = started.resumed_at_step;
+                    assert!(last_good.join("model.safetensors").is_file());
+                }
+                Event::Epoch(epoch) => epochs.push(epoch.epoch),
+                Event::Finished(done) => finished = Some(done),
+            }
+        }
+    }
+    assert!((1..1000).contains(&resumed_at), "{resumed_at}");
+    assert_eq!(epochs, (1..=500).collect::<Vec<_>>());
+    assert!(!last_good.exists() && !bed.models.path().join("run/.model.training").exists());
+
+    long.output = "run/undisturbed".into();
+    let (_, undisturbed) = bed.train(long).await.unwrap();
+    assert_eq!(finished.unwrap().revision, undisturbed.revision);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -297,6 +397,10 @@ async fn unusable_data_is_named() {
         ),
         (FakeStore::separable().with_row("mauve"), "UNKNOWN_LABEL"),
         (FakeStore::separable().with_broken_image(), "BAD_IMAGE"),
+        (
+            FakeStore::separable().relabelled_while_read(),
+            "DATASET_CHANGED",
+        ),
     ] {
         let status = Bed::new(store)
             .await

@@ -80,7 +80,8 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<()> {
     )?;
     let candidates = sample_candidates(&system, &run.run_id).await?;
     let figures = report::parse(&results)?;
-    let html = report::html(&figures, &candidates)?;
+    let trainings = report::training::read(&Folders::below(&args.out).models);
+    let html = report::html(&figures, &candidates, &trainings)?;
     fs::write(args.out.join("report.html"), html)?;
     let dataset = args.out.join("dataset");
     export(&system, &run.run_id, &dataset, args.crop_faces).await?;

@@ -3,8 +3,10 @@
 pub mod arms;
 pub mod comparison;
 pub mod load;
+mod plot;
 mod results;
 mod samples;
+pub mod training;
 mod view;
 
 use anyhow::{Context as _, Result};
@@ -20,8 +22,12 @@ pub const SAMPLES: u32 = 400;
 /// The look of every page.
 const STYLE: &str = include_str!("style.css");
 
-/// Renders the page from a run's results and some candidates with their images.
-pub fn html(results: &Results, candidates: &[ListCandidatesResponse]) -> Result<String> {
+/// Renders the page from a run's results, some candidates with their images, and how its models were trained.
+pub fn html(
+    results: &Results,
+    candidates: &[ListCandidatesResponse],
+    trainings: &[training::Training],
+) -> Result<String> {
     let values = context! {
         results => Value::from(Serde(results)),
         sentence => comparison::sentence(results),
@@ -30,6 +36,7 @@ pub fn html(results: &Results, candidates: &[ListCandidatesResponse]) -> Result<
         faults => Value::from(Serde(view::faults(results))),
         stages => Value::from(Serde(view::stages(results))),
         confusions => Value::from(Serde(view::confusions(results))),
+        trainings => Value::from(Serde(training::curves(trainings))),
         samples => Value::from(Serde(samples::grid(candidates))),
     };
     page(include_str!("report.html"), values)
@@ -44,6 +51,7 @@ fn page(template: &'static str, values: Value) -> Result<String> {
     environment.add_filter("figure", crate::output::figure);
     environment
         .add_template("style.css", STYLE)
+        .and_then(|()| environment.add_template("plot.html", include_str!("plot.html")))
         .and_then(|()| environment.add_template("page.html", template))
         .context("the page's template does not parse")?;
     Ok(environment.get_template("page.html")?.render(values)?)
@@ -55,7 +63,7 @@ mod tests {
 
     #[test]
     fn the_page_renders_without_candidates() {
-        let page = html(&parse(&results::tests::example()).unwrap(), &[]).unwrap();
+        let page = html(&parse(&results::tests::example()).unwrap(), &[], &[]).unwrap();
         assert!(page.contains("contempt"));
         assert!(page.contains("+4.50"));
         assert!(page.contains("a contemptuous face") && page.contains("71.43 %"));

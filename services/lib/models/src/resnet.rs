@@ -1,5 +1,5 @@
 //! ResNet for image classification (He et al. 2015), as transformers' `ResNetForImageClassification`: basic or bottleneck
-//! blocks in four stages, batch normalisation, average pooling, one linear map. For serving: statistics stay as loaded.
+//! blocks in four stages, batch normalisation, average pooling, one linear map.
 
 mod config;
 
@@ -34,12 +34,12 @@ impl ConvNorm {
     }
 
     /// Padded so that a stride of one keeps the size.
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         let padding = self.weight.size4()?.2 / 2;
         let (stride, padding) = ([self.stride; 2], [padding; 2]);
         let weight = self.weight.f_to_kind(x.f_kind()?)?;
         let x = x.f_conv2d::<Tensor>(&weight, None, stride, padding, [1, 1], 1)?;
-        self.normalization.forward(&x, false)
+        self.normalization.forward(&x, train)
     }
 }
 
@@ -81,16 +81,16 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         let mut inner = x.shallow_clone();
         for (index, layer) in self.layer.iter().enumerate() {
             if index > 0 {
                 inner = inner.f_relu_()?;
             }
-            inner = layer.forward(&inner)?;
+            inner = layer.forward(&inner, train)?;
         }
         let sum = match &self.shortcut {
-            Some(shortcut) => inner.f_add_(&shortcut.forward(x)?)?,
+            Some(shortcut) => inner.f_add_(&shortcut.forward(x, train)?)?,
             None => inner.f_add_(x)?,
         };
         let mut sum = sum;
@@ -113,6 +113,14 @@ impl ResNetClassifier {
     /// [`ModelError::Input`] for another number of dimensions or channels.
     pub fn forward(&self, pixel_values: &Tensor) -> Result<Tensor> {
         let _guard = tch::no_grad_guard();
+        self.forward_t(pixel_values, false)
+    }
+
+    /// Logits as [`Self::forward`], with gradients; `train` normalises by the batch's statistics and keeps their running mean.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn forward_t(&self, pixel_values: &Tensor, train: bool) -> Result<Tensor> {
         let channels = self.base.config.num_channels;
         let shape = pixel_values.size();
         if shape.len() != 4 || shape.get(1) != Some(&channels) {
@@ -123,12 +131,12 @@ impl ResNetClassifier {
         let x = pixel_values
             .f_to_device(self.base.weights.var_store().device())?
             .f_to_kind(self.base.precision.kind())?;
-        let x = self.embedder.forward(&x)?.f_relu()?;
+        let x = self.embedder.forward(&x, train)?.f_relu()?;
         let x = x.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false)?;
         let x = self
             .stages
             .iter()
-            .try_fold(x, |x, block| block.forward(&x))?;
+            .try_fold(x, |x, block| block.forward(&x, train))?;
         let pooled = x.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?;
         self.classifier.forward(&pooled)
     }

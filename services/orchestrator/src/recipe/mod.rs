@@ -19,7 +19,7 @@ pub use generator::{Backend, Generator};
 pub use library::Library;
 pub use prompts::Prompts;
 pub use table::with_texts;
-pub use training::{Architecture, Head, Model, Sampling, Settings, Training};
+pub use training::{Architecture, Head, Kind, Loss, Model, Sampling, Settings, Training};
 pub(crate) use validate::name as check_name;
 
 /// One domain: classes, prompts, split, generator, gates, plan, training and report.

@@ -17,7 +17,10 @@ pub struct Training {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// Vision transformer's size.
+    /// Family of a classifier.
+    #[serde(default)]
+    pub kind: Kind,
+    /// The model's size.
     pub architecture: Architecture,
     /// Optimiser and schedule.
     pub settings: Settings,
@@ -26,21 +29,35 @@ pub struct Model {
     pub init_from: String,
 }
 
-/// Keys as in a Hugging Face `config.json`.
+/// Families of models.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Vision transformer.
+    #[default]
+    Vit,
+    /// ResNet-18, 34, 50 or 101.
+    Resnet,
+}
+
+/// Keys as in a Hugging Face `config.json`. Of a ResNet `image_size`, `num_hidden_layers` and `hidden_size` alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Architecture {
     /// Input side in pixels; 16 to 1,024.
     pub image_size: u32,
     /// Divides `image_size`.
+    #[serde(default)]
     pub patch_size: u32,
-    /// A multiple of `num_attention_heads`.
+    /// A multiple of `num_attention_heads`; of a ResNet the channels after its last stage (512 in ResNet-18, 2048 in ResNet-50).
     pub hidden_size: u32,
-    /// 1 to 64.
+    /// 1 to 64; of a ResNet 18, 34, 50 or 101.
     pub num_hidden_layers: u32,
     /// 1 to 64.
+    #[serde(default)]
     pub num_attention_heads: u32,
     /// Width of the feed-forward layers.
+    #[serde(default)]
     pub intermediate_size: u32,
     /// Classifier's head.
     #[serde(default)]
@@ -77,6 +94,18 @@ pub enum Sampling {
     Plain,
     /// Classes with equal probability.
     Balanced,
+}
+
+/// What a classifier minimises.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    #[default]
+    CrossEntropy,
+    /// Counts images little that the model is sure of.
+    Focal,
+    /// Larger margins for rarer classes.
+    Ldam,
 }
 
 /// Optimiser and schedule.
@@ -119,6 +148,78 @@ pub struct Settings {
     /// Validation epochs without a better macro F1 after which training stops; 0: never.
     #[serde(default)]
     pub patience: u32,
+    /// Batches whose gradients make one step; 1 to 1,024.
+    #[serde(default = "default_accumulation")]
+    pub accumulation: u32,
+    /// Share of the steps in which the head alone trains, before all layers do; 0 to 0.9.
+    #[serde(default)]
+    pub head_warmup: f64,
+    /// Learning rate of each layer relative to the one above it; 0.01 to 1.
+    #[serde(default = "default_layer_decay")]
+    pub layer_decay: f64,
+    /// What is minimised.
+    #[serde(default)]
+    pub loss: Loss,
+    /// Focal loss: exponent; 0 to 10.
+    #[serde(default = "default_focal_gamma")]
+    pub focal_gamma: f64,
+    /// LDAM: margin of the rarest class; 0 to 10.
+    #[serde(default = "default_ldam_margin")]
+    pub ldam_margin: f64,
+    /// LDAM: factor of the logits; 0.01 to 1,000.
+    #[serde(default = "default_ldam_scale")]
+    pub ldam_scale: f64,
+    /// Share of the steps after which `class_weights` apply; 0 to 1.
+    #[serde(default)]
+    pub class_weights_from: f64,
+    /// Alpha of CutMix's Beta distribution; 0: off.
+    #[serde(default)]
+    pub cutmix: f64,
+    /// Operations of RandAugment for each image; 0: off.
+    #[serde(default)]
+    pub randaugment_operations: u32,
+    /// Magnitude of RandAugment; 0 to 30.
+    #[serde(default = "default_randaugment_magnitude")]
+    pub randaugment_magnitude: u32,
+    /// Probability of erasing a rectangle of an image; 0 to 1.
+    #[serde(default)]
+    pub random_erasing: f64,
+    /// Balanced sampling: how often one image comes in an epoch at most; 0: as often as balance takes.
+    #[serde(default)]
+    pub oversampling_limit: u32,
+}
+
+fn default_accumulation() -> u32 {
+    1
+}
+
+fn default_layer_decay() -> f64 {
+    1.0
+}
+
+fn default_focal_gamma() -> f64 {
+    2.0
+}
+
+fn default_ldam_margin() -> f64 {
+    0.5
+}
+
+fn default_ldam_scale() -> f64 {
+    30.0
+}
+
+fn default_randaugment_magnitude() -> u32 {
+    9
+}
+
+impl From<Kind> for proto::ModelKind {
+    fn from(of: Kind) -> Self {
+        match of {
+            Kind::Vit => Self::VitClassifier,
+            Kind::Resnet => Self::ResnetClassifier,
+        }
+    }
 }
 
 impl From<&Architecture> for proto::Architecture {
@@ -147,6 +248,11 @@ impl From<&Settings> for proto::TrainingSettings {
             Sampling::Plain => proto::Sampling::Plain,
             Sampling::Balanced => proto::Sampling::Balanced,
         };
+        let loss = match of.loss {
+            Loss::CrossEntropy => proto::Loss::CrossEntropy,
+            Loss::Focal => proto::Loss::Focal,
+            Loss::Ldam => proto::Loss::Ldam,
+        };
         Self {
             steps: of.steps,
             epochs: 0,
@@ -162,6 +268,19 @@ impl From<&Settings> for proto::TrainingSettings {
             augment: of.augment,
             gradient_clip: of.gradient_clip,
             patience: of.patience,
+            accumulation: of.accumulation,
+            head_warmup: of.head_warmup,
+            layer_decay: of.layer_decay,
+            loss: loss.into(),
+            focal_gamma: of.focal_gamma,
+            ldam_margin: of.ldam_margin,
+            ldam_scale: of.ldam_scale,
+            class_weights_from: of.class_weights_from,
+            cutmix: of.cutmix,
+            randaugment_operations: of.randaugment_operations,
+            randaugment_magnitude: of.randaugment_magnitude,
+            random_erasing: of.random_erasing,
+            oversampling_limit: of.oversampling_limit,
         }
     }
 }

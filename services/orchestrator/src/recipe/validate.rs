@@ -1,12 +1,11 @@
 //! The rules a recipe obeys; every message names key, value and range.
 
 mod prompts;
+mod training;
 
 use std::{collections::HashSet, fmt::Display, ops::RangeInclusive};
 
-use super::{
-    Architecture, Cap, Gate, Generator, Model, Recipe, RecipeError, Settings, Split, Thresholds,
-};
+use super::{Cap, Gate, Generator, Kind, Recipe, RecipeError, Split, Thresholds};
 
 type Checked = Result<(), RecipeError>;
 
@@ -32,6 +31,11 @@ impl Recipe {
         self.validate_plan()?;
         self.training.classifier.validate("training.classifier")?;
         self.training.clip.validate("training.clip")?;
+        require(
+            self.training.clip.kind == Kind::Vit,
+            "training.clip.kind",
+            "must be \"vit\": both towers of CLIP are transformers",
+        )?;
         within("report.samples", self.report.samples, 0..=1_000)
     }
 
@@ -189,90 +193,6 @@ impl Thresholds {
             ),
             _ => Ok(()),
         }
-    }
-}
-
-impl Model {
-    fn validate(&self, key: &str) -> Checked {
-        self.architecture.validate(&format!("{key}.architecture"))?;
-        self.settings.validate(&format!("{key}.settings"))
-    }
-}
-
-impl Architecture {
-    fn validate(&self, key: &str) -> Checked {
-        within(&format!("{key}.image_size"), self.image_size, 16..=1_024)?;
-        within(
-            &format!("{key}.patch_size"),
-            self.patch_size,
-            2..=self.image_size,
-        )?;
-        let whole = self.image_size.is_multiple_of(self.patch_size);
-        require(
-            whole,
-            &format!("{key}.patch_size"),
-            &format!(
-                "{} does not divide image_size {}",
-                self.patch_size, self.image_size
-            ),
-        )?;
-        within(
-            &format!("{key}.num_attention_heads"),
-            self.num_attention_heads,
-            1..=64,
-        )?;
-        within(&format!("{key}.hidden_size"), self.hidden_size, 8..=4_096)?;
-        let whole = self.hidden_size.is_multiple_of(self.num_attention_heads);
-        require(
-            whole,
-            &format!("{key}.hidden_size"),
-            &format!(
-                "{} is no multiple of num_attention_heads {}",
-                self.hidden_size, self.num_attention_heads
-            ),
-        )?;
-        within(
-            &format!("{key}.num_hidden_layers"),
-            self.num_hidden_layers,
-            1..=64,
-        )?;
-        within(
-            &format!("{key}.intermediate_size"),
-            self.intermediate_size,
-            8..=16_384,
-        )?;
-        within(
-            &format!("{key}.head_hidden_size"),
-            self.head_hidden_size,
-            8..=16_384,
-        )?;
-        within(&format!("{key}.drop_path"), self.drop_path, 0.0..=0.9)
-    }
-}
-
-impl Settings {
-    fn validate(&self, key: &str) -> Checked {
-        within(&format!("{key}.steps"), self.steps, 1..=10_000_000)?;
-        within(&format!("{key}.batch_size"), self.batch_size, 1..=4_096)?;
-        within(
-            &format!("{key}.learning_rate"),
-            self.learning_rate,
-            1e-8..=10.0,
-        )?;
-        within(&format!("{key}.weight_decay"), self.weight_decay, 0.0..=1.0)?;
-        within(&format!("{key}.warmup"), self.warmup, 0.0..=1.0)?;
-        within(
-            &format!("{key}.label_smoothing"),
-            self.label_smoothing,
-            0.0..=0.9,
-        )?;
-        within(&format!("{key}.ema_decay"), self.ema_decay, 0.0..=0.99999)?;
-        within(&format!("{key}.mixup"), self.mixup, 0.0..=10.0)?;
-        within(
-            &format!("{key}.gradient_clip"),
-            self.gradient_clip,
-            0.0..=1e6,
-        )
     }
 }
 

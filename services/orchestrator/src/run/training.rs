@@ -41,23 +41,15 @@ struct Environment {
 
 /// The classifier on real images alone.
 pub(super) async fn baseline(context: &RunContext) -> Result<Trained, RunError> {
-    let request = request(
-        context,
-        "baseline",
-        ModelKind::VitClassifier,
-        &context.recipe.training.classifier,
-    );
+    let model = &context.recipe.training.classifier;
+    let request = request(context, "baseline", model.kind.into(), model);
     train(context, "baseline", request).await
 }
 
 /// The same classifier, anew on real and accepted images, with the same number of steps.
 pub(super) async fn augmented(context: &RunContext) -> Result<Trained, RunError> {
-    let request = request(
-        context,
-        "augmented",
-        ModelKind::VitClassifier,
-        &context.recipe.training.classifier,
-    );
+    let model = &context.recipe.training.classifier;
+    let request = request(context, "augmented", model.kind.into(), model);
     train(
         context,
         "augmented",

@@ -20,6 +20,8 @@ pub const CLASSES: [&str; 3] = ["red", "blue", "grey"];
 /// What the store answers.
 #[derive(Clone)]
 pub struct FakeStore {
+    /// The labels that images come with are the next image's.
+    relabelled: bool,
     classes: Vec<String>,
     train: Vec<Row>,
     val: Vec<Row>,
@@ -34,6 +36,7 @@ impl FakeStore {
                 .collect()
         };
         Self {
+            relabelled: false,
             classes: CLASSES.map(String::from).to_vec(),
             train: rows("train", 24),
             val: rows("val", 9),
@@ -47,8 +50,26 @@ impl FakeStore {
         }
     }
 
+    /// Labels change after the list of images was read.
+    pub fn relabelled_while_read(self) -> Self {
+        Self {
+            relabelled: true,
+            ..self
+        }
+    }
+
     pub fn with_class(mut self, label: &str) -> Self {
         self.classes.push(label.into());
+        self
+    }
+
+    /// Another name of a class, its images as they were.
+    pub fn renamed(mut self, from: &str, to: &str) -> Self {
+        let labels = self.train.iter_mut().chain(&mut self.val);
+        let labels = labels.map(|row| &mut row.label).chain(&mut self.classes);
+        labels
+            .filter(|label| *label == from)
+            .for_each(|label| *label = to.into());
         self
     }
 
@@ -162,11 +183,17 @@ impl DatasetService for FakeStore {
         request: Request<ReadSplitRequest>,
     ) -> Result<Response<Self::ReadSplitStream>, Status> {
         let request = request.into_inner();
-        let rows = match request.split() {
+        let mut rows = match request.split() {
             Split::Train => self.train.clone(),
             Split::Val => self.val.clone(),
             _ => return Err(Status::permission_denied("this split is sealed")),
         };
+        if self.relabelled && !request.omit_data {
+            let labels: Vec<String> = rows.iter().map(|row| row.label.clone()).collect();
+            for (row, label) in rows.iter_mut().zip(labels.into_iter().cycle().skip(1)) {
+                row.label = label;
+            }
+        }
         let answer = move |mut row: Row| {
             if let (true, Some(image)) = (request.omit_data, row.image.as_mut()) {
                 image.data.clear();

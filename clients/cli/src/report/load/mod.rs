@@ -1,6 +1,5 @@
 //! The report of a load test: one HTML page that works offline, its plots inline SVG.
 
-mod plot;
 mod view;
 
 use anyhow::Result;

@@ -3,8 +3,8 @@
 use saga_load::{Load, Percentiles, Report, Stages, Step};
 use serde::Serialize;
 
-use super::plot::{Line, Plot, Scale};
 use crate::commands::load::figure;
+use crate::report::plot::{Labels, Line, Plot, Scale};
 
 /// Sizes of batches that share a colour: the first of each group, with its name.
 const BATCHES: [(u32, &str); 6] = [
@@ -54,18 +54,22 @@ pub fn plots(report: &Report) -> Vec<Plot> {
         line("OK answers", "var(--real)", &|step| Some(step.throughput)),
         line("goodput", "var(--new)", &|step| Some(step.goodput)),
     ];
-    let knee = report.knee.as_ref().map(|knee| knee.rate);
+    let labels = |title: &str, y| Labels {
+        title: title.to_owned(),
+        x: "offered requests a second",
+        x_unit: "/s",
+        y,
+    };
+    let knee = report.knee.as_ref().map(|knee| (knee.rate, "knee"));
     vec![
         Plot::new(
-            "Latency against rate",
-            "ms",
+            labels("Latency against rate", "ms"),
             Scale::Logarithmic,
             &latencies,
             knee,
         ),
         Plot::new(
-            "Answers against rate",
-            "per second",
+            labels("Answers against rate", "per second"),
             Scale::Linear,
             &rates,
             knee,

@@ -115,6 +115,11 @@ impl Checkpoint {
         &self.architecture
     }
 
+    /// Its tensors by name, to train further.
+    pub fn into_tensors(self) -> Tensors {
+        self.tensors
+    }
+
     /// How this model's pictures are prepared.
     ///
     /// # Errors

@@ -56,6 +56,12 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The same model for these classes, in this order.
+    pub fn with_labels<L: Into<String>>(mut self, labels: impl IntoIterator<Item = L>) -> Self {
+        self.classes = Labels::new(labels);
+        self
+    }
+
     /// # Errors
     /// [`ModelError::Config`] naming the first key that cannot be.
     pub fn check(&self) -> Result<()> {

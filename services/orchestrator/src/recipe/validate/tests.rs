@@ -69,6 +69,11 @@ fn values_out_of_range_name_key_value_and_range() {
             "steps = 0",
             "training.classifier.settings.steps is 0",
         ),
+        (
+            "steps = 1500",
+            "steps = 1500, layer_decay = 0.0",
+            "training.classifier.settings.layer_decay is 0; allowed is 0.01 to 1",
+        ),
     ];
     for (from, to, expected) in cases {
         let error = broken(from, to);
@@ -88,6 +93,16 @@ fn values_that_contradict_each_other_are_refused() {
             "patch_size = 8",
             "patch_size = 7",
             "7 does not divide image_size 64",
+        ),
+        (
+            "[training.classifier]",
+            "[training.classifier]\nkind = \"resnet\"",
+            "4 is no ResNet's: 18, 34, 50 or 101",
+        ),
+        (
+            "[training.clip]",
+            "[training.clip]\nkind = \"resnet\"",
+            "training.clip.architecture.num_hidden_layers",
         ),
         (
             "num_attention_heads = 4",

@@ -1,4 +1,4 @@
-//! Lines over an axis of rates, laid out for an inline SVG. Lengths are the SVG's own units.
+//! Lines over an axis of rates or epochs, laid out for an inline SVG. Lengths are the SVG's own units.
 
 use serde::Serialize;
 
@@ -22,6 +22,16 @@ pub enum Scale {
     Logarithmic,
 }
 
+/// What a plot and its axes are called.
+#[derive(Debug, Clone, Serialize)]
+pub struct Labels {
+    pub title: String,
+    pub x: &'static str,
+    /// Follows a value of the x axis.
+    pub x_unit: &'static str,
+    pub y: &'static str,
+}
+
 /// One line of a plot.
 #[derive(Debug, Clone)]
 pub struct Line {
@@ -29,15 +39,14 @@ pub struct Line {
     /// A CSS colour.
     pub colour: &'static str,
     pub dashed: bool,
-    /// Rate and value, by rising rate.
+    /// Place and value, by rising place.
     pub points: Vec<(f64, f64)>,
 }
 
 /// A plot as the template draws it.
 #[derive(Debug, Serialize)]
 pub struct Plot {
-    title: &'static str,
-    y_label: &'static str,
+    labels: Labels,
     width: f64,
     height: f64,
     left: f64,
@@ -47,8 +56,7 @@ pub struct Plot {
     x_ticks: Vec<Tick>,
     y_ticks: Vec<Tick>,
     series: Vec<Series>,
-    /// Where the knee is.
-    mark: Option<f64>,
+    mark: Option<Tick>,
 }
 
 #[derive(Debug, Serialize)]
@@ -76,13 +84,12 @@ struct Dot {
 }
 
 impl Plot {
-    /// Lays out `lines`, with a vertical mark at the rate `mark`.
+    /// Lays out `lines`, with a vertical mark at the place `mark`, which has a name.
     pub fn new(
-        title: &'static str,
-        y_label: &'static str,
+        labels: Labels,
         scale: Scale,
         lines: &[Line],
-        mark: Option<f64>,
+        mark: Option<(f64, &'static str)>,
     ) -> Self {
         let points = || lines.iter().flat_map(|line| &line.points);
         let most = |of: fn(&(f64, f64)) -> f64| points().map(of).fold(f64::MIN_POSITIVE, f64::max);
@@ -96,10 +103,12 @@ impl Plot {
                 Axis::logarithmic(least, most(|point| point.1), low, high)
             }
         };
-        let series = lines.iter().map(|line| series(line, &x_axis, &y_axis));
+        let series: Vec<Series> = lines
+            .iter()
+            .map(|line| series(line, labels.x_unit, &x_axis, &y_axis))
+            .collect();
         Self {
-            title,
-            y_label,
+            labels,
             width: WIDTH,
             height: HEIGHT,
             left: LEFT,
@@ -108,20 +117,23 @@ impl Plot {
             bottom: HEIGHT - BOTTOM,
             x_ticks: x_axis.ticks(),
             y_ticks: y_axis.ticks(),
-            series: series.collect(),
-            mark: mark.map(|rate| x_axis.place(rate)),
+            series,
+            mark: mark.map(|(place, name)| Tick {
+                at: x_axis.place(place),
+                text: name.to_owned(),
+            }),
         }
     }
 }
 
-fn series(line: &Line, x_axis: &Axis, y_axis: &Axis) -> Series {
+fn series(line: &Line, unit: &str, x_axis: &Axis, y_axis: &Axis) -> Series {
     let dots: Vec<Dot> = line
         .points
         .iter()
         .map(|&(x, y)| Dot {
             x: x_axis.place(x),
             y: y_axis.place(y),
-            text: format!("{}: {} at {}/s", line.name, figure(y), figure(x)),
+            text: format!("{}: {} at {}{unit}", line.name, figure(y), figure(x)),
         })
         .collect();
     let path: Vec<_> = dots
@@ -270,7 +282,13 @@ mod tests {
             points: Vec::new(),
         };
         for scale in [Scale::Linear, Scale::Logarithmic] {
-            let plot = Plot::new("latency", "ms", scale, std::slice::from_ref(&nothing), None);
+            let labels = Labels {
+                title: "Latency".into(),
+                x: "rate",
+                x_unit: "/s",
+                y: "ms",
+            };
+            let plot = Plot::new(labels, scale, std::slice::from_ref(&nothing), None);
             assert!(plot.series[0].path.is_empty());
             assert!(
                 plot.y_ticks.iter().all(|tick| tick.at.is_finite()),
