@@ -161,6 +161,7 @@ fn main() -> anyhow::Result<()> {
                 .min(100.0);
             spread(&model, scale, &dataset);
         }
+        kind => anyhow::bail!("{kind:?} has no settings to try here"),
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rand_chacha::ChaCha8Rng;
-use saga_models::{Model as _, Runtime, directory, preprocess, vit};
+use saga_models::{Model as _, Runtime, directory, golden, preprocess, vit};
 use tch::Tensor;
 
 use crate::{
@@ -56,13 +56,14 @@ impl Classifier {
         self.model.weights()
     }
 
-    /// Writes the Hugging Face directory's files.
+    /// Writes the Hugging Face directory's files and golden answers.
     pub fn write(&self, directory: &Path) -> Result<(), saga_models::ModelError> {
         directory::write_json(&directory.join(directory::CONFIG), self.model.config())?;
         preprocess::Config::vit(self.model.config().image_size as u32).write(directory)?;
         self.model
             .weights()
-            .save(&directory.join(directory::WEIGHTS))
+            .save(&directory.join(directory::WEIGHTS))?;
+        golden::record(directory)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     config::Config,
     contrastive::{self, Contrastive},
     data::{Dataset, Source, Store},
+    diffusion::{self, Diffusion},
     error::TrainError,
     fit::{self, Epoch, Learner, Observer, Plan},
     master::MasterWeights,
@@ -129,6 +130,7 @@ impl Trainer {
         let preprocessing = match job.kind {
             Kind::VitClassifier => classifier::preprocessing(&job.architecture),
             Kind::Clip => contrastive::preprocessing(&job.architecture),
+            Kind::Diffusion => diffusion::preprocessing(&job.architecture),
         };
         let limit = self.config.limits.max_cache_bytes;
         let side = job.architecture.image_size;
@@ -224,6 +226,12 @@ impl Work {
                 let best = self.fit(&mut model, weights);
                 self.save(best, |directory| model.write(directory))
             }
+            Kind::Diffusion => {
+                let mut model = Diffusion::new(&self.job, &self.dataset, self.runtime)?;
+                let weights = MasterWeights::new(model.weights().tensors())?;
+                let best = self.fit(&mut model, weights);
+                self.save(best, |directory| model.write(directory))
+            }
         }
     }
 
@@ -315,6 +323,7 @@ impl Observer for Listener<'_> {
         tracing::info!(
             epoch = epoch.epoch,
             train_loss = epoch.train_loss,
+            val_loss = epoch.scores.loss,
             val_accuracy = epoch.scores.confusion.accuracy(),
             val_macro_f1 = epoch.scores.confusion.macro_f1(),
             "epoch"

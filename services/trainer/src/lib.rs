@@ -1,8 +1,8 @@
-//! Training as a service: reads a data set's train and val splits from the label store, trains a ViT classifier or a small
-//! CLIP, streams the epochs, and leaves a Hugging Face model directory.
+//! Training as a service: reads a data set's train and val splits from the label store, trains a ViT classifier, a small
+//! CLIP or a small diffusion model, streams the epochs, and leaves a Hugging Face or diffusers model directory.
 //!
 //! [`request`] checks what is asked, [`data`] and [`pixels`] bring images into memory, [`fit`] is the one loop for all
-//! models, [`classifier`] and [`contrastive`] are what it trains, [`output`] is what remains, [`job`] ties them together and
+//! models, [`classifier`], [`contrastive`] and [`diffusion`] are what it trains, [`output`] is what remains, [`job`] ties them together and
 //! [`grpc`] is the transport.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -12,6 +12,7 @@ pub mod classifier;
 pub mod config;
 pub mod contrastive;
 pub mod data;
+pub mod diffusion;
 pub mod ema;
 pub mod error;
 pub mod fit;

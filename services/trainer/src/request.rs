@@ -12,12 +12,17 @@ use serde::Serialize;
 
 use crate::{error::TrainError, sampler::Sampling};
 
+mod diffusion;
+
+pub use diffusion::Prediction;
+
 /// What to train.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     VitClassifier,
     Clip,
+    Diffusion,
 }
 
 /// Classifier head.
@@ -84,6 +89,9 @@ pub struct Job {
     pub settings: Settings,
     pub prompts: BTreeMap<String, Vec<String>>,
     pub init_from: Option<PathBuf>,
+    /// Of a diffusion model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<Prediction>,
 }
 
 impl TryFrom<proto::StreamTrainingRequest> for Job {
@@ -93,6 +101,7 @@ impl TryFrom<proto::StreamTrainingRequest> for Job {
         let kind = match request.kind() {
             proto::ModelKind::VitClassifier => Kind::VitClassifier,
             proto::ModelKind::Clip => Kind::Clip,
+            proto::ModelKind::Diffusion => Kind::Diffusion,
             proto::ModelKind::Unspecified => return Err(TrainError::field("kind", "is missing")),
         };
         if request.dataset_id.is_empty() {
@@ -103,17 +112,20 @@ impl TryFrom<proto::StreamTrainingRequest> for Job {
                 .settings
                 .ok_or(TrainError::field("settings", "is missing"))?,
         )?;
-        if kind == Kind::Clip
+        if kind != Kind::VitClassifier
             && (settings.mixup > 0.0 || settings.label_smoothing > 0.0 || settings.class_weights)
         {
-            let why = "mixup, label_smoothing and class_weights do not apply to CLIP; set them to 0 and false";
+            let why = "mixup, label_smoothing and class_weights are of classifiers; set them to 0 and false";
             return Err(TrainError::field("settings", why));
         }
-        let architecture = architecture(
-            &request
-                .architecture
-                .ok_or(TrainError::field("architecture", "is missing"))?,
-        )?;
+        let prediction = diffusion::prediction(kind, request.prediction());
+        let sizes = request
+            .architecture
+            .ok_or(TrainError::field("architecture", "is missing"))?;
+        let architecture = match kind {
+            Kind::Diffusion => diffusion::architecture(&sizes)?,
+            Kind::VitClassifier | Kind::Clip => architecture(&sizes)?,
+        };
         if kind == Kind::Clip && (architecture.head != Head::Linear || architecture.drop_path > 0.0)
         {
             return Err(TrainError::field(
@@ -133,6 +145,7 @@ impl TryFrom<proto::StreamTrainingRequest> for Job {
             prompts: prompts(kind, request.prompts)?,
             init_from: Some(PathBuf::from(request.init_from))
                 .filter(|path| !path.as_os_str().is_empty()),
+            prediction: prediction?,
         })
     }
 }
@@ -243,7 +256,7 @@ fn prompts(
         .map(|(label, prompts)| (label, prompts.texts))
         .collect();
     match kind {
-        Kind::VitClassifier if !by_label.is_empty() => Err(TrainError::field(
+        Kind::VitClassifier | Kind::Diffusion if !by_label.is_empty() => Err(TrainError::field(
             "prompts",
             "are for CLIP only; leave them out",
         )),
@@ -380,6 +393,6 @@ mod tests {
             clip(request);
             request.settings.as_mut().unwrap().mixup = 0.2;
         });
-        assert!(said.contains("do not apply to CLIP"), "{said}");
+        assert!(said.contains("are of classifiers"), "{said}");
     }
 }

@@ -14,6 +14,7 @@ mod guidance;
 mod index;
 mod layers;
 pub mod lora;
+pub mod neighbours;
 pub mod noise;
 mod part;
 mod pipeline;
