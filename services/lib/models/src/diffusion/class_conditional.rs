@@ -5,20 +5,22 @@
 
 use super::guidance::further;
 use super::noise::Noise;
+use super::part;
 use super::pixels;
 use super::scheduler;
 use super::unet::UNet2DModel;
 use crate::directory;
 use crate::error::{ModelError, Result};
 use crate::labels::Labels;
-use crate::runtime::{Precision, Runtime};
+use crate::runtime::Runtime;
 use crate::weights::Weights;
 use saga_imaging::RgbImage;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
 const INDEX: &str = "model_index.json";
+const SCHEDULER: &str = "scheduler/scheduler_config.json";
 
 /// A UNet of classes with its scheduler, for serving.
 pub struct ClassConditional {
@@ -54,22 +56,12 @@ impl ClassConditional {
     /// # Errors
     /// [`ModelError::Component`] naming the folder or file and what is wrong in it; [`ModelError::Precision`] for integers.
     pub fn load(dir: &Path, runtime: Runtime) -> Result<Self> {
-        if runtime.precision == Precision::Int8 {
-            return Err(ModelError::Precision {
-                precision: runtime.precision.to_string(),
-                why: "is not for diffusion; use f32, bf16 or f16".into(),
-            });
-        }
-        let at = |part: &str| dir.join(part);
-        let read = |path: PathBuf| {
-            let labels = directory::read_json::<Labels>(&path);
-            labels.map_err(ModelError::component(&path))
-        };
-        let file = at(SCHEDULER);
+        part::check_precision(runtime)?;
+        let file = dir.join(SCHEDULER);
         let pipeline = Self {
-            labels: read(at(INDEX))?,
+            labels: directory::read_json(&dir.join(INDEX))?,
             scheduler: scheduler::Config::read(&file).map_err(ModelError::component(&file))?,
-            unet: UNet2DModel::load(&at(directory::UNET), runtime)?,
+            unet: UNet2DModel::load(&dir.join(directory::UNET), runtime)?,
             device: runtime.device,
         };
         pipeline.check().map_err(ModelError::component(dir))?;
@@ -199,8 +191,6 @@ impl ClassConditional {
         }
     }
 }
-
-const SCHEDULER: &str = "scheduler/scheduler_config.json";
 
 /// Writes a directory that [`ClassConditional::load`] and diffusers load: of a model in training, its classes in order.
 ///
