@@ -28,7 +28,7 @@ use crate::{
     args::{Global, RunArgs},
     output,
     progress::Progress,
-    report::{self, Results, arms, comparison},
+    report::{self, Results, arms, comparison, memorisation},
     system::{Folders, System, path_text},
 };
 
@@ -278,6 +278,9 @@ async fn export(system: &System, run_id: &str, directory: &Path) -> Result<()> {
 fn show(out: &Path, results: &Results, took: Duration) {
     if let Some(table) = arms::table(results) {
         println!("{table}");
+    }
+    if let Some(sentence) = memorisation::sentence(results) {
+        println!("{sentence}");
     }
     println!("{}", comparison::table(results));
     println!("{}", comparison::sentence(results));

@@ -3,6 +3,7 @@
 pub mod arms;
 pub mod comparison;
 pub mod load;
+pub mod memorisation;
 mod results;
 mod samples;
 mod view;
@@ -25,6 +26,7 @@ pub fn html(results: &Results, candidates: &[ListCandidatesResponse]) -> Result<
     let values = context! {
         results => Value::from(Serde(results)),
         sentence => comparison::sentence(results),
+        memorisation => memorisation::sentence(results),
         classes => Value::from(Serde(view::classes(results))),
         funnel => Value::from(Serde(view::funnel(results))),
         faults => Value::from(Serde(view::faults(results))),

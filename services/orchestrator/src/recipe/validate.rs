@@ -1,5 +1,6 @@
 //! The rules a recipe obeys; every message names key, value and range.
 
+mod diffusion;
 mod prompts;
 
 use std::{collections::HashSet, fmt::Display, ops::RangeInclusive};
@@ -32,6 +33,9 @@ impl Recipe {
         self.validate_plan()?;
         self.training.classifier.validate("training.classifier")?;
         self.training.clip.validate("training.clip")?;
+        if let Some(diffusion) = &self.training.diffusion {
+            diffusion.validate("training.diffusion")?;
+        }
         within("report.samples", self.report.samples, 0..=1_000)
     }
 

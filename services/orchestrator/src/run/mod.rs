@@ -6,6 +6,7 @@ mod assignment;
 mod attempt;
 mod compare;
 mod dataset;
+mod diffusion;
 mod ended;
 mod error;
 mod generate;
@@ -117,6 +118,14 @@ async fn all_stages(context: &Arc<RunContext>, stages: &Stages<'_>) -> Result<Re
         true => Some(stages.run("clip", training::clip(context)).await?),
         false => None,
     };
+    let local = match diffusion::is_used(context) {
+        true => Some(
+            stages
+                .run(diffusion::DIFFUSION, diffusion::train(context))
+                .await?,
+        ),
+        false => None,
+    };
     let plan = stages
         .run("plan", planning::plan(context, &baseline))
         .await?;
@@ -124,7 +133,7 @@ async fn all_stages(context: &Arc<RunContext>, stages: &Stages<'_>) -> Result<Re
     stages
         .run(
             "generate",
-            generate::generate(context, &baseline, clip.as_ref()),
+            generate::generate(context, &baseline, clip.as_ref(), local.as_ref()),
         )
         .await?;
     let augmented = stages
@@ -133,6 +142,7 @@ async fn all_stages(context: &Arc<RunContext>, stages: &Stages<'_>) -> Result<Re
     let models = compare::Models {
         baseline: &baseline,
         clip: clip.as_ref(),
+        diffusion: local.as_ref(),
         augmented: &augmented,
     };
     stages
