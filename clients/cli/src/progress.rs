@@ -79,7 +79,7 @@ impl Terminal {
                 let bar = self.bar(&training.stage);
                 bar.set_length(u64::from(epoch.epochs));
                 bar.set_position(u64::from(epoch.epoch));
-                bar.set_message(epoch_text(epoch));
+                bar.set_message(epoch_text(&training.stage, epoch));
             }
             Event::StageFinished(finished) => {
                 if let Some(bar) = self.stages.remove(&finished.stage) {
@@ -138,12 +138,19 @@ fn rate_and_eta(rate: f64, eta: Option<Duration>) -> String {
     }
 }
 
-fn epoch_text(epoch: &Epoch) -> String {
+fn epoch_text(stage: &str, epoch: &Epoch) -> String {
+    let judged = match stage {
+        // It does not classify.
+        "diffusion" => format!("val loss {:.4}", epoch.val_loss),
+        _ => format!(
+            "val accuracy {}  macro F1 {:.3}",
+            output::percent(epoch.val_accuracy),
+            epoch.val_macro_f1
+        ),
+    };
     format!(
-        "loss {:.3}  val accuracy {}  macro F1 {:.3}  {:.0} images/s{}",
+        "loss {:.3}  {judged}  {:.0} images/s{}",
         epoch.train_loss,
-        output::percent(epoch.val_accuracy),
-        epoch.val_macro_f1,
         epoch.images_per_second,
         epoch
             .eta

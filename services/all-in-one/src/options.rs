@@ -110,6 +110,8 @@ impl Options {
         let mut config: generator::Config = self.load()?;
         self.place(&mut config.server, 1);
         config.remote.ledger = label_store.to_owned();
+        config.local_diffusion.device.clone_from(&self.device);
+        config.local_diffusion.precision.clone_from(&self.precision);
         Ok(config)
     }
 

@@ -5,6 +5,7 @@ use saga_imaging::DecodeLimits;
 use serde::{Deserialize, Serialize};
 
 use crate::exemplar_backend::ExemplarConfig;
+use crate::local_diffusion::LocalDiffusionConfig;
 use crate::remote::RemoteConfig;
 use crate::remote::gemini::GeminiConfig;
 use crate::remote::openai::OpenAiConfig;
@@ -25,6 +26,7 @@ pub struct Config {
     pub gemini: GeminiConfig,
     pub openai: OpenAiConfig,
     pub stable_diffusion: StableDiffusionConfig,
+    pub local_diffusion: LocalDiffusionConfig,
 }
 
 /// The `[work]` section.
@@ -113,7 +115,8 @@ impl ServiceConfig for Config {
         self.remote.check()?;
         self.gemini.check()?;
         self.openai.check()?;
-        self.stable_diffusion.check()
+        self.stable_diffusion.check()?;
+        self.local_diffusion.check()
     }
 }
 

@@ -7,6 +7,7 @@
 //! | [`exemplar`], [`exemplar_backend`] | edits real photographs with parts of real photographs |
 //! | [`remote`] | asks servers over HTTP: Gemini, and any of OpenAI's images API |
 //! | [`stable_diffusion`] | Stable Diffusion on this machine |
+//! | [`local_diffusion`] | a small diffusion model trained on the data set itself |
 //! | [`words`] | what is asked of text models, and whether their answer is that |
 //! | [`parameters`] | settings of a backend given by name in a request |
 //! | [`pool`] | the threads that do the work, with bounded room |
@@ -20,6 +21,7 @@ pub mod error;
 pub mod exemplar;
 pub mod exemplar_backend;
 pub mod grpc;
+pub mod local_diffusion;
 pub mod parameters;
 pub mod pool;
 pub mod remote;
@@ -34,10 +36,13 @@ use saga_chassis::{Running, Server, limited};
 use saga_proto::generator::v1::generator_service_server::GeneratorServiceServer;
 use saga_proto::generator::v1::studio_service_server::StudioServiceServer;
 use saga_proto::generator::v1::text_service_server::TextServiceServer;
+use saga_proto::model::v1::model_service_server::ModelServiceServer;
+use saga_serving::ModelServer;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use backend::{Backend, Registry};
 use exemplar_backend::ExemplarBackend;
+use local_diffusion::LocalDiffusion;
 use pool::Pool;
 use remote::RemoteBackend;
 use remote::gemini::{Gemini, GeminiText};
@@ -63,6 +68,15 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     if let Some(local) = local {
         backends.push(Arc::new(local));
     }
+    let trained = LocalDiffusion::start(
+        config.local_diffusion.clone(),
+        limits,
+        pool.clone(),
+        server.metrics(),
+    )
+    .await?;
+    let models = ModelServer::new(trained.models());
+    backends.push(Arc::new(trained));
     let generator = grpc::Generator::new(Registry::new(backends), &config);
     let text = RemoteBackend::new(
         GeminiText::new(config.gemini.clone()),
@@ -80,7 +94,8 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
             config.server
         ))
         .add_service(limited!(TextServiceServer::new(text), config.server))
-        .add_service(limited!(StudioServiceServer::new(studio), config.server));
+        .add_service(limited!(StudioServiceServer::new(studio), config.server))
+        .add_control_service(limited!(ModelServiceServer::new(models), config.server));
     server.readiness().set_ready(true);
     Ok(server.start(shutdown)?)
 }

@@ -174,4 +174,24 @@ impl Services {
             self.retry
         ))
     }
+
+    /// The models of the generator at an address; empty: of the configured one.
+    ///
+    /// # Errors
+    /// An address that does not parse.
+    pub fn generator_models_at(
+        &self,
+        address: &str,
+    ) -> Result<Remote<ModelServiceClient<Transport>>, AddressError> {
+        let address = match address {
+            "" => self.generator.address.as_str(),
+            given => given,
+        };
+        Ok(remote!(
+            ModelServiceClient,
+            "generator",
+            address,
+            self.retry
+        ))
+    }
 }

@@ -1,6 +1,7 @@
 //! What a run found, as `results.json` holds it.
 
 mod arms;
+mod memorisation;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use saga_proto::{
 use serde::{Deserialize, Serialize};
 
 pub use arms::ArmResult;
+pub use memorisation::{Memorisation, Nearest};
 
 use crate::{metrics::Confusion, plan::PlannedClass, recipe::Gate};
 
@@ -46,6 +48,9 @@ pub struct Results {
     pub arms: Vec<ArmResult>,
     /// The guard against the truth.
     pub guard: GuardTruth,
+    /// How near the local diffusion model's candidates came to its training images; `None` without such candidates.
+    #[serde(default)]
+    pub memorisation: Option<Memorisation>,
     /// Real, cap and planned images of each class.
     pub plan: Vec<PlannedClass>,
     /// SHA-256 of the prompt table.

@@ -162,6 +162,7 @@ fn main() -> anyhow::Result<()> {
                 .min(100.0);
             spread(&model, scale, &dataset);
         }
+        kind => anyhow::bail!("{kind:?} has no settings to try here"),
     }
     Ok(())
 }

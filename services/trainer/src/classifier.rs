@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use rand_chacha::ChaCha8Rng;
-use saga_models::{ModelError, Runtime, preprocess, weights::Weights};
+use saga_models::{ModelError, Runtime, golden, preprocess, weights::Weights};
 use tch::Tensor;
 
 use crate::{
@@ -61,9 +61,10 @@ impl Classifier {
         self.network.weights()
     }
 
-    /// Writes the Hugging Face directory's files.
+    /// Writes the Hugging Face directory's files and golden answers.
     pub fn write(&self, directory: &Path) -> Result<(), ModelError> {
-        self.network.write(directory, &self.preprocessing)
+        self.network.write(directory, &self.preprocessing)?;
+        golden::record(directory)
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use rand::seq::IndexedRandom as _;
 use rand_chacha::ChaCha8Rng;
 use saga_models::{
-    Model as _, ModelError, Runtime, clip, directory, preprocess,
+    Model as _, ModelError, Runtime, clip, directory, golden, preprocess,
     tokenizer::{Tokenizer, Tokens},
 };
 use tch::{Device, Tensor};
@@ -88,7 +88,7 @@ impl Contrastive {
         self.model.weights()
     }
 
-    /// Writes the Hugging Face directory's files.
+    /// Writes the Hugging Face directory's files and golden answers.
     pub fn write(&self, directory: &Path) -> Result<(), ModelError> {
         directory::write_json(&directory.join(directory::CONFIG), self.model.config())?;
         preprocess::Config::clip(self.model.config().vision_config.image_size as u32)
@@ -96,7 +96,8 @@ impl Contrastive {
         self.tokenizer.write(directory)?;
         self.model
             .weights()
-            .save(&directory.join(directory::WEIGHTS))
+            .save(&directory.join(directory::WEIGHTS))?;
+        golden::record(directory)
     }
 
     /// Scaled cosines `[images, classes]` with the first text of each class, without dropout.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use saga_client::Transport;
 use saga_imaging::{DecodeLimits, RgbImage};
+use saga_models::diffusion::neighbours::ImageName;
 use saga_proto::labelstore::v1::{
     GetDatasetRequest, ReadSplitRequest, Row, Split as SplitKind,
     dataset_service_client::DatasetServiceClient,
@@ -26,6 +27,8 @@ pub struct Split {
     pub pixels: Vec<u8>,
     /// Class index of each image.
     pub labels: Vec<u32>,
+    /// What each image is called.
+    pub names: Vec<ImageName>,
 }
 
 /// What a job trains on.
@@ -154,6 +157,7 @@ impl Store {
             let row = next(rows).await.map_err(|status| self.failed(status))?;
             row.iter().for_each(|row| content.row(row));
             let ended = row.is_none();
+            split.names.extend(row.as_ref().map(name));
             waiting.extend(row);
             if ended || waiting.len() == DECODE_BATCH {
                 let (classes, prepare, batch) = (
@@ -262,6 +266,14 @@ impl Room {
             limit: self.limit,
             side: self.side,
         })
+    }
+}
+
+fn name(row: &Row) -> ImageName {
+    let blake3 = row.image.as_ref().map(|image| image.blake3.clone());
+    ImageName {
+        image_id: row.image_id.clone(),
+        blake3: blake3.unwrap_or_default(),
     }
 }
 

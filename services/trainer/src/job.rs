@@ -16,6 +16,7 @@ use crate::{
     config::Config,
     contrastive::{self, Contrastive},
     data::{Dataset, Source, Store},
+    diffusion::{self, Diffusion},
     error::TrainError,
     fit::{self, Epoch, Learner, Observer, Plan, Resume},
     loader,
@@ -135,6 +136,7 @@ impl Trainer {
                 classifier::preprocessing(&job.architecture)
             }
             Kind::Clip => contrastive::preprocessing(&job.architecture),
+            Kind::Diffusion => diffusion::preprocessing(&job.architecture),
         };
         let limit = self.config.limits.max_cache_bytes;
         let side = job.architecture.image_size;
@@ -237,6 +239,12 @@ impl Work {
             }
             Kind::Clip => {
                 let mut model = Contrastive::new(&self.job, &self.dataset, self.runtime)?;
+                let weights = MasterWeights::new(model.weights().tensors())?;
+                let best = self.fit(&mut model, weights);
+                self.save(best, |directory| model.write(directory))
+            }
+            Kind::Diffusion => {
+                let mut model = Diffusion::new(&self.job, &self.dataset, self.runtime)?;
                 let weights = MasterWeights::new(model.weights().tensors())?;
                 let best = self.fit(&mut model, weights);
                 self.save(best, |directory| model.write(directory))
@@ -350,6 +358,7 @@ impl Observer for Listener<'_> {
         tracing::info!(
             epoch = epoch.epoch,
             train_loss = epoch.train_loss,
+            val_loss = epoch.scores.loss,
             val_accuracy = epoch.scores.confusion.accuracy(),
             val_macro_f1 = epoch.scores.confusion.macro_f1(),
             "epoch"

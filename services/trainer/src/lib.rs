@@ -1,9 +1,9 @@
-//! Training as a service: reads a data set's train and val splits from the label store, trains a classifier or a small
-//! CLIP, streams the epochs, and leaves a Hugging Face model directory.
+//! Training as a service: reads a data set's train and val splits from the label store, trains a classifier, a small CLIP or a
+//! small diffusion model, streams the epochs, and leaves a Hugging Face or diffusers model directory.
 //!
 //! [`request`] checks what is asked, [`data`] and [`pixels`] bring images into memory, [`loader`] makes batches of them, [`fit`]
-//! is the one loop for all models, [`classifier`] and [`contrastive`] are what it trains, [`checkpoint`] is what a kill leaves and
-//! [`output`] what an end does, [`job`] ties them together and [`grpc`] is the transport.
+//! is the one loop for all models, [`classifier`], [`contrastive`] and [`diffusion`] are what it trains, [`checkpoint`] is what a
+//! kill leaves and [`output`] what an end does, [`job`] ties them together and [`grpc`] is the transport.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -14,6 +14,7 @@ mod colour;
 pub mod config;
 pub mod contrastive;
 pub mod data;
+pub mod diffusion;
 pub mod ema;
 pub mod epoch;
 mod erase;

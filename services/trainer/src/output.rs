@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use saga_models::{Environment, ModelError, directory, golden};
+use saga_models::{Environment, ModelError, directory};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -136,7 +136,7 @@ pub struct Outcome<'a> {
     pub stopped: Option<String>,
 }
 
-/// Replaces `output` at once by the files that `write_model` writes, its golden answers, a model card and the record.
+/// Replaces `output` at once by the files that `write_model` writes, a model card and the record.
 pub fn write(
     output: &Path,
     outcome: Outcome,
@@ -145,7 +145,6 @@ pub fn write(
     let mut record = record(outcome);
     directory::replace(output, |new| {
         write_model(new)?;
-        golden::record(new)?;
         record.revision = directory::revision(new)?;
         let card = new.join(directory::MODEL_CARD);
         std::fs::write(&card, model_card(&record))
@@ -186,6 +185,13 @@ fn record(outcome: Outcome) -> Record {
 
 /// README.md with the front matter that Hugging Face reads.
 fn model_card(record: &Record) -> String {
+    let is = |wanted: &str| {
+        let kind = record.request.get("kind");
+        kind.is_some_and(|kind| kind == wanted)
+    };
+    if is("diffusion") {
+        return diffusion_card(record);
+    }
     let recalls: String = record
         .labels
         .iter()
@@ -195,11 +201,7 @@ fn model_card(record: &Record) -> String {
             None => format!("| {label} | no val images |\n"),
         })
         .collect();
-    let clip = record
-        .request
-        .get("kind")
-        .is_some_and(|kind| kind == "clip");
-    let task = if clip {
+    let task = if is("clip") {
         "zero-shot-image-classification"
     } else {
         "image-classification"
@@ -214,5 +216,20 @@ fn model_card(record: &Record) -> String {
         record.val_accuracy,
         record.val_balanced_accuracy,
         record.val_macro_f1,
+    )
+}
+
+/// The same of a diffusion model.
+fn diffusion_card(record: &Record) -> String {
+    format!(
+        "---\nlibrary_name: diffusers\npipeline_tag: image-to-image\n---\n\n# Trained by SAGA\n\n\
+         Makes images of the classes {}, in this order; one class more stands for none of them, for guidance. Trained from the \
+         train split whose content hash is `{}`; `training.json` holds every setting. `neighbours.safetensors` holds thumbnails of \
+         the training images: leave it out where they must not be shown.\n\n\
+         On the val split, best epoch {}: mean square error {:.4}.\n",
+        record.labels.join(", "),
+        record.dataset_hash,
+        record.best_epoch,
+        record.val_loss,
     )
 }

@@ -13,10 +13,13 @@ use serde::Serialize;
 use crate::{error::TrainError, randaugment::RandAugment, sampler::Sampling};
 
 mod architecture;
+mod diffusion;
 mod options;
 
 pub use architecture::{Architecture, Head};
+pub use diffusion::Prediction;
 pub use options::{Loss, Transfer};
+
 
 /// What to train.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -25,6 +28,7 @@ pub enum Kind {
     VitClassifier,
     ResnetClassifier,
     Clip,
+    Diffusion,
 }
 
 /// How long to train.
@@ -92,6 +96,9 @@ pub struct Job {
     pub settings: Settings,
     pub prompts: BTreeMap<String, Vec<String>>,
     pub init_from: Option<PathBuf>,
+    /// Of a diffusion model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<Prediction>,
 }
 
 impl TryFrom<proto::StreamTrainingRequest> for Job {
@@ -102,6 +109,7 @@ impl TryFrom<proto::StreamTrainingRequest> for Job {
             proto::ModelKind::VitClassifier => Kind::VitClassifier,
             proto::ModelKind::ResnetClassifier => Kind::ResnetClassifier,
             proto::ModelKind::Clip => Kind::Clip,
+            proto::ModelKind::Diffusion => Kind::Diffusion,
             proto::ModelKind::Unspecified => return Err(TrainError::field("kind", "is missing")),
         };
         if request.dataset_id.is_empty() {
@@ -112,10 +120,11 @@ impl TryFrom<proto::StreamTrainingRequest> for Job {
                 .settings
                 .ok_or(TrainError::field("settings", "is missing"))?,
         )?;
-        if kind == Kind::Clip && settings.of_classifiers() {
-            let why = "mixup, cutmix, label_smoothing, class_weights and loss do not apply to CLIP; leave them out";
+        if matches!(kind, Kind::Clip | Kind::Diffusion) && settings.of_classifiers() {
+            let why = "mixup, cutmix, label_smoothing, class_weights and loss are of classifiers; leave them out";
             return Err(TrainError::field("settings", why));
         }
+        let prediction = diffusion::prediction(kind, request.prediction())?;
         let sizes = request
             .architecture
             .ok_or(TrainError::field("architecture", "is missing"))?;
@@ -132,6 +141,7 @@ impl TryFrom<proto::StreamTrainingRequest> for Job {
             prompts: prompts(kind, request.prompts)?,
             init_from: Some(PathBuf::from(request.init_from))
                 .filter(|path| !path.as_os_str().is_empty()),
+            prediction,
         })
     }
 }
@@ -197,9 +207,12 @@ fn prompts(
         .map(|(label, prompts)| (label, prompts.texts))
         .collect();
     match kind {
-        Kind::VitClassifier | Kind::ResnetClassifier if !by_label.is_empty() => Err(
-            TrainError::field("prompts", "are for CLIP only; leave them out"),
-        ),
+        Kind::VitClassifier | Kind::ResnetClassifier | Kind::Diffusion if !by_label.is_empty() => {
+            Err(TrainError::field(
+                "prompts",
+                "are for CLIP only; leave them out",
+            ))
+        }
         Kind::Clip if by_label.is_empty() => Err(TrainError::field(
             "prompts",
             "are missing; CLIP needs texts for every class",
@@ -354,6 +367,6 @@ pub(crate) mod tests {
             clip(request);
             request.settings.as_mut().unwrap().mixup = 0.2;
         });
-        assert!(said.contains("do not apply to CLIP"), "{said}");
+        assert!(said.contains("are of classifiers"), "{said}");
     }
 }

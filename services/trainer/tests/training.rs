@@ -8,6 +8,8 @@ use std::{collections::BTreeSet, path::Path};
 
 use saga_chassis::Running;
 use saga_client::Transport;
+use saga_models::Runtime;
+use saga_models::diffusion::{class_conditional::ClassConditional, neighbours::Neighbours};
 use saga_proto::trainer::v1::{
     Architecture, Epoch, Finished, HeadKind, Loss, ModelKind, Prompts, Sampling,
     StreamTrainingRequest, StreamTrainingResponse, TrainingSettings,
@@ -286,6 +288,34 @@ async fn a_clip_learns_a_separable_set() {
     let (_, finished) = bed.train(clip_request()).await.unwrap();
     assert_eq!(finished.val_accuracy, 1.0);
     assert_model_directory(&finished, &["tokenizer.json"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_diffusion_model_learns_and_is_judged_by_its_loss() {
+    let bed = Bed::new(FakeStore::separable()).await;
+    let diffusion = StreamTrainingRequest {
+        architecture: Some(Architecture {
+            image_size: 16,
+            hidden_size: 8,
+            num_hidden_layers: 1,
+            ..Default::default()
+        }),
+        ..request(ModelKind::Diffusion)
+    };
+    let (epochs, finished) = bed.train(diffusion.clone()).await.unwrap();
+    let losses: Vec<f64> = epochs.iter().map(|epoch| epoch.val_loss).collect();
+    let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
+    assert!(best < 0.7 * losses[0], "{losses:?}");
+    assert_eq!(losses[finished.best_epoch as usize - 1], best);
+    let directory = Path::new(&finished.directory);
+    assert!(directory.join("training.json").is_file());
+    let model = ClassConditional::load(directory, Runtime::REFERENCE).unwrap();
+    assert_eq!(model.labels(), store::CLASSES);
+    let neighbours = Neighbours::load(directory).unwrap();
+    let picture = saga_imaging::RgbImage::new(16, 16);
+    assert!(neighbours.nearest(&picture, "").unwrap().is_some());
+    let (_, again) = bed.train(diffusion).await.unwrap();
+    assert!(again.reused && again.revision == finished.revision);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,7 +28,7 @@ use crate::{
     args::{Global, RunArgs},
     output,
     progress::Progress,
-    report::{self, Results, arms, comparison},
+    report::{self, Results, arms, comparison, memorisation},
     system::{Folders, System, path_text},
 };
 
@@ -286,6 +286,9 @@ async fn export(
 fn show(out: &Path, results: &Results, took: Duration) {
     if let Some(table) = arms::table(results) {
         println!("{table}");
+    }
+    if let Some(sentence) = memorisation::sentence(results) {
+        println!("{sentence}");
     }
     println!("{}", comparison::table(results));
     println!("{}", comparison::sentence(results));

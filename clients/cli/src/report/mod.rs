@@ -3,6 +3,7 @@
 pub mod arms;
 pub mod comparison;
 pub mod load;
+pub mod memorisation;
 mod plot;
 mod results;
 mod samples;
@@ -31,6 +32,7 @@ pub fn html(
     let values = context! {
         results => Value::from(Serde(results)),
         sentence => comparison::sentence(results),
+        memorisation => memorisation::sentence(results),
         classes => Value::from(Serde(view::classes(results))),
         funnel => Value::from(Serde(view::funnel(results))),
         faults => Value::from(Serde(view::faults(results))),

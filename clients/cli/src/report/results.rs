@@ -23,6 +23,9 @@ pub struct Results {
     #[serde(default)]
     pub arms: Vec<Arm>,
     pub guard: Guard,
+    /// Absent without candidates of the local diffusion model.
+    #[serde(default)]
+    pub memorisation: Option<Memorisation>,
     /// By stage.
     pub seconds: BTreeMap<String, f64>,
 }
@@ -106,6 +109,23 @@ pub struct FaultCounts {
     pub generated: u64,
     pub passed_gates: u64,
     pub admitted: u64,
+}
+
+/// How near the local diffusion model's candidates came to its training images.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Memorisation {
+    pub candidates: u64,
+    pub nearer_than_any: u64,
+    pub nearer_than_most: u64,
+    pub nearest: Nearest,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Nearest {
+    pub candidate_id: String,
+    pub image_id: String,
+    /// Grey levels.
+    pub distance: f64,
 }
 
 #[cfg(test)]

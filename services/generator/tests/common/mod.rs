@@ -16,6 +16,7 @@ use tonic::Status;
 pub(crate) struct Generator {
     pub(crate) client: GeneratorServiceClient<Transport>,
     pub(crate) studio: StudioServiceClient<Transport>,
+    pub(crate) transport: Transport,
     running: Running,
     shutdown: CancellationToken,
 }
@@ -33,10 +34,11 @@ impl Generator {
             .await
             .unwrap();
         let client = saga_client::limited!(GeneratorServiceClient::new(transport.clone()));
-        let studio = saga_client::limited!(StudioServiceClient::new(transport));
+        let studio = saga_client::limited!(StudioServiceClient::new(transport.clone()));
         Self {
             client,
             studio,
+            transport,
             running,
             shutdown,
         }
@@ -52,7 +54,7 @@ impl Generator {
 
     pub(crate) async fn stop(self) {
         self.shutdown.cancel();
-        drop((self.client, self.studio));
+        drop((self.client, self.studio, self.transport));
         self.running.wait().await.unwrap();
     }
 }

@@ -26,7 +26,9 @@ struct State {
 }
 
 impl Readiness {
-    pub(crate) fn new() -> Self {
+    /// Of something that a server can do without; the server's own is [`Server::readiness`](crate::Server::readiness).
+    #[must_use]
+    pub fn not_ready() -> Self {
         Self {
             state: Arc::new(watch::Sender::new(State {
                 ready: false,

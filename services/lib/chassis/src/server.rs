@@ -79,7 +79,7 @@ impl Server {
             None => None,
         };
         let (routes, services) = (Routes::default(), HashMap::new());
-        let (readiness, metrics) = (Readiness::new(), Metrics::new());
+        let (readiness, metrics) = (Readiness::not_ready(), Metrics::new());
         Ok(Self {
             name,
             config: config.clone(),

@@ -18,6 +18,8 @@ pub const TOKENIZER: &str = "tokenizer.json";
 /// Words and merges of a tokenizer, where there is no tokenizer.json.
 pub const VOCAB: &str = "vocab.json";
 pub const MERGES: &str = "merges.txt";
+/// Folder of the UNet in a diffusers directory.
+pub(crate) const UNET: &str = "unet";
 pub const MODEL_CARD: &str = "README.md";
 
 /// Reads a directory's config.json.
@@ -37,8 +39,11 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     fs::write(path, text).map_err(ModelError::io(path))
 }
 
-/// Names the weights by content: the first 16 hexadecimal digits of the BLAKE3 of the file or files that hold them.
+/// Names the weights by content: the first 16 hexadecimal digits of the BLAKE3 of the file or files that hold them; of a diffusers
+/// directory, those of its UNet.
 pub fn revision(dir: &Path) -> Result<String> {
+    let unet = dir.join(UNET);
+    let dir = if unet.is_dir() { &unet } else { dir };
     let mut hasher = blake3::Hasher::new();
     for path in checkpoint::weight_files(dir)? {
         let file = fs::File::open(&path).map_err(ModelError::io(&path))?;
@@ -83,6 +88,10 @@ fn exchange(a: &Path, b: &Path) -> Result<()> {
 fn sync(dir: &Path) -> Result<()> {
     for entry in fs::read_dir(dir).map_err(ModelError::io(dir))? {
         let path = entry.map_err(ModelError::io(dir))?.path();
+        if path.is_dir() {
+            sync(&path)?;
+            continue;
+        }
         fs::File::open(&path)
             .and_then(|file| file.sync_all())
             .map_err(ModelError::io(&path))?;

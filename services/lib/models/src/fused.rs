@@ -1,4 +1,5 @@
-//! Linear maps for serving: several as one, and one kernel with what follows.
+//! Linear maps for serving: several as one, and one kernel with what follows. The same for training, map by map, where a model
+//! is made of the same parts to be trained and to be served.
 
 use crate::error::{ModelError, Result};
 use crate::layers::Linear;
@@ -16,7 +17,7 @@ pub enum Sealing {
     Int8(std::vec::IntoIter<Ranges>),
 }
 
-/// A linear map that is not trained any more.
+/// Linear maps of one input as one.
 pub(crate) struct Fused {
     map: Map,
     /// What it was given, where that is observed.
@@ -33,6 +34,8 @@ enum Map {
         weight: Tensor,
         bias: Option<Tensor>,
     },
+    /// While their parameters change.
+    Trained(Vec<Linear>),
 }
 
 impl Fused {
@@ -68,6 +71,18 @@ impl Fused {
         Ok(Self { map, seen })
     }
 
+    /// Maps of one input side by side, differentiable; a weight may be that of a 1x1 convolution.
+    pub(crate) fn trained(linears: &[&Linear]) -> Self {
+        let shared = |linear: &&Linear| Linear {
+            weight: linear.weight.shallow_clone(),
+            bias: linear.bias.as_ref().map(Tensor::shallow_clone),
+        };
+        Self {
+            map: Map::Trained(linears.iter().map(shared).collect()),
+            seen: None,
+        }
+    }
+
     /// [.., inputs] to [.., outputs].
     pub(crate) fn forward(&self, x: &Tensor, then: Then) -> Result<Tensor> {
         if let Some(seen) = &self.seen {
@@ -81,14 +96,11 @@ impl Fused {
         match &self.map {
             Map::Packed(packed) => packed.forward(x, then).map_err(ModelError::from),
             Map::Quantized(quantized) => quantized.forward(x, then).map_err(ModelError::from),
-            Map::Plain { weight, bias } => {
-                let x = x.f_linear(weight, bias.as_ref())?;
-                Ok(match then {
-                    Then::Nothing => x,
-                    Then::Gelu => x.f_gelu("none")?,
-                    Then::Swish => x.f_silu()?,
-                    Then::Add(other) => x.f_add(other)?,
-                })
+            Map::Plain { weight, bias } => followed(x.f_linear(weight, bias.as_ref())?, then),
+            Map::Trained(linears) => {
+                let mapped = linears.iter().map(|linear| linear.forward(x));
+                let mapped = mapped.collect::<Result<Vec<Tensor>>>()?;
+                followed(Tensor::f_cat(&mapped, -1)?, then)
             }
         }
     }
@@ -97,6 +109,16 @@ impl Fused {
     pub(crate) fn take_seen(&self) -> Option<Ranges> {
         self.seen.as_ref()?.take()
     }
+}
+
+/// What follows a linear map, operator by operator.
+fn followed(x: Tensor, then: Then) -> Result<Tensor> {
+    Ok(match then {
+        Then::Nothing => x,
+        Then::Gelu => x.f_gelu("none")?,
+        Then::Swish => x.f_silu()?,
+        Then::Add(other) => x.f_add(other)?,
+    })
 }
 
 /// Weight and bias of maps side by side, scaled.
@@ -111,11 +133,12 @@ fn joint(linears: &[&Linear], scale: [f64; 2]) -> Result<(Tensor, Option<Tensor>
             false => joint.f_mul_scalar(scale),
         }
     };
-    let weights = linears.iter().map(|linear| linear.weight.shallow_clone());
+    let weights = linears.iter().map(|linear| linear.weight.f_flatten(1, -1));
+    let weights = weights.collect::<std::result::Result<Vec<_>, _>>()?;
     let biases: Option<Vec<Tensor>> = linears
         .iter()
         .map(|linear| Some(linear.bias.as_ref()?.shallow_clone()))
         .collect();
     let bias = biases.map(|biases| scaled(biases, scale[1])).transpose()?;
-    Ok((scaled(weights.collect(), scale[0])?, bias))
+    Ok((scaled(weights, scale[0])?, bias))
 }

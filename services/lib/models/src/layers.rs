@@ -7,7 +7,8 @@ use crate::error::{ModelError, Result};
 use crate::weights::{Init, Scope};
 use tch::{Device, Kind, Tensor};
 
-/// `y = x W^T + b`, keys `weight` [outputs, inputs] and, with a bias, `bias` [outputs].
+/// `y = x W^T + b`, keys `weight` [outputs, inputs], of a 1x1 convolution [outputs, inputs, 1, 1], and, with a bias, `bias`
+/// [outputs].
 pub(crate) struct Linear {
     pub(crate) weight: Tensor,
     pub(crate) bias: Option<Tensor>,
@@ -41,7 +42,8 @@ impl Linear {
             .as_ref()
             .map(|bias| bias.f_to_kind(kind))
             .transpose()?;
-        Ok(x.f_linear(&self.weight.f_to_kind(kind)?, bias.as_ref())?)
+        let weight = self.weight.f_flatten(1, -1)?.f_to_kind(kind)?;
+        Ok(x.f_linear(&weight, bias.as_ref())?)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A recipe is TOML. Unknown keys are errors, and [`Recipe::parse`] checks every value before anything starts.
 
+mod diffusion;
 mod error;
 mod generator;
 mod library;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use diffusion::{Diffusion, Prediction, UNet};
 pub use error::RecipeError;
 pub use generator::{Backend, Generator};
 pub use library::Library;

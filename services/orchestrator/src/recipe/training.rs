@@ -11,6 +11,9 @@ pub struct Training {
     pub classifier: Model,
     /// The CLIP model of the semantic gate.
     pub clip: Model,
+    /// The model of the backend `local-diffusion`; absent: that backend cannot be chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diffusion: Option<super::Diffusion>,
 }
 
 /// One model's size and settings.

@@ -1,5 +1,6 @@
 //! The rules a recipe obeys; every message names key, value and range.
 
+mod diffusion;
 mod prompts;
 mod training;
 
@@ -36,6 +37,9 @@ impl Recipe {
             "training.clip.kind",
             "must be \"vit\": both towers of CLIP are transformers",
         )?;
+        if let Some(diffusion) = &self.training.diffusion {
+            diffusion.validate("training.diffusion")?;
+        }
         within("report.samples", self.report.samples, 0..=1_000)
     }
 

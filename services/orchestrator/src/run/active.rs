@@ -19,7 +19,7 @@ use tonic::{Code, Status};
 use tracing::Instrument as _;
 
 use super::{
-    Options, RESULTS_STAGE, RunContext, RunError, dataset, execute, models,
+    Options, RESULTS_STAGE, RunContext, RunError, dataset, diffusion, execute, models,
     options::{OPTIONS_STAGE, conflict, max_cost, options_of, options_on_record},
     stage,
 };
@@ -87,6 +87,9 @@ impl Runs {
         let known = self.known(&run_id).await?;
         let context = self.prepare(&request, &run_id, known.as_ref())?;
         if known.is_none() {
+            if diffusion::is_used(&context.0) {
+                diffusion::wanted(&context.0)?;
+            }
             models::backends(&context.0).await?;
         }
         let done = self.register(&context, known.is_none()).await?;

@@ -6,8 +6,8 @@ use futures::TryStreamExt as _;
 use saga_proto::labelstore::v1::{GetRunRequest, ReadGoldenRequest};
 
 use super::{
-    RESULTS_STAGE, RunContext, RunError, dataset, generate, judge, models, options::OPTIONS_STAGE,
-    planning::PlanRecord, stage::Progress, tallies, training::Trained,
+    RESULTS_STAGE, RunContext, RunError, dataset, diffusion, generate, judge, models,
+    options::OPTIONS_STAGE, planning::PlanRecord, stage::Progress, tallies, training::Trained,
 };
 use crate::{
     metrics::{Confusion, Paired, bootstrap_delta},
@@ -23,6 +23,7 @@ const REPORT_EVERY: usize = 64;
 pub(super) struct Models<'a> {
     pub(super) baseline: &'a Trained,
     pub(super) clip: Option<&'a Trained>,
+    pub(super) diffusion: Option<&'a Trained>,
     pub(super) augmented: &'a Trained,
 }
 
@@ -78,6 +79,7 @@ pub(super) async fn compare(
             .map(ArmResult::new)
             .collect(),
         guard: GuardTruth::new(&funnel.faults),
+        memorisation: diffusion::memorisation(context).await?,
         plan: plan.classes.clone(),
         prompt_version: context.recipe.prompts.version(&context.recipe.classes),
         gates: context.recipe.gates.clone(),
@@ -152,6 +154,7 @@ fn revisions(models: &Models<'_>) -> BTreeMap<String, String> {
     let of = [
         (models::BASELINE, Some(models.baseline)),
         (models::CLIP, models.clip),
+        (diffusion::DIFFUSION, models.diffusion),
         (models::AUGMENTED, Some(models.augmented)),
     ];
     of.into_iter()

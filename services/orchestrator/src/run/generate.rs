@@ -17,8 +17,8 @@ use tokio::{
 use tracing::Instrument as _;
 
 use super::{
-    RunContext, RunError, attempt::Attempts, dataset, ended::Ended, images::Images, models,
-    stage::Progress, tallies::Tallies, training::Trained,
+    RunContext, RunError, attempt::Attempts, dataset, diffusion, ended::Ended, images::Images,
+    models, stage::Progress, tallies::Tallies, training::Trained,
 };
 
 /// Time between two reports to the watchers.
@@ -51,10 +51,14 @@ pub(super) async fn generate(
     context: &Arc<RunContext>,
     baseline: &Trained,
     clip: Option<&Trained>,
+    local: Option<&Trained>,
 ) -> Result<GenerateRecord, RunError> {
     models::load_classifier(context, models::BASELINE, baseline).await?;
     if let Some(clip) = clip {
         models::load_clip(context, clip).await?;
+    }
+    if let Some(model) = local {
+        diffusion::load(context, model).await?;
     }
     context.guard.describe().await?;
     let attempts = Attempts {

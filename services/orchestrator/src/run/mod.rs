@@ -6,6 +6,7 @@ mod assignment;
 mod attempt;
 mod compare;
 mod dataset;
+mod diffusion;
 mod embed;
 mod ended;
 mod error;
@@ -118,6 +119,14 @@ async fn all_stages(context: &Arc<RunContext>, stages: &Stages<'_>) -> Result<Re
         true => Some(stages.run("clip", training::clip(context)).await?),
         false => None,
     };
+    let local = match diffusion::is_used(context) {
+        true => Some(
+            stages
+                .run(diffusion::DIFFUSION, diffusion::train(context))
+                .await?,
+        ),
+        false => None,
+    };
     let plan = stages
         .run("plan", planning::plan(context, &baseline))
         .await?;
@@ -131,7 +140,7 @@ async fn all_stages(context: &Arc<RunContext>, stages: &Stages<'_>) -> Result<Re
     stages
         .run(
             "generate",
-            generate::generate(context, &baseline, clip.as_ref()),
+            generate::generate(context, &baseline, clip.as_ref(), local.as_ref()),
         )
         .await?;
     let augmented = stages
@@ -140,6 +149,7 @@ async fn all_stages(context: &Arc<RunContext>, stages: &Stages<'_>) -> Result<Re
     let models = compare::Models {
         baseline: &baseline,
         clip: clip.as_ref(),
+        diffusion: local.as_ref(),
         augmented: &augmented,
     };
     stages

@@ -88,6 +88,16 @@ fn request(
     kind: ModelKind,
     model: &Model,
 ) -> StreamTrainingRequest {
+    StreamTrainingRequest {
+        architecture: Some((&model.architecture).into()),
+        settings: Some((&model.settings).into()),
+        init_from: model.init_from.clone(),
+        ..job(context, name, kind)
+    }
+}
+
+/// What all jobs of a run have in common.
+pub(super) fn job(context: &RunContext, name: &str, kind: ModelKind) -> StreamTrainingRequest {
     let output = match context.options.models_prefix.trim_end_matches('/') {
         "" => name.to_owned(),
         prefix => format!("{prefix}/{name}"),
@@ -98,15 +108,12 @@ fn request(
         dataset_id: context.dataset_id.clone(),
         output,
         seed: context.seed,
-        architecture: Some((&model.architecture).into()),
-        settings: Some((&model.settings).into()),
-        init_from: model.init_from.clone(),
         ..StreamTrainingRequest::default()
     }
 }
 
 /// Runs a job to its end; a trainer that was lost on the way is asked again.
-async fn train(
+pub(super) async fn train(
     context: &RunContext,
     stage: &'static str,
     request: StreamTrainingRequest,

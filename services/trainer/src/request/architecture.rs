@@ -3,7 +3,7 @@
 use saga_proto::trainer::v1 as proto;
 use serde::Serialize;
 
-use super::{Kind, within};
+use super::{Kind, diffusion, within};
 use crate::error::TrainError;
 
 /// Classifier head.
@@ -38,6 +38,7 @@ pub(super) fn architecture(
     match kind {
         Kind::VitClassifier => transformer(sizes),
         Kind::ResnetClassifier => resnet(sizes),
+        Kind::Diffusion => diffusion::architecture(sizes),
         Kind::Clip => {
             let architecture = transformer(sizes)?;
             if architecture.head == Head::Linear && architecture.drop_path == 0.0 {
@@ -156,7 +157,7 @@ fn transformer(sizes: &proto::Architecture) -> Result<Architecture, TrainError> 
     })
 }
 
-fn divides(field: &'static str, value: u32, by_name: &str, by: u32) -> Result<(), TrainError> {
+pub(super) fn divides(field: &'static str, value: u32, by_name: &str, by: u32) -> Result<(), TrainError> {
     if value.is_multiple_of(by) {
         return Ok(());
     }

@@ -1,7 +1,8 @@
-//! Transformer blocks between the convolutions of a UNet: pixels attend to each other and to a text, as diffusers'
-//! `Transformer2DModel` and `BasicTransformerBlock`; keys mirror theirs.
+//! Attention between the convolutions: pixels attend to each other and to a text, as diffusers' `Transformer2DModel` and
+//! `BasicTransformerBlock`, or to each other alone, as its `Attention`; keys mirror theirs.
 
 use super::layers::{GroupNorm, fused, image, init, linear, pointwise, tokens};
+use super::resnet::Norms;
 use crate::error::{ModelError, Result};
 use crate::fused::Fused;
 use crate::layers::{LayerNorm, Linear, attention};
@@ -110,7 +111,7 @@ fn projection(scope: &Scope, name: &str, inputs: i64, outputs: i64, bias: bool) 
 }
 
 /// Every pixel asks all of them: query, key and value are one map.
-pub(super) struct SelfAttention {
+struct SelfAttention {
     query_key_value: Fused,
     to_out: Fused,
     heads: i64,
@@ -118,13 +119,7 @@ pub(super) struct SelfAttention {
 
 impl SelfAttention {
     /// Keys `to_q`, `to_k`, `to_v` (with a bias where `bias`) and `to_out.0`.
-    pub(super) fn new(
-        scope: &Scope,
-        width: i64,
-        heads: i64,
-        bias: bool,
-        rows: i64,
-    ) -> Result<Self> {
+    fn new(scope: &Scope, width: i64, heads: i64, bias: bool, rows: i64) -> Result<Self> {
         let project = |name: &str| projection(scope, name, width, width, bias);
         let (query, key, value) = (project("to_q")?, project("to_k")?, project("to_v")?);
         Ok(Self {
@@ -135,7 +130,7 @@ impl SelfAttention {
     }
 
     /// `x` [N, tokens, width] is asked, and what it answers added to `residual`.
-    pub(super) fn forward(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
         let joint = self.query_key_value.forward(x, Then::Nothing)?;
         let parts = joint.f_chunk(3, -1)?;
         let [query, key, value] = parts.as_slice() else {
@@ -143,6 +138,35 @@ impl SelfAttention {
         };
         let mixed = attention([query, key, value], self.heads, 0.0, false)?;
         self.to_out.forward(&mixed, Then::Add(residual))
+    }
+}
+
+/// The pixels of an image ask each other, and what they answer is added: diffusers' `Attention` of blocks that read no text.
+/// Keys `group_norm` and those of [`SelfAttention`].
+pub(super) struct ImageAttention {
+    group_norm: GroupNorm,
+    attention: SelfAttention,
+}
+
+impl ImageAttention {
+    pub(super) fn new(
+        scope: &Scope,
+        channels: i64,
+        heads: i64,
+        norms: Norms,
+        rows: i64,
+    ) -> Result<Self> {
+        let norm = scope.at("group_norm");
+        Ok(Self {
+            group_norm: GroupNorm::new(&norm, norms.groups, channels, norms.eps)?,
+            attention: SelfAttention::new(scope, channels, heads, true, rows)?,
+        })
+    }
+
+    /// [N, channels, height, width] to the same.
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let normed = tokens(&self.group_norm.forward(x)?)?;
+        image(&self.attention.forward(&normed, &tokens(x)?)?, x)
     }
 }
 

@@ -6,30 +6,29 @@ use crate::error::Result;
 use crate::fused::Fused;
 use crate::weights::Scope;
 use saga_kernels::Then;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 const MAX_PERIOD: f64 = 10_000.0;
 
-/// Sinusoids [1, width] in f32 of one time: cosines first where `cosines_first`.
+/// Sinusoids [N, width] in f32 of times [N] in f32: cosines first where `cosines_first`.
 pub(super) fn sinusoids(
-    time: f64,
+    times: &Tensor,
     width: i64,
     cosines_first: bool,
     freq_shift: f64,
-    device: Device,
 ) -> Result<Tensor> {
     let half = width / 2;
     let step = -MAX_PERIOD.ln() / (half as f64 - freq_shift);
-    let angles = Tensor::f_arange(half, (Kind::Float, device))?
+    let angles = Tensor::f_arange(half, (Kind::Float, times.device()))?
         .f_mul_scalar(step)?
         .f_exp()?
-        .f_mul_scalar(time)?;
+        .f_mul(&times.f_unsqueeze(-1)?)?;
     let (sines, cosines) = (angles.f_sin()?, angles.f_cos()?);
     let parts = match cosines_first {
         true => [cosines, sines],
         false => [sines, cosines],
     };
-    Ok(Tensor::f_cat(&parts, 0)?.f_unsqueeze(0)?)
+    Ok(Tensor::f_cat(&parts, -1)?)
 }
 
 /// Keys `linear_1` and `linear_2`.

@@ -92,6 +92,6 @@ impl Guidance {
 }
 
 /// `base + scale (to - from)`.
-fn further(base: &Tensor, to: &Tensor, from: &Tensor, scale: f64) -> Result<Tensor> {
+pub(super) fn further(base: &Tensor, to: &Tensor, from: &Tensor, scale: f64) -> Result<Tensor> {
     Ok(to.f_sub(from)?.f_mul_scalar(scale)?.f_add_(base)?)
 }

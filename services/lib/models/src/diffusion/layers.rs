@@ -1,4 +1,5 @@
-//! What the UNet and the autoencoder share below their blocks: convolutions, group normalisation, linear maps.
+//! What the UNets and the autoencoder share below their blocks: convolutions, group normalisation, linear maps. Those whose
+//! parameters are trained are differentiable and follow them; others are prepared for serving.
 //!
 //! Images are [N, channels, height, width] with their channels innermost in memory ("channels last"): convolutions are fastest
 //! so, and the same memory read as [N, height * width, channels] is what linear maps and attention take, without a copy.
@@ -15,11 +16,11 @@ pub(super) fn init(inputs: i64) -> Init {
     Init::Normal((3.0 * inputs as f64).powf(-0.5))
 }
 
-/// A convolution of a 3x3 kernel that is not trained any more; keys `weight` [outputs, inputs, 3, 3] and `bias`.
+/// A convolution of a 3x3 kernel; keys `weight` [outputs, inputs, 3, 3] and `bias`.
 pub(super) enum Conv2d {
-    /// On the CPU.
+    /// Served on the CPU.
     Packed(PackedConv2d),
-    /// Elsewhere.
+    /// Served elsewhere, and trained.
     Plain {
         weight: Tensor,
         bias: Tensor,
@@ -43,14 +44,20 @@ impl Conv2d {
     ) -> Result<Self> {
         let weight = scope.parameter("weight", &[outputs, inputs, 3, 3], init(9 * inputs))?;
         let bias = scope.parameter("bias", &[outputs], Init::Const(0.0))?;
-        if saga_kernels::convolution::available() && weight.device() == Device::Cpu {
+        let trained = weight.requires_grad();
+        if !trained && saga_kernels::convolution::available() && weight.device() == Device::Cpu {
             let side = ((rows as f64).sqrt() as i64).max(3);
             let like = [1, inputs, side, side];
             let packed = PackedConv2d::new(&weight, &bias, stride, padding, like)?;
             return Ok(Self::Packed(packed));
         }
         Ok(Self::Plain {
-            weight: channels_last(&weight)?,
+            // A copy would not follow the weight that is trained.
+            weight: if trained {
+                weight
+            } else {
+                channels_last(&weight)?
+            },
             bias,
             stride,
             padding,
@@ -67,7 +74,9 @@ impl Conv2d {
                 padding,
             } => {
                 let (stride, padding) = ([*stride; 2], [*padding; 2]);
-                x.f_conv2d(weight, Some(bias), stride, padding, [1, 1], 1)?
+                let kind = x.f_kind()?;
+                let (weight, bias) = (weight.f_to_kind(kind)?, bias.f_to_kind(kind)?);
+                x.f_conv2d(&weight, Some(&bias), stride, padding, [1, 1], 1)?
             }
         })
     }
@@ -99,8 +108,9 @@ impl GroupNorm {
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (weight, bias) = (Some(&self.weight), Some(&self.bias));
-        Ok(x.f_group_norm(self.groups, weight, bias, self.eps, false)?)
+        let kind = x.f_kind()?;
+        let (weight, bias) = (self.weight.f_to_kind(kind)?, self.bias.f_to_kind(kind)?);
+        Ok(x.f_group_norm(self.groups, Some(&weight), Some(&bias), self.eps, false)?)
     }
 
     /// Followed by `x * sigmoid(x)`.
@@ -116,9 +126,8 @@ pub(super) fn linear(scope: &Scope, inputs: i64, outputs: i64, rows: i64) -> Res
 
 /// The same from a 1x1 convolution, whose `weight` is [outputs, inputs, 1, 1].
 pub(super) fn pointwise(scope: &Scope, inputs: i64, outputs: i64, rows: i64) -> Result<Fused> {
-    let weight = scope.parameter("weight", &[outputs, inputs, 1, 1], init(inputs))?;
     let linear = Linear {
-        weight: weight.f_flatten(1, 3)?,
+        weight: scope.parameter("weight", &[outputs, inputs, 1, 1], init(inputs))?,
         bias: Some(scope.parameter("bias", &[outputs], Init::Const(0.0))?),
     };
     fused(&[&linear], rows)
@@ -126,7 +135,10 @@ pub(super) fn pointwise(scope: &Scope, inputs: i64, outputs: i64, rows: i64) -> 
 
 /// Linear maps of one input side by side.
 pub(super) fn fused(linears: &[&Linear], rows: i64) -> Result<Fused> {
-    Fused::new(linears, [1.0, 1.0], rows, &mut Sealing::Float)
+    match linears.iter().any(|linear| linear.weight.requires_grad()) {
+        true => Ok(Fused::trained(linears)),
+        false => Fused::new(linears, [1.0, 1.0], rows, &mut Sealing::Float),
+    }
 }
 
 /// [N, channels, height, width] as [N, height * width, channels].

@@ -3,7 +3,7 @@
 use crate::checkpoint::{self, Tensors};
 use crate::directory;
 use crate::error::{ModelError, Result};
-use crate::runtime::Runtime;
+use crate::runtime::{Precision, Runtime};
 use crate::weights::Weights;
 use std::path::Path;
 
@@ -28,4 +28,18 @@ pub(super) fn load<Config, Model>(
         Ok(model)
     };
     read().map_err(ModelError::component(dir))
+}
+
+/// Refuses integers, which are for transformers of classifiers and of CLIP.
+///
+/// # Errors
+/// [`ModelError::Precision`].
+pub(super) fn check_precision(runtime: Runtime) -> Result<()> {
+    if runtime.precision != Precision::Int8 {
+        return Ok(());
+    }
+    Err(ModelError::Precision {
+        precision: runtime.precision.to_string(),
+        why: "is not for diffusion; use f32, bf16 or f16".into(),
+    })
 }

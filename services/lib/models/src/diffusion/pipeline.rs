@@ -8,10 +8,10 @@ use super::scheduler::{self, Kind, Scheduler};
 use super::text_encoder::TextEncoder;
 use super::unet::UNet2DConditionModel;
 use super::vae::AutoencoderKL;
-use super::{index, pixels};
+use super::{index, part, pixels};
 use crate::checkpoint::Tensors;
 use crate::error::{ModelError, Result};
-use crate::runtime::{Precision, Runtime};
+use crate::runtime::Runtime;
 use saga_imaging::RgbImage;
 use std::path::Path;
 use tch::{Device, Tensor};
@@ -62,12 +62,7 @@ impl StableDiffusion {
     /// # Errors
     /// [`ModelError::Component`] naming the folder or file and what is wrong in it; [`ModelError::Precision`] for integers.
     pub fn load(dir: &Path, runtime: Runtime, loras: &[Lora]) -> Result<Self> {
-        if runtime.precision == Precision::Int8 {
-            return Err(ModelError::Precision {
-                precision: runtime.precision.to_string(),
-                why: "is not for diffusion; use f32, bf16 or f16".into(),
-            });
-        }
+        part::check_precision(runtime)?;
         index::check(dir)?;
         let changes: Result<Vec<Changes>> = loras.iter().map(Changes::read).collect();
         let mut changes = changes?;

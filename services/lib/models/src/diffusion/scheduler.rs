@@ -7,10 +7,12 @@ mod config;
 mod ddim;
 mod dpm_solver;
 mod euler_ancestral;
+mod forward;
 mod pndm;
 mod schedule;
 
 pub use config::{Config, Kind, Prediction, Spacing};
+pub use forward::Forward;
 
 use crate::error::Result;
 use tch::Tensor;

@@ -1,77 +1,40 @@
-//! The UNet that Stable Diffusion (Rombach et al. 2022) predicts noise with, as diffusers' `UNet2DConditionModel`; field paths
-//! mirror the checkpoint's keys. Stable Diffusion 1.x and 2.x, and InstructPix2Pix, whose latents come with those of an image.
+//! UNets that diffusion predicts noise with: diffusers' `UNet2DConditionModel`, which is told texts (Stable Diffusion 1.x and 2.x,
+//! Rombach et al. 2022; InstructPix2Pix, whose latents come with those of an image), and [`UNet2DModel`], which is told classes.
+//! Field paths mirror the checkpoint's keys.
 
 mod blocks;
+mod class_conditional;
 mod config;
+mod trunk;
 
+pub use class_conditional::{Config as ClassConfig, UNet2DModel};
 pub use config::{BlockType, Config, Heads};
 
-use super::embeddings::{TimestepEmbedding, sinusoids};
-use super::layers::{Conv2d, GroupNorm, channels_last};
+use super::embeddings::sinusoids;
 use super::part;
 use crate::checkpoint::Tensors;
 use crate::error::{ModelError, Result};
 use crate::runtime::Runtime;
-use crate::weights::{Scope, Weights};
-use blocks::{DownBlock, Given, Level, MidBlock, UpBlock};
+use crate::weights::Weights;
+use blocks::Given;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
-
-impl Config {
-    /// Width of the time embedding.
-    fn time_width(&self) -> i64 {
-        4 * self.block_out_channels.first().copied().unwrap_or(0)
-    }
-}
+use trunk::Trunk;
 
 /// A UNet with its weights, for serving.
 pub struct UNet2DConditionModel {
     config: Config,
     kind: Kind,
-    conv_in: Conv2d,
-    time_embedding: TimestepEmbedding,
-    down_blocks: Vec<DownBlock>,
-    mid_block: MidBlock,
-    up_blocks: Vec<UpBlock>,
-    conv_norm_out: GroupNorm,
-    conv_out: Conv2d,
+    trunk: Trunk,
 }
 
 impl UNet2DConditionModel {
     fn new(config: Config, weights: &Weights, kind: Kind) -> Result<Self> {
-        let root = weights.root();
-        let channels = config.block_out_channels.as_slice();
-        let [finest, .., coarsest] = match channels {
-            [only] => [*only, *only],
-            [finest, .., coarsest] => [*finest, *coarsest],
-            [] => return Err(ModelError::Input("a UNet of no level".into())),
-        };
-        let level = |index: usize, channels| Level {
-            config: &config,
-            index,
-            channels,
-        };
-        let last = channels.len() - 1;
-        let rows = level(0, finest).rows();
+        let trunk = Trunk::new(&weights.root(), &config.sizes())?;
         Ok(Self {
-            conv_in: Conv2d::new(&root.at("conv_in"), config.in_channels, finest, rows)?,
-            time_embedding: TimestepEmbedding::new(
-                &root.at("time_embedding"),
-                finest,
-                config.time_width(),
-            )?,
-            down_blocks: down_blocks(&root.at("down_blocks"), &config)?,
-            mid_block: MidBlock::new(&root.at("mid_block"), &level(last, coarsest))?,
-            up_blocks: up_blocks(&root.at("up_blocks"), &config)?,
-            conv_norm_out: GroupNorm::new(
-                &root.at("conv_norm_out"),
-                config.norm_num_groups,
-                finest,
-                config.norm_eps,
-            )?,
-            conv_out: Conv2d::new(&root.at("conv_out"), finest, config.out_channels, rows)?,
-            kind,
             config,
+            kind,
+            trunk,
         })
     }
 
@@ -115,81 +78,23 @@ impl UNet2DConditionModel {
                 self.config.cross_attention_dim
             )));
         }
-        let latents = channels_last(&latents.f_to_kind(self.kind)?)?;
         let time = self.time(time, latents.device())?;
         let given = Given {
             time: &time,
-            context,
+            context: Some(context),
         };
-        let mut x = self.conv_in.forward(&latents)?;
-        let mut passed = vec![x.shallow_clone()];
-        for block in &self.down_blocks {
-            x = block.forward(&x, &given, &mut passed)?;
-        }
-        x = self.mid_block.forward(&x, &given)?;
-        for block in &self.up_blocks {
-            x = block.forward(&x, &given, &mut passed)?;
-        }
-        let x = self.conv_norm_out.forward_silu(&x)?;
-        Ok(self.conv_out.forward(&x)?.f_to_kind(Kind::Float)?)
+        self.trunk.forward(latents, &given, self.kind)
     }
 
     /// The time embedding [1, width] after the activation with which every block begins.
     fn time(&self, time: f64, device: Device) -> Result<Tensor> {
-        let width = self.config.time_width() / 4;
+        let width = self.config.block_out_channels.first().copied();
         let (flip, shift) = (self.config.flip_sin_to_cos, self.config.freq_shift);
-        let sinusoids = sinusoids(time, width, flip, shift, device)?;
-        let embedding = self
-            .time_embedding
-            .forward(&sinusoids.f_to_kind(self.kind)?)?;
-        Ok(embedding.f_silu()?)
+        let times = Tensor::f_from_slice(&[time as f32])?.f_to_device(device)?;
+        let sinusoids = sinusoids(&times, width.unwrap_or(0), flip, shift)?;
+        let embedding = &self.trunk.time_embedding;
+        Ok(embedding
+            .forward(&sinusoids.f_to_kind(self.kind)?)?
+            .f_silu()?)
     }
-}
-
-fn down_blocks(scope: &Scope, config: &Config) -> Result<Vec<DownBlock>> {
-    let levels = config
-        .block_out_channels
-        .iter()
-        .zip(&config.down_block_types);
-    let mut inputs = config.block_out_channels.first().copied().unwrap_or(0);
-    let last = config.block_out_channels.len() - 1;
-    let block = |(index, (&channels, kind)): (usize, (&i64, &BlockType))| {
-        let level = Level {
-            config,
-            index,
-            channels,
-        };
-        let inputs = std::mem::replace(&mut inputs, channels);
-        DownBlock::new(
-            &scope.at(index),
-            &level,
-            inputs,
-            kind.attends(),
-            index == last,
-        )
-    };
-    levels.enumerate().map(block).collect()
-}
-
-/// From the coarsest level to the finest, the opposite of the levels' numbers.
-fn up_blocks(scope: &Scope, config: &Config) -> Result<Vec<UpBlock>> {
-    let channels = &config.block_out_channels;
-    let mut inputs = channels.last().copied().unwrap_or(0);
-    let levels = channels
-        .iter()
-        .enumerate()
-        .rev()
-        .zip(&config.up_block_types);
-    let block = |(number, ((index, &channels), kind)): (usize, ((usize, &i64), &BlockType))| {
-        let level = Level {
-            config,
-            index,
-            channels,
-        };
-        let finer = config.block_out_channels.get(index.saturating_sub(1));
-        let inputs = std::mem::replace(&mut inputs, channels);
-        let skip = finer.copied().unwrap_or(channels);
-        UpBlock::new(&scope.at(number), &level, inputs, skip, kind.attends())
-    };
-    levels.enumerate().map(block).collect()
 }

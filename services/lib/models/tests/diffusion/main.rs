@@ -1,6 +1,7 @@
 //! Latent diffusion against diffusers: modules, schedulers, pictures; and what is refused.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod class_conditional;
 #[path = "../common/mod.rs"]
 mod common;
 mod modules;

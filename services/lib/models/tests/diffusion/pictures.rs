@@ -12,10 +12,10 @@ use saga_models::{ModelError, Precision, Runtime};
 use std::collections::HashMap;
 
 /// Plays one image's share of recorded noise back, draw by draw.
-struct Replay<'a> {
-    figures: &'a HashMap<String, Tensor>,
-    image: i64,
-    draws: usize,
+pub(crate) struct Replay<'a> {
+    pub(crate) figures: &'a HashMap<String, Tensor>,
+    pub(crate) image: i64,
+    pub(crate) draws: usize,
 }
 
 impl Noise for Replay<'_> {
@@ -32,14 +32,14 @@ fn load(name: &str) -> StableDiffusion {
     StableDiffusion::load(&pipeline(name), Runtime::REFERENCE, &[]).unwrap()
 }
 
-fn picture(name: &str) -> RgbImage {
+pub(crate) fn picture(name: &str) -> RgbImage {
     image::open(pipeline(name).join("picture.png"))
         .unwrap()
         .to_rgb8()
 }
 
 /// Levels differ by at most one on 99.9 % of the pixels.
-fn assert_same_pictures(found: &[RgbImage], expected: &Tensor, what: &str) {
+pub(crate) fn assert_same_pictures(found: &[RgbImage], expected: &Tensor, what: &str) {
     let expected: Vec<u8> = Vec::try_from(expected.reshape([-1])).unwrap();
     let found: Vec<u8> = found
         .iter()

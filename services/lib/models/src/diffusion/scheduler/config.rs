@@ -3,8 +3,9 @@
 use super::schedule::Schedule;
 use super::{Scheduler, ddim, dpm_solver, euler_ancestral, pndm};
 use crate::diffusion::config;
+use crate::directory;
 use crate::error::{ModelError, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::str::FromStr;
@@ -76,7 +77,7 @@ impl std::fmt::Display for Kind {
 }
 
 /// How much noise is added at each time of training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BetaSchedule {
     Linear,
@@ -86,7 +87,7 @@ pub enum BetaSchedule {
 }
 
 /// What the model predicts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Prediction {
     /// The noise.
@@ -96,7 +97,7 @@ pub enum Prediction {
 }
 
 /// How steps are spread over the times of training (Lin et al. 2023, table 2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Spacing {
     Linspace,
@@ -177,6 +178,38 @@ impl Config {
             return refuse("steps_offset", why);
         }
         Ok(())
+    }
+
+    /// That of a model trained in the pixels of a data set: DDIM, the cosine schedule, and steps that end at its noisiest time.
+    pub fn of_pixels(prediction_type: Prediction) -> Self {
+        Self {
+            kind: Kind::Ddim,
+            beta_schedule: BetaSchedule::SquaredCosine,
+            prediction_type,
+            timestep_spacing: Some(Spacing::Trailing),
+            clip_sample: Some(true),
+            ..Self::default()
+        }
+    }
+
+    /// Writes it as diffusers' `DDIMScheduler` is written.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn write_ddim(&self, path: &Path) -> Result<()> {
+        let text = json!({
+            "_class_name": "DDIMScheduler",
+            "num_train_timesteps": self.num_train_timesteps,
+            "beta_start": self.beta_start,
+            "beta_end": self.beta_end,
+            "beta_schedule": self.beta_schedule,
+            "prediction_type": self.prediction_type,
+            "timestep_spacing": self.timestep_spacing,
+            "steps_offset": self.steps_offset,
+            "clip_sample": self.clip_sample,
+            "clip_sample_range": self.clip_sample_range,
+        });
+        directory::write_json(path, &text)
     }
 
     /// A run of `kind` in `steps` steps.

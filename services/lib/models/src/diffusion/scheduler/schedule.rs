@@ -7,7 +7,6 @@ use tch::{Device, Kind, Tensor};
 
 /// The noise of training.
 pub(super) struct Schedule {
-    /// What is left of the clean sample's variance after each time.
     alphas_cumprod: Vec<f64>,
     /// The same before the first time.
     pub(super) final_alpha: f64,
@@ -35,6 +34,11 @@ impl Schedule {
             alphas_cumprod,
             prediction: config.prediction_type,
         })
+    }
+
+    /// What is left of the clean sample's variance after each time.
+    pub(super) fn alphas_cumprod(&self) -> &[f64] {
+        &self.alphas_cumprod
     }
 
     /// At a time of training; the final one before the first, that of the last after it.

@@ -1,6 +1,8 @@
 //! unet/config.json, as diffusers writes it.
 
+use super::blocks::{Attending, Sizes};
 use crate::diffusion::config;
+use crate::diffusion::resnet::Norms;
 use crate::error::{ModelError, Result};
 use crate::layers::{check_sizes, check_width};
 use serde::Deserialize;
@@ -40,7 +42,7 @@ pub enum BlockType {
 }
 
 impl BlockType {
-    pub(super) fn attends(self) -> bool {
+    fn attends(self) -> bool {
         matches!(self, Self::CrossAttnDownBlock2D | Self::CrossAttnUpBlock2D)
     }
 }
@@ -128,16 +130,10 @@ impl Config {
         let depths = [self.layers_per_block, self.transformer_layers_per_block];
         check_sizes("layers_per_block", &depths)?;
         let levels = self.block_out_channels.len();
-        let given = [self.down_block_types.len(), self.up_block_types.len()];
-        if given != [levels; 2] || !(1..=8).contains(&levels) {
-            let why = format!(
-                "{given:?} block types for {levels} levels of channels; use as many, 1 to 8"
-            );
-            return Err(ModelError::Config {
-                key: "down_block_types",
-                why,
-            });
-        }
+        check_levels(
+            levels,
+            [self.down_block_types.len(), self.up_block_types.len()],
+        )?;
         let goes_up =
             |kind: &BlockType| matches!(kind, BlockType::UpBlock2D | BlockType::CrossAttnUpBlock2D);
         if self.down_block_types.iter().any(goes_up) || !self.up_block_types.iter().all(goes_up) {
@@ -164,10 +160,49 @@ impl Config {
     }
 
     /// Heads of the attention of a level, 0 where there is no such level.
-    pub(super) fn heads(&self, level: usize) -> i64 {
+    fn heads(&self, level: usize) -> i64 {
         match &self.attention_head_dim {
             Heads::Same(heads) => *heads,
             Heads::Each(heads) => heads.get(level).copied().unwrap_or(0),
         }
     }
+
+    /// What the blocks are made by.
+    pub(super) fn sizes(&self) -> Sizes {
+        let attends = |kinds: &[BlockType]| kinds.iter().map(|kind| kind.attends()).collect();
+        let levels = 0..self.block_out_channels.len();
+        Sizes {
+            sample_size: self.sample_size,
+            in_channels: self.in_channels,
+            out_channels: self.out_channels,
+            channels: self.block_out_channels.clone(),
+            attends: [
+                attends(&self.down_block_types),
+                attends(&self.up_block_types),
+            ],
+            layers_per_block: self.layers_per_block,
+            norms: Norms {
+                groups: self.norm_num_groups,
+                eps: self.norm_eps,
+            },
+            attention: Attending::Text {
+                heads: levels.map(|level| self.heads(level)).collect(),
+                width: self.cross_attention_dim,
+                linear: self.use_linear_projection,
+                depth: self.transformer_layers_per_block,
+            },
+        }
+    }
+}
+
+/// Checks that there are levels, 8 at most, and as many block types on both ways.
+pub(super) fn check_levels(levels: usize, given: [usize; 2]) -> Result<()> {
+    if given == [levels; 2] && (1..=8).contains(&levels) {
+        return Ok(());
+    }
+    let why = format!("{given:?} block types for {levels} levels of channels; use as many, 1 to 8");
+    Err(ModelError::Config {
+        key: "down_block_types",
+        why,
+    })
 }

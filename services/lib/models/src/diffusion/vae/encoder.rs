@@ -1,8 +1,8 @@
 //! From pixels to the moments of latents, and the middle that encoder and decoder have in common.
 
 use super::Config;
-use crate::diffusion::attention::SelfAttention;
-use crate::diffusion::layers::{Conv2d, GroupNorm, image, tokens};
+use crate::diffusion::attention::ImageAttention;
+use crate::diffusion::layers::{Conv2d, GroupNorm};
 use crate::diffusion::resnet::{Downsample2D, ResnetBlock2D};
 use crate::error::Result;
 use crate::weights::Scope;
@@ -117,8 +117,7 @@ impl DownBlock {
 /// diffusers' `UNetMidBlock2D` with attention.
 pub(super) struct MidBlock {
     before: ResnetBlock2D,
-    group_norm: GroupNorm,
-    attention: SelfAttention,
+    attention: ImageAttention,
     after: ResnetBlock2D,
 }
 
@@ -130,20 +129,15 @@ impl MidBlock {
             let scope = scope.at("resnets").at(index);
             ResnetBlock2D::new(&scope, channels, channels, None, norms, rows)
         };
-        let attention = scope.at("attentions.0");
-        let norm = attention.at("group_norm");
         Ok(Self {
             before: resnet(0)?,
-            group_norm: GroupNorm::new(&norm, norms.groups, channels, norms.eps)?,
-            attention: SelfAttention::new(&attention, channels, 1, true, rows)?,
+            attention: ImageAttention::new(&scope.at("attentions.0"), channels, 1, norms, rows)?,
             after: resnet(1)?,
         })
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = self.before.forward(x, None)?;
-        let normed = tokens(&self.group_norm.forward(&x)?)?;
-        let mixed = self.attention.forward(&normed, &tokens(&x)?)?;
-        self.after.forward(&image(&mixed, &x)?, None)
+        let x = self.attention.forward(&self.before.forward(x, None)?)?;
+        self.after.forward(&x, None)
     }
 }
