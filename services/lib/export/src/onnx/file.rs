@@ -1,0 +1,221 @@
+//! A graph as a file: opset 17, IR version 8; weights beside it where protobuf's limit of 2 GB would be passed.
+
+use crate::bytes;
+use crate::error::{ExportError, Result};
+use crate::onnx::graph::{Attribute, Graph, Node, Port};
+use crate::onnx::proto::{
+    AttributeProto, Dimension, EXTERNAL, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+    Side, StringStringEntryProto, TensorProto, TensorShapeProto, TensorType, TypeProto,
+    ValueInfoProto, attribute_type,
+};
+use crate::onnx::{Written, data_type};
+use prost::Message as _;
+use saga_models::tch::Tensor;
+use std::fs::Permissions;
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
+
+/// The first IR version that knows opset 17.
+const IR_VERSION: i64 = 8;
+pub(crate) const OPSET: i64 = 17;
+/// Bytes of weights that stay in the file itself; the rest of protobuf's 2 GB is for the nodes.
+pub(crate) const INSIDE: usize = 2_000_000_000;
+/// What weights beside the file begin at multiples of, so that they can be mapped into memory.
+const ALIGNMENT: usize = 4096;
+/// Smaller weights always stay inside: shapes are read before anything is mapped.
+const SMALL: usize = 1024;
+
+/// Writes `path` and, where the weights have more than `inside` bytes, `{path}.data`.
+pub(crate) fn write(
+    graph: &Graph,
+    metadata: Vec<(String, String)>,
+    path: &Path,
+    inside: usize,
+) -> Result<Vec<Written>> {
+    let size = |tensor: &Tensor| tensor.numel() * tensor.kind().elt_size_in_bytes();
+    let total: usize = graph.initializers.values().map(size).sum();
+    let mut written = Vec::new();
+    let initializer = match total > inside {
+        false => {
+            let tensors = graph.initializers.iter();
+            tensors
+                .map(|(name, tensor)| inline(name, tensor))
+                .collect::<Result<_>>()?
+        }
+        true => {
+            let beside = beside(path);
+            let (bytes, tensors) = external(graph, &beside)?;
+            written.push(Written {
+                path: beside,
+                bytes,
+            });
+            tensors
+        }
+    };
+    let model = ModelProto {
+        ir_version: IR_VERSION,
+        producer_name: "saga".to_owned(),
+        producer_version: env!("CARGO_PKG_VERSION").to_owned(),
+        opset_import: vec![OperatorSetIdProto {
+            domain: String::new(),
+            version: OPSET,
+        }],
+        metadata_props: metadata
+            .into_iter()
+            .map(|(key, value)| entry(&key, value))
+            .collect(),
+        graph: Some(GraphProto {
+            node: graph.nodes.iter().map(node).collect(),
+            name: graph.name.clone(),
+            initializer,
+            input: graph.inputs.iter().map(port).collect::<Result<_>>()?,
+            output: graph.outputs.iter().map(port).collect::<Result<_>>()?,
+        }),
+    };
+    let encoded = model.encode_to_vec();
+    replace(path, |file| file.write_all(&encoded))?;
+    written.insert(
+        0,
+        Written {
+            path: path.to_path_buf(),
+            bytes: encoded.len() as u64,
+        },
+    );
+    Ok(written)
+}
+
+/// `model.onnx.data`, where onnxruntime looks for it.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".data");
+    path.with_file_name(name)
+}
+
+/// Writes the large weights to a file of their own; gives its size, and what stays.
+fn external(graph: &Graph, file: &Path) -> Result<(u64, Vec<TensorProto>)> {
+    let location = file
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let mut protos = Vec::new();
+    let mut offset = 0;
+    let mut failure = None;
+    replace(file, |sink| {
+        for (name, tensor) in &graph.initializers {
+            let mut proto = match inline(name, tensor) {
+                Ok(proto) => proto,
+                Err(error) => {
+                    failure = Some(error);
+                    return Ok(());
+                }
+            };
+            if let Some(data) = proto.raw_data.take_if(|data| data.len() >= SMALL) {
+                let start = usize::next_multiple_of(offset, ALIGNMENT);
+                sink.write_all(&vec![0; start - offset])?;
+                sink.write_all(&data)?;
+                offset = start + data.len();
+                proto.data_location = EXTERNAL;
+                proto.external_data = vec![
+                    entry("location", location.clone()),
+                    entry("offset", start.to_string()),
+                    entry("length", data.len().to_string()),
+                ];
+            }
+            protos.push(proto);
+        }
+        Ok(())
+    })?;
+    match failure {
+        Some(error) => Err(error),
+        None => Ok((offset as u64, protos)),
+    }
+}
+
+/// Fills a file that takes its name once it is whole; readable by others.
+fn replace(path: &Path, fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let mut file = NamedTempFile::new_in(parent).map_err(ExportError::io(parent))?;
+    let mut sink = BufWriter::new(file.as_file_mut());
+    fill(&mut sink)
+        .and_then(|()| sink.flush())
+        .map_err(ExportError::io(path))?;
+    drop(sink);
+    file.as_file()
+        .set_permissions(Permissions::from_mode(0o644))
+        .map_err(ExportError::io(path))?;
+    file.as_file().sync_all().map_err(ExportError::io(path))?;
+    file.persist(path)
+        .map_err(|error| ExportError::io(path)(error.error))?;
+    Ok(())
+}
+
+fn inline(name: &str, tensor: &Tensor) -> Result<TensorProto> {
+    Ok(TensorProto {
+        dims: tensor.size(),
+        data_type: data_type(name, tensor.f_kind()?)?,
+        name: name.to_owned(),
+        raw_data: Some(bytes::of(tensor)?),
+        ..TensorProto::default()
+    })
+}
+
+fn entry(key: &str, value: String) -> StringStringEntryProto {
+    StringStringEntryProto {
+        key: key.to_owned(),
+        value,
+    }
+}
+
+fn node(node: &Node) -> NodeProto {
+    let attribute = |(name, value): (&&str, &Attribute)| {
+        let bare = AttributeProto {
+            name: (*name).to_owned(),
+            ..AttributeProto::default()
+        };
+        match value.clone() {
+            Attribute::Int(i) => AttributeProto {
+                i,
+                r#type: attribute_type::INT,
+                ..bare
+            },
+            Attribute::Float(f) => AttributeProto {
+                f: f as f32,
+                r#type: attribute_type::FLOAT,
+                ..bare
+            },
+            Attribute::Ints(ints) => AttributeProto {
+                ints,
+                r#type: attribute_type::INTS,
+                ..bare
+            },
+        }
+    };
+    NodeProto {
+        input: node.inputs.clone(),
+        output: node.outputs.clone(),
+        name: node.outputs.first().cloned().unwrap_or_default(),
+        op_type: node.op.to_owned(),
+        attribute: node.attributes.iter().map(attribute).collect(),
+    }
+}
+
+fn port(port: &Port) -> Result<ValueInfoProto> {
+    let dim = |side: &Side| Dimension {
+        value: Some(side.clone()),
+    };
+    let tensor_type = TensorType {
+        elem_type: data_type(&port.name, port.kind)?,
+        shape: Some(TensorShapeProto {
+            dim: port.shape.iter().map(dim).collect(),
+        }),
+    };
+    Ok(ValueInfoProto {
+        name: port.name.clone(),
+        r#type: Some(TypeProto {
+            tensor_type: Some(tensor_type),
+        }),
+    })
+}
