@@ -47,6 +47,22 @@ pub enum ExportError {
         /// Percent.
         least: f64,
     },
+    #[error("{path} is there already; give --out a new name, or remove it")]
+    Occupied { path: PathBuf },
+    #[error(
+        "the model has SAGA's head (Linear, BatchNorm, GELU, Linear), which ViTForImageClassification has not; export it to onnx or pth, \
+         or train with head = \"linear\""
+    )]
+    SagaHead,
+    #[error("{path} is not the record that was expected: {source}")]
+    Record {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+    #[error(
+        "run {run} trained other weights than these of revision {revision}; give the folder of the run that made them"
+    )]
+    OtherRun { revision: String, run: String },
     /// A graph that cannot be evaluated is a mistake of this crate.
     #[error("the graph cannot be evaluated at {node:?}: {why}")]
     Graph { node: String, why: String },

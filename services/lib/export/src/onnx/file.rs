@@ -2,20 +2,18 @@
 
 use crate::bytes;
 use crate::error::{ExportError, Result};
+use crate::file::{Written, replace};
+use crate::onnx::data_type;
 use crate::onnx::graph::{Attribute, Graph, Node, Port};
 use crate::onnx::proto::{
     AttributeProto, Dimension, EXTERNAL, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
     Side, StringStringEntryProto, TensorProto, TensorShapeProto, TensorType, TypeProto,
     ValueInfoProto, attribute_type,
 };
-use crate::onnx::{Written, data_type};
 use prost::Message as _;
 use saga_models::tch::Tensor;
-use std::fs::Permissions;
 use std::io::{BufWriter, Write};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
 
 /// The first IR version that knows opset 17.
 const IR_VERSION: i64 = 8;
@@ -46,11 +44,8 @@ pub(crate) fn write(
         }
         true => {
             let beside = beside(path);
-            let (bytes, tensors) = external(graph, &beside)?;
-            written.push(Written {
-                path: beside,
-                bytes,
-            });
+            let (data, tensors) = external(graph, &beside)?;
+            written.push(data);
             tensors
         }
     };
@@ -75,14 +70,10 @@ pub(crate) fn write(
         }),
     };
     let encoded = model.encode_to_vec();
-    replace(path, |file| file.write_all(&encoded))?;
-    written.insert(
-        0,
-        Written {
-            path: path.to_path_buf(),
-            bytes: encoded.len() as u64,
-        },
-    );
+    let whole = replace(path, |file| {
+        file.write_all(&encoded).map_err(ExportError::io(path))
+    })?;
+    written.insert(0, whole);
     Ok(written)
 }
 
@@ -93,29 +84,26 @@ fn beside(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Writes the large weights to a file of their own; gives its size, and what stays.
-fn external(graph: &Graph, file: &Path) -> Result<(u64, Vec<TensorProto>)> {
+/// Writes the large weights to a file of their own; gives what was written, and what stays.
+fn external(graph: &Graph, file: &Path) -> Result<(Written, Vec<TensorProto>)> {
     let location = file
         .file_name()
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
     let mut protos = Vec::new();
-    let mut offset = 0;
-    let mut failure = None;
-    replace(file, |sink| {
+    let written = replace(file, |sink| {
+        let mut sink = BufWriter::new(sink);
+        let mut offset: usize = 0;
         for (name, tensor) in &graph.initializers {
-            let mut proto = match inline(name, tensor) {
-                Ok(proto) => proto,
-                Err(error) => {
-                    failure = Some(error);
-                    return Ok(());
-                }
-            };
+            let mut proto = inline(name, tensor)?;
             if let Some(data) = proto.raw_data.take_if(|data| data.len() >= SMALL) {
-                let start = usize::next_multiple_of(offset, ALIGNMENT);
-                sink.write_all(&vec![0; start - offset])?;
-                sink.write_all(&data)?;
+                let start = offset.next_multiple_of(ALIGNMENT);
+                let padding = vec![0; start - offset];
+                let padded = sink
+                    .write_all(&padding)
+                    .and_then(|()| sink.write_all(&data));
+                padded.map_err(ExportError::io(file))?;
                 offset = start + data.len();
                 proto.data_location = EXTERNAL;
                 proto.external_data = vec![
@@ -126,30 +114,9 @@ fn external(graph: &Graph, file: &Path) -> Result<(u64, Vec<TensorProto>)> {
             }
             protos.push(proto);
         }
-        Ok(())
+        sink.flush().map_err(ExportError::io(file))
     })?;
-    match failure {
-        Some(error) => Err(error),
-        None => Ok((offset as u64, protos)),
-    }
-}
-
-/// Fills a file that takes its name once it is whole; readable by others.
-fn replace(path: &Path, fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
-    let parent = path.parent().unwrap_or(Path::new("."));
-    let mut file = NamedTempFile::new_in(parent).map_err(ExportError::io(parent))?;
-    let mut sink = BufWriter::new(file.as_file_mut());
-    fill(&mut sink)
-        .and_then(|()| sink.flush())
-        .map_err(ExportError::io(path))?;
-    drop(sink);
-    file.as_file()
-        .set_permissions(Permissions::from_mode(0o644))
-        .map_err(ExportError::io(path))?;
-    file.as_file().sync_all().map_err(ExportError::io(path))?;
-    file.persist(path)
-        .map_err(|error| ExportError::io(path)(error.error))?;
-    Ok(())
+    Ok((written, protos))
 }
 
 fn inline(name: &str, tensor: &Tensor) -> Result<TensorProto> {
@@ -218,4 +185,51 @@ fn port(port: &Port) -> Result<ValueInfoProto> {
             tensor_type: Some(tensor_type),
         }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use saga_models::tch::Kind;
+
+    #[test]
+    fn weights_beside_the_file_are_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.onnx");
+        let mut graph = Graph::new("test");
+        let large: Vec<f32> = (0..2000_u16).map(f32::from).collect();
+        for name in ["a", "b"] {
+            graph.initializer(name, Tensor::from_slice(&large)).unwrap();
+        }
+        graph.integers(&[0, -1]).unwrap();
+        let files = write(&graph, Vec::new(), &path, 1000).unwrap();
+        let sizes = [path.clone(), beside(&path)].map(|path| path.metadata().unwrap().len());
+        assert_eq!(
+            files.iter().map(|file| file.bytes).collect::<Vec<_>>(),
+            sizes
+        );
+        let model = ModelProto::decode(std::fs::read(&path).unwrap().as_slice()).unwrap();
+        let data = std::fs::read(beside(&path)).unwrap();
+        let tensors = model.graph.unwrap().initializer;
+        assert_eq!(
+            tensors
+                .iter()
+                .filter(|tensor| tensor.raw_data.is_some())
+                .count(),
+            1
+        );
+        for tensor in tensors
+            .iter()
+            .filter(|tensor| tensor.data_location == EXTERNAL)
+        {
+            let number = |index: usize| tensor.external_data[index].value.parse::<usize>().unwrap();
+            assert_eq!(tensor.external_data[0].value, "model.onnx.data");
+            assert_eq!(number(1) % ALIGNMENT, 0);
+            let bytes = &data[number(1)..][..number(2)];
+            let found = Tensor::from_data_size(bytes, &tensor.dims, Kind::Float);
+            assert_eq!(Vec::<f32>::try_from(found).unwrap(), large);
+        }
+        // Under the limit all is in one file.
+        assert_eq!(write(&graph, Vec::new(), &path, INSIDE).unwrap().len(), 1);
+    }
 }

@@ -7,7 +7,8 @@
 //! | | `text_model.onnx` | `input_ids` [N, tokens], int64 | `text_embeds` [N, projection_dim] |
 //!
 //! N is any number, inputs and outputs are f32 in every precision, embeddings have length one. `metadata_props` hold what the file
-//! alone does not tell: `labels`, `preprocessor_config`, `model_type`, `revision`, `precision`. Before a file is written its
+//! alone does not tell: `labels` of a classifier, `logit_scale` of a CLIP, `preprocessor_config`, `model_type`, `revision`, `precision`. In
+//! `int8-dynamic` ranges are a batch's, so that a picture's numbers depend a little on those beside it. Before a file is written its
 //! graph is evaluated: in f32 it must give the model's numbers, in 8-bit integers its answers.
 //!
 //! | part | idea |
@@ -32,15 +33,14 @@ mod towers;
 mod vit;
 
 use crate::error::{ExportError, Result};
+use crate::file::Written;
 use proof::Batches;
 use proto::Side;
 use saga_imaging::RgbImage;
-use saga_models::checkpoint::Checkpoint;
-use saga_models::directory;
 use saga_models::int8::{Agreement, OBSERVED};
 use saga_models::tch::Kind;
-use std::path::{Path, PathBuf};
-use towers::{Tower, towers};
+use std::path::Path;
+use towers::{Exportable, Tower};
 
 const PIXEL_VALUES: &str = "pixel_values";
 const INPUT_IDS: &str = "input_ids";
@@ -77,13 +77,6 @@ impl Precision {
     }
 }
 
-/// A file and its size.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
-    pub path: PathBuf,
-    pub bytes: u64,
-}
-
 /// What an export came to.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -96,7 +89,7 @@ pub struct Report {
 
 /// Writes a model directory as ONNX into the folder `out`. In 8-bit integers pictures are used as `saga model quantize` uses them:
 /// the first [`OBSERVED`] for ranges ([`Precision::Int8Qdq`] alone), then [`saga_models::int8::COMPARED`] to compare answers on.
-/// An answer is the most probable class, and of a CLIP the nearest picture among the sixteen of its batch.
+/// An answer is the most probable class, and of a CLIP the nearest picture of sixteen.
 ///
 /// # Errors
 /// A model that cannot be loaded; [`ExportError::Drift`] where a graph does not give the model's numbers;
@@ -108,11 +101,13 @@ pub fn export(
     precision: Precision,
     pictures: Option<&mut dyn Iterator<Item = RgbImage>>,
 ) -> Result<Report> {
-    let preprocessor = Checkpoint::read(dir)?.preprocessor()?;
-    let mut batches = pictures.map(|pictures| Batches::new(pictures, preprocessor.clone()));
-    let mut metadata = metadata(&preprocessor, precision, &directory::revision(dir)?);
-    let (towers, about) = towers(dir, &preprocessor)?;
-    metadata.extend(about);
+    let Exportable {
+        towers,
+        preprocessor,
+        mut metadata,
+    } = Exportable::read(dir)?;
+    metadata.push(("precision".to_owned(), precision.name().to_owned()));
+    let mut batches = pictures.map(|pictures| Batches::new(pictures, preprocessor));
     let mut report = Report {
         files: Vec::new(),
         drift: 0.0,
@@ -133,7 +128,6 @@ pub fn export(
         };
         graphs.push((file, graph));
     }
-    std::fs::create_dir_all(out).map_err(ExportError::io(out))?;
     for (file, graph) in graphs {
         let written = file::write(&graph, metadata.clone(), &out.join(file), file::INSIDE)?;
         report.files.extend(written);
@@ -158,7 +152,7 @@ fn in_int8(
             let batches = batches.as_mut().ok_or(ExportError::NoCalibration)?;
             let mut ranges = int8::Ranges::new();
             for _ in 0..OBSERVED / proof::BATCH {
-                int8::observed(&graph, &mut ranges, &batches.next()?)?;
+                int8::observed(&graph, &mut ranges, &batches.next(proof::BATCH)?)?;
             }
             int8::qdq(&mut graph, &ranges)?;
         }
@@ -166,22 +160,6 @@ fn in_int8(
     }
     let agreement = batches.map(|batches| proof::agreement(tower, &graph, batches));
     Ok((graph, agreement.transpose()?))
-}
-
-/// What every file of a model says of itself.
-fn metadata(
-    preprocessor: &saga_models::preprocess::Preprocessor,
-    precision: Precision,
-    revision: &str,
-) -> Vec<(String, String)> {
-    let preprocessing = serde_json::to_string(preprocessor.config()).unwrap_or_default();
-    [
-        ("preprocessor_config", preprocessing),
-        ("precision", precision.name().to_owned()),
-        ("revision", revision.to_owned()),
-    ]
-    .map(|(key, value)| (key.to_owned(), value))
-    .to_vec()
 }
 
 /// A batch of any size, of things of this shape.

@@ -44,7 +44,7 @@ pub(crate) fn drift(tower: &Tower) -> Result<f64> {
 pub(crate) fn agreement(tower: &Tower, graph: &Graph, batches: &mut Batches) -> Result<Agreement> {
     let mut agreement = Agreement { agreeing: 0, of: 0 };
     while agreement.of < COMPARED {
-        let pixels = batches.next()?;
+        let pixels = batches.next(BATCH.min(COMPARED - agreement.of))?;
         let reference = (tower.answers)(&pixels)?;
         let found = only(graph, &pixels)?;
         let (expected, found) = match graph.name.starts_with("CLIP") {
@@ -99,16 +99,16 @@ impl<'a> Batches<'a> {
         }
     }
 
-    /// [`BATCH`] pictures.
-    pub(crate) fn next(&mut self) -> Result<Tensor> {
-        let pictures = (&mut self.pictures).take(BATCH);
+    /// So many pictures.
+    pub(crate) fn next(&mut self, size: usize) -> Result<Tensor> {
+        let pictures = (&mut self.pictures).take(size);
         let items: Vec<_> = pictures
             .map(|picture| self.preprocessor.pixel_values(&picture))
             .collect();
-        match items.len() == BATCH {
+        match items.len() == size {
             true => Ok(self.preprocessor.batch(&items)?),
             false => Err(ExportError::TooFewPictures {
-                needed: OBSERVED + COMPARED.next_multiple_of(BATCH),
+                needed: OBSERVED + COMPARED,
             }),
         }
     }

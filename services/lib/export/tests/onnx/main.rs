@@ -48,7 +48,7 @@ fn pictures(count: usize) -> impl Iterator<Item = RgbImage> {
 }
 
 /// Enough for every use of pictures.
-const ENOUGH: usize = OBSERVED + COMPARED + 16;
+const ENOUGH: usize = OBSERVED + COMPARED;
 
 fn exported(name: &str, out: &Path, precision: Precision) -> Report {
     let mut pictures = pictures(ENOUGH);
