@@ -5,6 +5,7 @@
 //! | [`onnx`] | ONNX, in f32, f16 and 8-bit integers | onnxruntime, TensorRT, OpenVINO |
 //! | [`huggingface`] | a model directory with a model card | transformers |
 //! | [`pth`] | a state dict | PyTorch |
+//! | [`hub`] | a published folder | the Hugging Face hub |
 //!
 //! This crate knows files, tensors and the hub, and no command line. What is exported starts from a model directory that saga-models
 //! loads: what cannot be loaded is not exported either.
@@ -13,6 +14,7 @@
 mod bytes;
 mod error;
 mod file;
+pub mod hub;
 pub mod huggingface;
 pub mod onnx;
 pub mod pth;
