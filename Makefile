@@ -58,7 +58,7 @@ bench: setup $(references)/ready ## Measure beside the reference libraries, alte
 .PHONY: parity
 parity: setup $(references)/ready ## Compare full-size checkpoints of every layout with the libraries that write them
 	[ -d $(SAGA_CACHE)/parity ] || $(references)/bin/python services/lib/models/tests/fixtures/layouts.py full $(SAGA_CACHE)/parity
-	SAGA_PARITY_DIR=$(SAGA_CACHE)/parity SAGA_REFERENCES=$(references)/bin/python cargo test --workspace --test checkpoints --test forms -- --nocapture
+	SAGA_PARITY_DIR=$(SAGA_CACHE)/parity SAGA_REFERENCES=$(references)/bin/python cargo test --workspace --test checkpoints --test forms --test hub -- --nocapture
 
 cargo_fuzz := $(SAGA_CACHE)/cargo-fuzz-0.13.2
 $(cargo_fuzz)/bin/cargo-fuzz:

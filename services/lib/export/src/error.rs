@@ -1,6 +1,9 @@
 //! Why a model could not be exported: each message says what to do about it.
 
-use saga_models::{ModelError, tch::TchError};
+use saga_models::{
+    ModelError,
+    tch::{Kind, TchError},
+};
 use std::path::{Path, PathBuf};
 
 /// What stands in the way of an export.
@@ -22,6 +25,8 @@ pub enum ExportError {
     NameClash { name: String },
     #[error("the checkpoint lacks the tensor {name:?} that the graph needs")]
     MissingTensor { name: String },
+    #[error("tensor {name:?} holds elements of type {kind:?}, which this form has no place for")]
+    ElementType { name: String, kind: Kind },
     #[error("tensor {name:?} holds values beyond {limit}, f16's largest; export it in f32")]
     Overflow { name: String, limit: f64 },
     #[error(

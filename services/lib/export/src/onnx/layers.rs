@@ -12,7 +12,7 @@ use crate::onnx::graph::{Attribute, Graph};
 use saga_models::checkpoint::Tensors;
 use saga_models::tch::Tensor;
 use saga_models::{Activation, Names, QUICK_GELU};
-use std::f64::consts::FRAC_1_SQRT_2;
+use std::f64::consts::SQRT_2;
 
 /// Puts the layers of a checkpoint into a graph.
 pub(crate) struct Builder<'a> {
@@ -124,9 +124,10 @@ impl<'a> Builder<'a> {
     }
 
     pub(crate) fn gelu(&mut self, x: &str, scope: &str) -> Result<String> {
-        let inverse_root = self.graph.scalar(FRAC_1_SQRT_2)?;
+        // Divided, not multiplied by the inverse: onnxruntime knows GELU by that.
+        let root = self.graph.scalar(SQRT_2)?;
         let (one, half) = (self.graph.scalar(1.0)?, self.graph.scalar(0.5)?);
-        let scaled = self.graph.push(scope, "Mul", &[x, &inverse_root], &[]);
+        let scaled = self.graph.push(scope, "Div", &[x, &root], &[]);
         let erf = self.graph.push(scope, "Erf", &[&scaled], &[]);
         let sum = self.graph.push(scope, "Add", &[&erf, &one], &[]);
         let product = self.graph.push(scope, "Mul", &[x, &sum], &[]);

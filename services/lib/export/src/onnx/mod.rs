@@ -174,9 +174,9 @@ fn batch_of(rest: &[i64]) -> Vec<Side> {
 fn data_type(name: &str, kind: Kind) -> Result<i32> {
     let pair = TYPES.iter().find(|(known, _)| *known == kind);
     pair.map(|(_, number)| *number)
-        .ok_or_else(|| ExportError::Graph {
-            node: name.to_owned(),
-            why: format!("elements of type {kind:?} are not written"),
+        .ok_or_else(|| ExportError::ElementType {
+            name: name.to_owned(),
+            kind,
         })
 }
 

@@ -25,11 +25,8 @@ fn rebuilt(pickle: &mut Vec<u8>, name: &str, tensor: &Tensor, key: usize) -> Res
         Kind::Float => "FloatStorage",
         Kind::Int64 => "LongStorage",
         kind => {
-            let why = format!("elements of type {kind:?} are not written");
-            return Err(ExportError::Graph {
-                node: name.to_owned(),
-                why,
-            });
+            let name = name.to_owned();
+            return Err(ExportError::ElementType { name, kind });
         }
     };
     global(pickle, "torch._utils", "_rebuild_tensor_v2");

@@ -83,6 +83,47 @@ async fn everything_arrives_once_and_the_token_goes_to_the_hub_alone() {
     assert_eq!(hub.count("put"), 2);
 }
 
+/// The server is no invention of ours: what publishes here publishes there too.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hubs_own_client_publishes_the_same() {
+    let Some(python) = std::env::var_os("SAGA_REFERENCES") else {
+        eprintln!(
+            "skipped: SAGA_REFERENCES names no Python with huggingface_hub; `make parity` makes one"
+        );
+        return;
+    };
+    let folder = folder();
+    // Its client has the hub check the card; that is no part of publishing.
+    std::fs::remove_file(folder.path().join("README.md")).unwrap();
+    let (ours, theirs) = (Hub::start().await, Hub::start().await);
+    pushed(&ours, folder.path()).await.unwrap();
+    let script = "import sys, huggingface_hub as h\n\
+                  api = h.HfApi(endpoint=sys.argv[1], token=sys.argv[2])\n\
+                  api.create_repo('lab/vit', private=True, exist_ok=True)\n\
+                  api.upload_folder(repo_id='lab/vit', folder_path=sys.argv[3])";
+    let mut client = std::process::Command::new(python);
+    client.env("HF_HUB_DISABLE_XET", "1").args(["-c", script]);
+    client.args([&theirs.endpoint, TOKEN]).arg(folder.path());
+    let output = tokio::task::spawn_blocking(move || client.output())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let (ours, theirs) = (ours.kept.lock().unwrap(), theirs.kept.lock().unwrap());
+    assert_eq!(
+        (&ours.files, &ours.large, &ours.objects),
+        (&theirs.files, &theirs.large, &theirs.objects)
+    );
+    assert_eq!(
+        (ours.private, ours.verified.len()),
+        (theirs.private, theirs.verified.len())
+    );
+}
+
 #[tokio::test]
 async fn a_folder_that_is_there_already_makes_no_commit() {
     let (hub, folder) = (Hub::start().await, tempfile::tempdir().unwrap());
