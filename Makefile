@@ -34,9 +34,15 @@ $(triton)/ready:
 	python3 -m pip --quiet --disable-pip-version-check install --target $(triton) "tritonclient[grpc]==2.73.0"
 	touch $@
 
+# onnx and onnxruntime, which exported models are tested with.
+onnx := $(SAGA_CACHE)/onnx-1.23.2-onnxruntime-1.31.1
+$(onnx)/ready:
+	python3 -m pip --quiet --disable-pip-version-check install --target $(onnx) onnx==1.23.2 onnxruntime==1.31.1 numpy==2.4.6 safetensors==0.8.0
+	touch $@
+
 .PHONY: test
-test: setup $(triton)/ready ## Run all tests
-	SAGA_TRITONCLIENT=$(triton) cargo test --workspace
+test: setup $(triton)/ready $(onnx)/ready ## Run all tests
+	SAGA_TRITONCLIENT=$(triton) SAGA_ONNXRUNTIME=$(onnx) cargo test --workspace
 
 # The reference libraries, 5 GB.
 references := $(SAGA_CACHE)/venv-references
@@ -52,7 +58,7 @@ bench: setup $(references)/ready ## Measure beside the reference libraries, alte
 .PHONY: parity
 parity: setup $(references)/ready ## Compare full-size checkpoints of every layout with the libraries that write them
 	[ -d $(SAGA_CACHE)/parity ] || $(references)/bin/python services/lib/models/tests/fixtures/layouts.py full $(SAGA_CACHE)/parity
-	SAGA_PARITY_DIR=$(SAGA_CACHE)/parity cargo test --workspace --test checkpoints -- --nocapture
+	SAGA_PARITY_DIR=$(SAGA_CACHE)/parity SAGA_REFERENCES=$(references)/bin/python cargo test --workspace --test checkpoints --test forms --test hub -- --nocapture
 
 cargo_fuzz := $(SAGA_CACHE)/cargo-fuzz-0.13.2
 $(cargo_fuzz)/bin/cargo-fuzz:

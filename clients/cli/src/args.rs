@@ -1,6 +1,7 @@
 //! The command line: every command, flag and help text.
 
 mod describe;
+mod export;
 mod load;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, builder::ArgPredicate};
 
 pub use describe::DescribeArgs;
+pub use export::{ExportArgs, Form, PublishArgs};
 pub use load::{GateName, Items, LoadArgs};
 
 /// Repairs long-tailed image data sets: finds the scarce and misclassified classes, generates candidates for exactly
@@ -100,6 +102,10 @@ pub enum Command {
     /// Bring checkpoints of other libraries into directories that the services load; load, list and roll back what they serve.
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Write a model for other programs: ONNX, a Hugging Face directory, a PyTorch state dict.
+    Export(ExportArgs),
+    /// Push a folder to a repository of the Hugging Face hub; what is there already is not sent again.
+    Publish(PublishArgs),
     /// Load-test one gate: latency at a rate, peak throughput, or a sweep that finds the knee.
     #[command(after_help = load::EXIT_CODES)]
     Load(LoadArgs),

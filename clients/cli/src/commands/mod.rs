@@ -6,9 +6,11 @@ mod demo;
 mod describe;
 mod doctor;
 mod estimate;
+mod export;
 mod guard;
 pub mod load;
 mod model;
+mod publish;
 mod run;
 mod up;
 mod verify;
@@ -33,6 +35,8 @@ pub async fn dispatch(cli: Cli) -> Result<()> {
         Command::Data(DataCommand::Studio(args)) => data::studio(&global, args).await,
         Command::Data(DataCommand::Stats(args)) => data::stats(&global, args).await,
         Command::Model(command) => model::model(&global, command).await,
+        Command::Export(args) => export::export(&global, args).await,
+        Command::Publish(args) => publish::publish(&global, args).await,
         Command::Doctor(args) => doctor::doctor(&global, &args).await,
     }
 }

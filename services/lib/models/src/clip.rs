@@ -4,7 +4,8 @@
 mod config;
 mod towers;
 
-pub use config::{Config, TextConfig, VisionConfig};
+pub use config::{Config, LEGACY_EOS, TextConfig, VisionConfig};
+pub use towers::NAMES;
 
 use crate::checkpoint::Architecture;
 use crate::error::{ModelError, Result};

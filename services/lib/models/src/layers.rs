@@ -174,7 +174,7 @@ pub enum Activation {
 }
 
 /// The factor of quick_gelu.
-pub(crate) const QUICK_GELU: f64 = 1.702;
+pub const QUICK_GELU: f64 = 1.702;
 
 impl Activation {
     pub(crate) fn forward(self, x: &Tensor) -> Result<Tensor> {

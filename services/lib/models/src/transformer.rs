@@ -33,15 +33,15 @@ pub(crate) struct Shape {
 }
 
 /// A checkpoint's names of a block's parts.
-pub(crate) struct Names {
-    pub(crate) norm1: &'static str,
-    pub(crate) query: &'static str,
-    pub(crate) key: &'static str,
-    pub(crate) value: &'static str,
-    pub(crate) output: &'static str,
-    pub(crate) norm2: &'static str,
-    pub(crate) up: &'static str,
-    pub(crate) down: &'static str,
+pub struct Names {
+    pub norm1: &'static str,
+    pub query: &'static str,
+    pub key: &'static str,
+    pub value: &'static str,
+    pub output: &'static str,
+    pub norm2: &'static str,
+    pub up: &'static str,
+    pub down: &'static str,
 }
 
 /// How a new block's matrices start.

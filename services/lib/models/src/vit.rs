@@ -62,7 +62,7 @@ impl Embeddings {
 }
 
 /// Keys below `vit.encoder.layer.{i}`.
-const NAMES: Names = Names {
+pub const NAMES: Names = Names {
     norm1: "layernorm_before",
     query: "attention.attention.query",
     key: "attention.attention.key",

@@ -165,7 +165,7 @@ impl Weights {
 }
 
 /// Writes tensors as safetensors with metadata `{"format": "pt"}`, floating-point ones as f32, others as i64.
-pub(crate) fn save(tensors: &Tensors, file: &Path) -> Result<()> {
+pub fn save(tensors: &Tensors, file: &Path) -> Result<()> {
     let _guard = tch::no_grad_guard();
     let data = tensors
         .iter()

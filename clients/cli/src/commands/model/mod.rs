@@ -6,6 +6,8 @@ mod served;
 
 use anyhow::Result;
 
+pub use quantize::Pictures;
+
 use crate::args::{Global, ModelCommand};
 
 pub async fn model(global: &Global, command: ModelCommand) -> Result<()> {

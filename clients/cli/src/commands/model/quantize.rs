@@ -44,7 +44,7 @@ pub async fn quantize_model(global: &Global, args: QuantizeArgs) -> Result<()> {
 }
 
 /// Reads pictures as they are asked for, and shows how far it is.
-struct Pictures {
+pub struct Pictures {
     paths: std::vec::IntoIter<PathBuf>,
     unreadable: Vec<PathBuf>,
     progress: Progress,
@@ -53,7 +53,7 @@ struct Pictures {
 }
 
 impl Pictures {
-    fn new(paths: Vec<PathBuf>, progress: Progress) -> Self {
+    pub fn new(paths: Vec<PathBuf>, progress: Progress) -> Self {
         Self {
             paths: paths.into_iter(),
             unreadable: Vec::new(),
@@ -87,7 +87,8 @@ impl Pictures {
         let _ = self.progress.show(&WatchRunResponse { event });
     }
 
-    fn tell_unreadable(&self) {
+    /// Names the files that were left out.
+    pub fn tell_unreadable(&self) {
         for path in &self.unreadable {
             eprintln!(
                 "left out, not an image that can be read: {}",

@@ -6,7 +6,7 @@ use crate::tokenizer::Tokens;
 use serde::{Deserialize, Serialize};
 
 /// transformers' stand-in for the end-of-text id in configurations written before its correction.
-const LEGACY_EOS: u32 = 2;
+pub const LEGACY_EOS: u32 = 2;
 
 /// config.json of a CLIP; defaults are transformers' (ViT-B/32).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use saga_kernels::Ranges;
 use tch::{Kind, Tensor};
 
 /// Keys below `{text,vision}_model.encoder.layers.{i}`.
-const NAMES: Names = Names {
+pub const NAMES: Names = Names {
     norm1: "layer_norm1",
     query: "self_attn.q_proj",
     key: "self_attn.k_proj",

@@ -24,7 +24,7 @@ mod input;
 mod layout;
 mod legacy;
 mod machine;
-mod opcode;
+pub mod opcode;
 mod stack;
 mod state_dict;
 mod value;

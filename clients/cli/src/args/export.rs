@@ -1,0 +1,59 @@
+//! The arguments of `saga export` and `saga publish`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Model directory (Hugging Face layout, timm's or open_clip's).
+    pub model: PathBuf,
+    /// Form to write.
+    #[arg(long)]
+    pub to: Form,
+    /// Where to write: a folder of ONNX files, a new Hugging Face directory, or a .pth file.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Arithmetic of an ONNX model. In 8-bit integers its answers must stay those of f32.
+    #[arg(long, default_value = "f32", value_parser = ["f32", "f16", "int8-dynamic", "int8-qdq"])]
+    pub precision: String,
+    /// Folder of images (jpeg, png, webp, also below it) as the model will see them, 1,128 or more: ranges of int8-qdq are
+    /// taken from them, and answers in 8-bit integers compared on them.
+    #[arg(long, value_name = "DIR")]
+    pub calibration: Option<PathBuf>,
+    /// Folder of the run that trained the model: its results fill the model card.
+    #[arg(long, value_name = "DIR")]
+    pub run: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// model.onnx; of a CLIP vision_model.onnx and text_model.onnx.
+    Onnx,
+    /// What transformers loads, with a model card.
+    Huggingface,
+    /// A PyTorch state dict.
+    Pth,
+}
+
+#[derive(Debug, Args)]
+pub struct PublishArgs {
+    /// Folder to publish, as `saga export --to huggingface` makes it.
+    pub directory: PathBuf,
+    /// Repository: OWNER/NAME.
+    pub repository: String,
+    /// Address of the hub.
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "https://huggingface.co",
+        env = "HF_ENDPOINT"
+    )]
+    pub endpoint: String,
+    /// File that holds the access token; without it the variable HF_TOKEN does.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Make the repository private where it is new.
+    #[arg(long)]
+    pub private: bool,
+}
