@@ -13,6 +13,7 @@ const FILES: &[&str] = &[
     "saga/ssim/v1/ssim.proto",
     "saga/clip/v1/clip.proto",
     "saga/classifier/v1/classifier.proto",
+    "saga/classifier/v1/explain.proto",
     "saga/generator/v1/generator.proto",
     "saga/trainer/v1/trainer.proto",
     "saga/labelstore/v1/dataset.proto",

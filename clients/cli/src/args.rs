@@ -1,11 +1,13 @@
 //! The command line: every command, flag and help text.
 
+mod explain;
 mod load;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, builder::ArgPredicate};
 
+pub use explain::{ExplainArgs, MethodName};
 pub use load::{GateName, Items, LoadArgs};
 
 /// Repairs long-tailed image data sets: finds the scarce and misclassified classes, generates candidates for exactly
@@ -91,6 +93,8 @@ pub enum Command {
     Guard(GuardArgs),
     /// Classify images.
     Classify(ClassifyArgs),
+    /// Show what a classifier looks at in images, and rank the ways to tell by deletion and insertion.
+    Explain(ExplainArgs),
     /// Show and check the signed provenance of images: who signed, how they were made, whether they were changed since.
     Verify(VerifyArgs),
     /// Bring checkpoints of other libraries into directories that the services load; load, list and roll back what they serve.

@@ -5,6 +5,7 @@ mod data;
 mod demo;
 mod doctor;
 mod estimate;
+mod explain;
 mod guard;
 pub mod load;
 mod model;
@@ -26,6 +27,7 @@ pub async fn dispatch(cli: Cli) -> Result<()> {
         Command::Up(args) => up::up(&global, args).await,
         Command::Guard(args) => guard::guard(&global, args).await,
         Command::Classify(args) => classify::classify(&global, args).await,
+        Command::Explain(args) => explain::explain(&global, args).await,
         Command::Verify(args) => verify::verify(&global, &args),
         Command::Load(args) => load::load(&global, args).await,
         Command::Data(DataCommand::Studio(args)) => data::studio(&global, args).await,

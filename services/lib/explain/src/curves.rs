@@ -43,6 +43,28 @@ pub struct Curves {
 }
 
 impl Curves {
+    /// Adds `other`, for a mean.
+    pub fn add(&mut self, other: &Self) {
+        let pairs = [
+            (&mut self.deletion, &other.deletion),
+            (&mut self.insertion, &other.insertion),
+        ];
+        for (sum, one) in pairs {
+            for (sum, value) in sum.0.iter_mut().zip(&one.0) {
+                *sum += value;
+            }
+        }
+    }
+
+    /// Divides by a number of curves.
+    pub fn divide(&mut self, count: u32) {
+        for curve in [&mut self.deletion, &mut self.insertion] {
+            for value in &mut curve.0 {
+                *value /= count as f32;
+            }
+        }
+    }
+
     /// Asks the model about 2 ([`STEPS`] + 1) pictures.
     ///
     /// # Errors

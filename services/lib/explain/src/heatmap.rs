@@ -53,7 +53,7 @@ impl Heatmap {
     }
 
     /// Divides by a number of maps.
-    pub fn divide(&mut self, count: usize) {
+    pub fn divide(&mut self, count: u32) {
         for value in &mut self.values {
             *value /= count as f32;
         }

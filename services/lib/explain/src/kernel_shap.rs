@@ -60,12 +60,9 @@ impl Coalitions {
             }
             (left, rest) = (left - coalitions, rest - weight);
             for subset in subsets_of(sizes.regions, size) {
-                if paired {
-                    let others = subset.iter().map(|shown| !shown).collect();
-                    self.add(subset, weight / coalitions);
-                    self.add(others, weight / coalitions);
-                } else {
-                    self.add(subset, weight / coalitions);
+                let others = paired.then(|| complement(&subset));
+                for mask in [Some(subset), others].into_iter().flatten() {
+                    self.add(mask, weight / coalitions);
                 }
             }
         }
@@ -98,9 +95,8 @@ impl Coalitions {
                     *shown = true;
                 }
             }
-            let others: Vec<bool> = mask.iter().map(|shown| !shown).collect();
-            let both = [Some(mask), (size <= sizes.paired).then_some(others)];
-            for mask in both.into_iter().flatten() {
+            let others = (size <= sizes.paired).then(|| complement(&mask));
+            for mask in [Some(mask), others].into_iter().flatten() {
                 let place = *known.entry(mask.clone()).or_insert(self.masks.len());
                 match self.weights.get_mut(place) {
                     Some(weight) => *weight += 1.0,
@@ -161,6 +157,10 @@ impl Sizes {
             paired,
         }
     }
+}
+
+fn complement(mask: &[bool]) -> Vec<bool> {
+    mask.iter().map(|shown| !shown).collect()
 }
 
 /// n over k; infinite where f64 ends.

@@ -84,7 +84,6 @@ impl Picture {
     }
 
     /// [1, 3, H, W], normalised.
-    #[must_use]
     pub fn pixel_values(&self) -> &Tensor {
         &self.pixel_values
     }
