@@ -19,6 +19,7 @@ const FILES: &[&str] = &[
     "saga/labelstore/v1/dataset.proto",
     "saga/labelstore/v1/golden.proto",
     "saga/labelstore/v1/ledger.proto",
+    "saga/labelstore/v1/registry.proto",
     "saga/labelstore/v1/run.proto",
     "saga/orchestrator/v1/orchestrator.proto",
     "inference/grpc_service.proto",

@@ -2,6 +2,7 @@
 
 mod explain;
 mod load;
+mod registry;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, builder::ArgPredicate};
 
 pub use explain::{ExplainArgs, MethodName};
 pub use load::{GateName, Items, LoadArgs};
+pub use registry::RegistryCommand;
 
 /// Repairs long-tailed image data sets: finds the scarce and misclassified classes, generates candidates for exactly
 /// those, lets only trustworthy ones through a guard of gates, retrains, and proves the gain on a sealed golden set.
@@ -244,6 +246,9 @@ pub enum ModelCommand {
     Rollback(NamedArgs),
     /// Take a model out of service.
     Unload(NamedArgs),
+    /// Versions of trained models in the label store, and which of them serves.
+    #[command(subcommand)]
+    Registry(RegistryCommand),
 }
 
 #[derive(Debug, Args)]

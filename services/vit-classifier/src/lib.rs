@@ -64,6 +64,7 @@ pub async fn server(config: Config) -> anyhow::Result<Server> {
         .await
         .context("no threads for decoding")?;
     models.load_configured(&config.model).await?;
+    config.registry.start(&models)?;
     let inference = Arc::new(service::Inference {
         models: Arc::clone(&models),
         decoding,

@@ -27,6 +27,7 @@ pub struct State {
     /// Candidate ids in the order of settlement.
     pub order: Vec<String>,
     pub golden_reads: Vec<ReadGoldenRequest>,
+    pub models: Vec<RegisteredModel>,
 }
 
 #[derive(Debug)]
