@@ -2,7 +2,9 @@
 
 mod describe;
 mod export;
+mod explain;
 mod load;
+mod registry;
 
 use std::path::PathBuf;
 
@@ -10,7 +12,9 @@ use clap::{Args, Parser, Subcommand, builder::ArgPredicate};
 
 pub use describe::DescribeArgs;
 pub use export::{ExportArgs, Form, PublishArgs};
+pub use explain::{ExplainArgs, MethodName};
 pub use load::{GateName, Items, LoadArgs};
+pub use registry::RegistryCommand;
 
 /// Repairs long-tailed image data sets: finds the scarce and misclassified classes, generates candidates for exactly
 /// those, lets only trustworthy ones through a guard of gates, retrains, and proves the gain on a sealed golden set.
@@ -97,6 +101,8 @@ pub enum Command {
     Classify(ClassifyArgs),
     /// Caption and label images with a text model of Gemini's.
     Describe(DescribeArgs),
+    /// Show what a classifier looks at in images, and rank the ways to tell by deletion and insertion.
+    Explain(ExplainArgs),
     /// Show and check the signed provenance of images: who signed, how they were made, whether they were changed since.
     Verify(VerifyArgs),
     /// Bring checkpoints of other libraries into directories that the services load; load, list and roll back what they serve.
@@ -253,6 +259,9 @@ pub enum ModelCommand {
     Rollback(NamedArgs),
     /// Take a model out of service.
     Unload(NamedArgs),
+    /// Versions of trained models in the label store, and which of them serves.
+    #[command(subcommand)]
+    Registry(RegistryCommand),
 }
 
 #[derive(Debug, Args)]

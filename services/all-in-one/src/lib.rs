@@ -48,7 +48,7 @@ impl AllInOne {
         let clip_gate = started
             .add("clip-gate", |stop| clip_gate::start(config, stop))
             .await?;
-        let config = options.vit_classifier()?;
+        let config = options.vit_classifier(&label_store)?;
         let vit_classifier = started
             .add("vit-classifier", |stop| vit_classifier::start(config, stop))
             .await?;

@@ -134,8 +134,14 @@ impl Options {
         Ok(config)
     }
 
-    pub(crate) fn vit_classifier(&self) -> Result<vit_classifier::Config, ConfigError> {
+    pub(crate) fn vit_classifier(
+        &self,
+        label_store: &str,
+    ) -> Result<vit_classifier::Config, ConfigError> {
         let mut config: vit_classifier::Config = self.load()?;
+        if !config.registry.name.is_empty() && config.registry.address.is_empty() {
+            label_store.clone_into(&mut config.registry.address);
+        }
         self.place(&mut config.server, 4);
         self.place_model(&mut config.model);
         Ok(config)

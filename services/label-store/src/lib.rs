@@ -25,6 +25,7 @@ pub mod grpc;
 pub mod images;
 pub mod import;
 pub mod ledger;
+pub mod registry;
 pub mod runs;
 pub mod slots;
 pub mod split;
@@ -33,7 +34,8 @@ pub mod store;
 use saga_chassis::{Running, Server, limited};
 use saga_proto::labelstore::v1::{
     dataset_service_server::DatasetServiceServer, golden_service_server::GoldenServiceServer,
-    ledger_service_server::LedgerServiceServer, run_service_server::RunServiceServer,
+    ledger_service_server::LedgerServiceServer, registry_service_server::RegistryServiceServer,
+    run_service_server::RunServiceServer,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -61,6 +63,10 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         ))
         .add_service(limited!(
             RunServiceServer::new(service.clone()),
+            config.server
+        ))
+        .add_service(limited!(
+            RegistryServiceServer::new(service.clone()),
             config.server
         ))
         .add_service(limited!(LedgerServiceServer::new(service), config.server));

@@ -7,7 +7,7 @@ use saga_proto::{
     generator::v1::generator_service_client::GeneratorServiceClient,
     labelstore::v1::{
         dataset_service_client::DatasetServiceClient, golden_service_client::GoldenServiceClient,
-        run_service_client::RunServiceClient,
+        registry_service_client::RegistryServiceClient, run_service_client::RunServiceClient,
     },
     model::v1::model_service_client::ModelServiceClient,
     trainer::v1::trainer_service_client::TrainerServiceClient,
@@ -93,6 +93,8 @@ pub struct Services {
     pub golden: Remote<GoldenServiceClient<Transport>>,
     /// Label store: runs, slots, candidates.
     pub runs: Remote<RunServiceClient<Transport>>,
+    /// Label store: models and what they were made of.
+    pub registry: Remote<RegistryServiceClient<Transport>>,
     /// Makes candidates.
     pub generator: Generator,
     /// Trains models.
@@ -139,6 +141,7 @@ impl Services {
             datasets: remote!(DatasetServiceClient, "label store", &at.label_store, retry),
             golden: remote!(GoldenServiceClient, "label store", &at.label_store, retry),
             runs: remote!(RunServiceClient, "label store", &at.label_store, retry),
+            registry: remote!(RegistryServiceClient, "label store", &at.label_store, retry),
             generator: remote!(GeneratorServiceClient, "generator", &at.generator, retry),
             trainer: remote!(TrainerServiceClient, "trainer", &at.trainer, retry),
             classifier: remote!(

@@ -77,6 +77,25 @@ async fn a_run_fills_the_classes_retrains_and_compares() {
         ),
         ("", "r")
     );
+    let models = world.store.lock().models.clone();
+    let registered: Vec<_> = models
+        .iter()
+        .map(|model| {
+            let run = model.lineage.as_ref().unwrap().synthetic_run_id.as_str();
+            (
+                model.revision.as_str(),
+                run,
+                model.metrics["golden_accuracy"],
+            )
+        })
+        .collect();
+    assert_eq!(
+        registered,
+        [
+            ("rev-r/baseline", "", found.baseline.accuracy.unwrap()),
+            ("rev-r/augmented", "r", found.augmented.accuracy.unwrap()),
+        ]
+    );
     let read = world.store.lock().golden_reads[0].clone();
     assert_eq!(
         (read.reader.as_str(), read.run_id.as_str()),

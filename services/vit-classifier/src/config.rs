@@ -4,7 +4,7 @@ use saga_chassis::{
     InvalidValue, ModelConfig, ServerConfig, ServiceConfig, TelemetryConfig, config,
 };
 use saga_gate::Limits;
-use saga_serving::Work;
+use saga_serving::{Follow, Work};
 use serde::{Deserialize, Serialize};
 
 /// Configuration of vit-classifier.
@@ -19,6 +19,8 @@ pub struct Config {
     pub gate: Threshold,
     /// The model loaded at start.
     pub model: ModelConfig,
+    /// The model registry that is followed.
+    pub registry: Follow,
     /// What one image may cost.
     pub limits: Limits,
     /// Threads, queues and batches.
@@ -51,6 +53,7 @@ impl ServiceConfig for Config {
 
     fn check(&self) -> Result<(), InvalidValue> {
         InvalidValue::unless_within("gate.min", self.gate.min, 0.0..=1.0)?;
+        self.registry.check()?;
         self.work.check()
     }
 }

@@ -1,5 +1,5 @@
-//! A vision transformer in four roles: `ClassifierService`, the Open Inference Protocol, gate 3 of the cascade (the probability of the target label),
-//! and `ModelService`, which loads, swaps and unloads its models.
+//! A vision transformer in five roles: `ClassifierService`, the Open Inference Protocol, gate 3 of the cascade (the probability of the target label),
+//! `ExplainerService`, which says what it looks at, and `ModelService`, which loads, swaps and unloads its models.
 //!
 //! Images are decoded and resized on a pool of CPU threads and then join the batches of a model, which lives on a
 //! thread of its own. Without a model the service answers FAILED_PRECONDITION and is NOT_SERVING.
@@ -7,8 +7,11 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod config;
+mod explain;
+mod explainer;
 mod gate;
 mod grpc;
+mod means;
 mod model;
 mod open_inference;
 mod predictions;
@@ -21,7 +24,10 @@ use saga_chassis::{Running, Server, limited};
 use saga_gate::{GateLimits, GateServer};
 use saga_models::Runtime;
 use saga_proto::{
-    classifier::v1::classifier_service_server::ClassifierServiceServer,
+    classifier::v1::{
+        classifier_service_server::ClassifierServiceServer,
+        explainer_service_server::ExplainerServiceServer,
+    },
     gate::v1::gate_service_server::GateServiceServer,
     inference::grpc_inference_service_server::GrpcInferenceServiceServer,
     model::v1::model_service_server::ModelServiceServer,
@@ -58,6 +64,7 @@ pub async fn server(config: Config) -> anyhow::Result<Server> {
         .await
         .context("no threads for decoding")?;
     models.load_configured(&config.model).await?;
+    config.registry.start(&models)?;
     let inference = Arc::new(service::Inference {
         models: Arc::clone(&models),
         decoding,
@@ -68,6 +75,12 @@ pub async fn server(config: Config) -> anyhow::Result<Server> {
         inference: Arc::clone(&inference),
         max_image_bytes,
         max_in_flight,
+    };
+    let explain = explain::Explain {
+        inference: Arc::clone(&inference),
+        metrics: server.metrics().work("explain"),
+        device: runtime.device,
+        max_image_bytes,
     };
     let open = OpenInferenceServer::new(
         open_inference::OpenClassifier {
@@ -92,6 +105,10 @@ pub async fn server(config: Config) -> anyhow::Result<Server> {
     Ok(server
         .add_service(limited!(
             ClassifierServiceServer::new(classify),
+            config.server
+        ))
+        .add_service(limited!(
+            ExplainerServiceServer::new(explain),
             config.server
         ))
         .add_service(limited!(GateServiceServer::new(gate), config.server))

@@ -7,7 +7,10 @@ use saga_chassis::{Readiness, WorkMetrics, status::internal};
 use saga_models::{Checkpoint, ModelError, Runtime, directory, preprocess::Preprocessor, tch};
 use saga_proto::{model::v1::LoadedModel, r#type::v1::ModelVersion};
 use saga_serving::{LoadError, Loader, Preprocess, Worker};
+use tokio::sync::OnceCell;
 use tonic::Status;
+
+use crate::explainer::Explainer;
 
 /// A handle to a classifier in service.
 pub(crate) struct Classifier {
@@ -17,6 +20,8 @@ pub(crate) struct Classifier {
     pub(crate) labels: Vec<String>,
     /// Height and width of the images that preprocessing makes.
     pub(crate) input_size: (u32, u32),
+    /// Its differentiable copy, from the first question for reasons on.
+    pub(crate) explainer: OnceCell<Explainer>,
 }
 
 /// Loads ViT classifiers.
@@ -97,6 +102,7 @@ impl Loader for VitLoader {
                 preprocess,
                 labels,
                 input_size,
+                explainer: OnceCell::new(),
             },
             info,
         ))

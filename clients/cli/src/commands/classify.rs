@@ -1,5 +1,7 @@
 //! `saga classify`: the most probable labels of images.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, bail};
 use saga_proto::{
     classifier::v1::{
@@ -20,20 +22,7 @@ pub async fn classify(global: &Global, args: ClassifyArgs) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let system = System::open(global, Folders::below(scratch.path())).await?;
     if system.local().is_some() {
-        let request = LoadModelRequest {
-            name: "classify".to_owned(),
-            directory: path_text(&args.model)?,
-            make_default: true,
-        };
-        ModelServiceClient::new(system.classifier.clone())
-            .load_model(request)
-            .await
-            .with_context(|| {
-                format!(
-                    "no usable model in `{}`; run `saga demo` first, or give --model",
-                    args.model.display()
-                )
-            })?;
+        load_model(&system, &args.model).await?;
     }
     let mut client = saga_client::limited!(ClassifierServiceClient::new(system.classifier.clone()));
 
@@ -58,6 +47,24 @@ pub async fn classify(global: &Global, args: ClassifyArgs) -> Result<()> {
         bail!("{failed} of {} images could not be classified", rows.len());
     }
     Ok(())
+}
+
+/// Puts the model of a directory into the classifier of this process.
+pub async fn load_model(system: &System, directory: &Path) -> Result<()> {
+    let request = LoadModelRequest {
+        name: "classify".to_owned(),
+        directory: path_text(directory)?,
+        make_default: true,
+    };
+    let loaded = ModelServiceClient::new(system.classifier.clone())
+        .load_model(request)
+        .await;
+    loaded.map(drop).with_context(|| {
+        format!(
+            "no usable model in `{}`; run `saga demo` first, or name another directory",
+            directory.display()
+        )
+    })
 }
 
 fn show(global: &Global, rows: &[(String, Result<ClassifyResponse>)]) -> Result<()> {

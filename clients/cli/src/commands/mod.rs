@@ -7,6 +7,7 @@ mod describe;
 mod doctor;
 mod estimate;
 mod export;
+mod explain;
 mod guard;
 pub mod load;
 mod model;
@@ -30,6 +31,7 @@ pub async fn dispatch(cli: Cli) -> Result<()> {
         Command::Guard(args) => guard::guard(&global, args).await,
         Command::Classify(args) => classify::classify(&global, args).await,
         Command::Describe(args) => describe::describe(&global, args).await,
+        Command::Explain(args) => explain::explain(&global, args).await,
         Command::Verify(args) => verify::verify(&global, &args),
         Command::Load(args) => load::load(&global, args).await,
         Command::Data(DataCommand::Studio(args)) => data::studio(&global, args).await,

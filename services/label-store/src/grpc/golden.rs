@@ -1,10 +1,9 @@
 //! GoldenService.
 
-use prost_types::Timestamp;
 use saga_proto::labelstore::v1::{self, golden_service_server::GoldenService};
 use tonic::{Request, Response, Status};
 
-use super::{Answers, Service, Streaming, real_row};
+use super::{Answers, Service, Streaming, real_row, timestamp};
 use crate::{
     error::StoreError,
     golden::{self, GoldenRead, Unsealed},
@@ -69,12 +68,8 @@ async fn read(
 }
 
 fn message(read: GoldenRead) -> v1::GoldenRead {
-    let nanos = i32::try_from(read.time.rem_euclid(1_000) * 1_000_000).unwrap_or(0);
     v1::GoldenRead {
-        time: Some(Timestamp {
-            seconds: read.time.div_euclid(1_000),
-            nanos,
-        }),
+        time: Some(timestamp(read.time)),
         reader: read.reader,
         purpose: read.purpose,
         run_id: read.run_id,

@@ -4,12 +4,14 @@ mod candidate;
 mod dataset;
 mod golden;
 mod ledger;
+mod registry;
 mod run;
 
 use std::{future::Future, pin::Pin};
 
 use futures::Stream;
 use prost::bytes::Bytes;
+use prost_types::Timestamp;
 use saga_proto::{labelstore::v1, r#type::v1::Image};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -83,6 +85,14 @@ impl Service {
         };
         tokio::spawn(task.in_current_span());
         Response::new(Box::pin(ReceiverStream::new(receiver)))
+    }
+}
+
+/// Of milliseconds since 1970.
+fn timestamp(ms: i64) -> Timestamp {
+    Timestamp {
+        seconds: ms.div_euclid(1_000),
+        nanos: i32::try_from(ms.rem_euclid(1_000) * 1_000_000).unwrap_or(0),
     }
 }
 

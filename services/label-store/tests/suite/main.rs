@@ -12,4 +12,5 @@ mod grpc;
 mod import;
 mod ledger;
 mod real_photographs;
+mod registry;
 mod slots;

@@ -1,12 +1,12 @@
-//! Image classifiers of either kind, for those who only want logits.
+//! Image classifiers of either kind, for those who only want logits, or what explains them.
 
 use crate::checkpoint::{Architecture, Checkpoint};
 use crate::error::{ModelError, Result};
-use crate::model::Model as _;
+use crate::model::{Model as _, frozen};
 use crate::resnet::{LayerType, ResNetClassifier};
 use crate::runtime::{Precision, Runtime};
 use crate::vit::VitClassifier;
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 /// A classifier to serve.
 pub enum Classifier {
@@ -25,10 +25,23 @@ impl Classifier {
             Architecture::ResNet(_) => {
                 ResNetClassifier::from_checkpoint(checkpoint, runtime).map(Self::ResNet)
             }
-            Architecture::Clip(_) => Err(ModelError::Config {
-                key: "model_type",
-                why: "\"clip\" is no classifier; use \"vit\" or \"resnet\"".into(),
-            }),
+            Architecture::Clip(_) => Err(no_classifier()),
+        }
+    }
+
+    /// A classifier that can be asked for gradients and attention as well: in f32, operator by operator, and so slower.
+    ///
+    /// # Errors
+    /// As [`Self::from_checkpoint`].
+    pub fn to_explain(checkpoint: &Checkpoint, device: Device) -> Result<Self> {
+        let runtime = Runtime {
+            device,
+            ..Runtime::REFERENCE
+        };
+        match checkpoint.architecture {
+            Architecture::Vit(_) => frozen(checkpoint, runtime).map(Self::Vit),
+            Architecture::ResNet(_) => frozen(checkpoint, runtime).map(Self::ResNet),
+            Architecture::Clip(_) => Err(no_classifier()),
         }
     }
 
@@ -37,6 +50,30 @@ impl Classifier {
         match self {
             Self::Vit(model) => model.forward(pixel_values),
             Self::ResNet(model) => model.forward(pixel_values),
+        }
+    }
+
+    /// The activations that class activation maps are made of, and the gradient of the logit of `class` with respect to them: both
+    /// [N, channels, rows, columns], of a ViT the first norm of its last block without the CLS token, of a ResNet what
+    /// leaves its last stage.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`] for a ViT that was loaded to serve.
+    pub fn activations(&self, pixel_values: &Tensor, class: i64) -> Result<[Tensor; 2]> {
+        match self {
+            Self::Vit(model) => model.activations(pixel_values, class),
+            Self::ResNet(model) => model.activations(pixel_values, class),
+        }
+    }
+
+    /// Attention of every block, first to last, [N, heads, tokens, tokens], the CLS token first; none of a ResNet.
+    ///
+    /// # Errors
+    /// As [`Self::activations`].
+    pub fn attention_maps(&self, pixel_values: &Tensor) -> Result<Vec<Tensor>> {
+        match self {
+            Self::Vit(model) => model.attention_maps(pixel_values),
+            Self::ResNet(_) => Ok(Vec::new()),
         }
     }
 
@@ -75,4 +112,19 @@ impl Classifier {
             }
         }
     }
+}
+
+fn no_classifier() -> ModelError {
+    ModelError::Config {
+        key: "model_type",
+        why: "\"clip\" is no classifier; use \"vit\" or \"resnet\"".into(),
+    }
+}
+
+/// Of the logit of `class`, summed over the batch, with respect to `leaf`.
+pub(crate) fn gradient(logits: &Tensor, class: i64, leaf: &Tensor) -> Result<Tensor> {
+    let logit = logits.f_select(1, class)?.f_sum(Kind::Float)?;
+    Tensor::f_run_backward(&[logit], &[leaf], false, false)?
+        .pop()
+        .ok_or_else(|| ModelError::Input("nothing to take the gradient of".into()))
 }

@@ -199,13 +199,7 @@ pub(crate) fn attention(
     };
     let [query, key, value] = qkv;
     if query.requires_grad() && !causal && dropout == 0.0 {
-        let scale = ((width / heads) as f64).powf(-0.5);
-        let scores = split(query)?
-            .f_matmul(&split(key)?.f_transpose(-2, -1)?)?
-            .f_mul_scalar(scale)?;
-        let mixed = scores
-            .f_softmax(-1, query.f_kind()?)?
-            .f_matmul(&split(value)?)?;
+        let mixed = attention_map(query, key, heads)?.f_matmul(&split(value)?)?;
         return Ok(mixed.f_transpose(1, 2)?.f_reshape([batch, tokens, width])?);
     }
     let mixed = Tensor::f_scaled_dot_product_attention::<Tensor>(
@@ -219,6 +213,20 @@ pub(crate) fn attention(
         false,
     )?;
     Ok(mixed.f_transpose(1, 2)?.f_reshape([batch, tokens, width])?)
+}
+
+/// Who attends to whom: `[N, heads, queries, keys]`, rows sum to one, for projected `[N, tokens, width]`.
+pub(crate) fn attention_map(query: &Tensor, key: &Tensor, heads: i64) -> Result<Tensor> {
+    let (batch, _, width) = query.size3()?;
+    let split = |x: &Tensor| {
+        x.f_reshape([batch, -1, heads, width / heads])?
+            .f_transpose(1, 2)
+    };
+    let scale = ((width / heads) as f64).powf(-0.5);
+    let scores = split(query)?
+        .f_matmul(&split(key)?.f_transpose(-2, -1)?)?
+        .f_mul_scalar(scale)?;
+    Ok(scores.f_softmax(-1, query.f_kind()?)?)
 }
 
 /// Dropout in training, nothing else.

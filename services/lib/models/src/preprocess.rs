@@ -196,6 +196,25 @@ impl Preprocessor {
         self.tables.iter().enumerate().flat_map(channel).collect()
     }
 
+    /// The picture that [`Self::normalise`] made these pixel values of; black where there are too few.
+    pub fn denormalise(&self, values: &[f32]) -> RgbImage {
+        let (height, width) = self.output;
+        let plane = width as usize * height as usize;
+        let mut picture = RgbImage::new(width, height);
+        for (channel, table) in self.tables.iter().enumerate() {
+            let (Some(&black), Some(&white)) = (table.first(), table.last()) else {
+                continue;
+            };
+            let values = values.iter().skip(channel * plane).take(plane);
+            for (pixel, value) in picture.chunks_exact_mut(3).zip(values) {
+                if let Some(level) = pixel.get_mut(channel) {
+                    *level = ((value - black) / (white - black) * 255.0).round() as u8;
+                }
+            }
+        }
+        picture
+    }
+
     /// Stacks pixel values into `[N, 3, height, width]` on the CPU.
     ///
     /// # Errors
@@ -312,6 +331,23 @@ mod tests {
                 "{config:?}"
             );
         }
+    }
+
+    #[test]
+    fn pixel_values_lead_back_to_the_picture() {
+        let picture = RgbImage::from_fn(16, 16, |x, y| {
+            image::Rgb([(16 * y + x) as u8, (255 - 16 * x - y) as u8, (x * y) as u8])
+        });
+        for config in [Config::vit(16), Config::clip(16)] {
+            let preprocessor = Preprocessor::new(config).unwrap();
+            let values = preprocessor.normalise(&picture);
+            assert_eq!(preprocessor.denormalise(&values), picture);
+        }
+        let preprocessor = Preprocessor::new(Config::vit(2)).unwrap();
+        assert_eq!(
+            preprocessor.denormalise(&[1.0]).as_raw()[..4],
+            [255, 0, 0, 0]
+        );
     }
 
     #[test]

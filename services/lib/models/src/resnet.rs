@@ -6,6 +6,7 @@ mod config;
 pub use config::{Config, LayerType};
 
 use crate::checkpoint::Architecture;
+use crate::classifier::gradient;
 use crate::error::{ModelError, Result};
 use crate::fused::Sealing;
 use crate::int8::not_a_transformer;
@@ -121,6 +122,27 @@ impl ResNetClassifier {
     /// # Errors
     /// As [`Self::forward`].
     pub fn forward_t(&self, pixel_values: &Tensor, train: bool) -> Result<Tensor> {
+        self.head(&self.last_stage(pixel_values, train)?)
+    }
+
+    /// What leaves the last stage, and the gradient of `class`'s logit with respect to it: both [N, channels, rows, columns].
+    pub(crate) fn activations(&self, pixel_values: &Tensor, class: i64) -> Result<[Tensor; 2]> {
+        let features = {
+            let _guard = tch::no_grad_guard();
+            self.last_stage(pixel_values, false)?
+        };
+        let leaf = features.f_set_requires_grad(true)?;
+        let gradient = gradient(&self.head(&leaf)?, class, &leaf)?;
+        Ok([leaf.f_detach()?, gradient])
+    }
+
+    /// [N, channels, rows, columns] to logits.
+    fn head(&self, features: &Tensor) -> Result<Tensor> {
+        let pooled = features.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?;
+        self.classifier.forward(&pooled)
+    }
+
+    fn last_stage(&self, pixel_values: &Tensor, train: bool) -> Result<Tensor> {
         let channels = self.base.config.num_channels;
         let shape = pixel_values.size();
         if shape.len() != 4 || shape.get(1) != Some(&channels) {
@@ -133,12 +155,9 @@ impl ResNetClassifier {
             .f_to_kind(self.base.precision.kind())?;
         let x = self.embedder.forward(&x, train)?.f_relu()?;
         let x = x.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false)?;
-        let x = self
-            .stages
+        self.stages
             .iter()
-            .try_fold(x, |x, block| block.forward(&x, train))?;
-        let pooled = x.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?;
-        self.classifier.forward(&pooled)
+            .try_fold(x, |x, block| block.forward(&x, train))
     }
 }
 

@@ -15,7 +15,9 @@
 
 use crate::error::{ModelError, Result};
 use crate::fused::{Fused, Sealing};
-use crate::layers::{Activation, LayerNorm, Linear, QUICK_GELU, attention, drop_path, dropout};
+use crate::layers::{
+    Activation, LayerNorm, Linear, QUICK_GELU, attention, attention_map, drop_path, dropout,
+};
 use crate::weights::{Init, Scope};
 use saga_kernels::{Ranges, Then};
 use tch::Tensor;
@@ -117,13 +119,22 @@ impl Block {
         if let Some(sealed) = &self.sealed {
             return self.forward_sealed(sealed, x);
         }
+        self.after_norm(x, &self.norm1.forward(x)?, drop)
+    }
+
+    /// What [`Self::forward`] makes of its input and that input's first norm, where the block is not sealed.
+    pub(crate) fn after_norm(
+        &self,
+        x: &Tensor,
+        normed: &Tensor,
+        drop: Option<Drop>,
+    ) -> Result<Tensor> {
         let train = drop.is_some();
         let drop = drop.unwrap_or_default();
-        let normed = self.norm1.forward(x)?;
         let qkv = [
-            self.query.forward(&normed)?,
-            self.key.forward(&normed)?,
-            self.value.forward(&normed)?,
+            self.query.forward(normed)?,
+            self.key.forward(normed)?,
+            self.value.forward(normed)?,
         ];
         let Shape { heads, causal, .. } = self.shape;
         let mixed = attention(qkv.each_ref(), heads, drop.attention, causal)?;
@@ -133,6 +144,21 @@ impl Block {
         let branch = self.down.forward(&self.shape.activation.forward(&inner)?)?;
         let branch = dropout(branch, drop.hidden, train)?;
         Ok(x.f_add(&drop_path(branch, drop.path, train)?)?)
+    }
+
+    /// The first norm of [N, tokens, width].
+    pub(crate) fn normed(&self, x: &Tensor) -> Result<Tensor> {
+        self.norm1.forward(x)
+    }
+
+    /// Attention of a block that is not sealed, [N, heads, tokens, tokens], for its input's first norm.
+    pub(crate) fn attention_map(&self, normed: &Tensor) -> Result<Tensor> {
+        let (query, key) = (self.query.forward(normed)?, self.key.forward(normed)?);
+        attention_map(&query, &key, self.shape.heads)
+    }
+
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.sealed.is_some()
     }
 
     /// Attention over [N, tokens, 3 width].

@@ -6,6 +6,7 @@
 //! `torch.nn.Sequential` put in the place of `model.classifier`: `classifier.0.*`, `classifier.1.*`, `classifier.4.*`.
 
 mod config;
+mod explain;
 mod head;
 
 pub use config::{Config, SagaHead};
@@ -111,6 +112,19 @@ impl VitClassifier {
 
     /// The final CLS token [N, hidden_size] in f32: what the head sees.
     pub fn features_t(&self, pixel_values: &Tensor, train: bool) -> Result<Tensor> {
+        let mut x = dropout(
+            self.embedded(pixel_values)?,
+            self.base.config.hidden_dropout_prob,
+            train,
+        )?;
+        for (index, block) in self.layer.iter().enumerate() {
+            x = block.forward(&x, train.then(|| self.drop(index)))?;
+        }
+        self.final_cls(&x)
+    }
+
+    /// The tokens that enter the first block, [N, tokens, hidden_size].
+    fn embedded(&self, pixel_values: &Tensor) -> Result<Tensor> {
         check_pixels(
             pixel_values,
             self.base.config.num_channels,
@@ -119,15 +133,11 @@ impl VitClassifier {
         let pixels = pixel_values
             .f_to_device(self.base.weights.var_store().device())?
             .f_to_kind(self.base.precision.kind())?;
-        let mut x = dropout(
-            self.embeddings.forward(&pixels)?,
-            self.base.config.hidden_dropout_prob,
-            train,
-        )?;
-        for (index, block) in self.layer.iter().enumerate() {
-            x = block.forward(&x, train.then(|| self.drop(index)))?;
-        }
-        // Normalising only the CLS token equals normalising all and selecting it.
+        self.embeddings.forward(&pixels)
+    }
+
+    /// Of what leaves the last block. Normalising only the CLS token equals normalising all and selecting it.
+    fn final_cls(&self, x: &Tensor) -> Result<Tensor> {
         Ok(self
             .layernorm
             .forward(&x.f_select(1, 0)?)?

@@ -169,6 +169,43 @@ impl<L: Loader> Registry<L> {
         directory: &Path,
         make_default: bool,
     ) -> Result<LoadedModel, Status> {
+        self.load_revision(name, directory, make_default, None)
+            .await
+    }
+
+    /// Puts the weights of `revision` in service under `name` and as the default: at once where they serve or are kept for a
+    /// rollback, else from `directory`.
+    ///
+    /// # Errors
+    /// As [`Registry::load`]; FAILED_PRECONDITION with MODEL_DAMAGED where the directory holds other weights. What serves stays.
+    pub async fn adopt(
+        &self,
+        name: &str,
+        directory: &Path,
+        revision: &str,
+    ) -> Result<LoadedModel, Status> {
+        let kept = {
+            let state = self.read();
+            let slot = state.models.get(name);
+            let previous = slot.and_then(|slot| slot.previous.as_ref());
+            let current = slot.map(|slot| &slot.current);
+            previous.is_some_and(|held| is_of(held, directory, revision))
+                && !current.is_some_and(|held| is_of(held, directory, revision))
+        };
+        if kept && let Ok(info) = self.rollback(name) {
+            return Ok(info);
+        }
+        self.load_revision(name, directory, true, Some(revision))
+            .await
+    }
+
+    async fn load_revision(
+        &self,
+        name: &str,
+        directory: &Path,
+        make_default: bool,
+        expected: Option<&str>,
+    ) -> Result<LoadedModel, Status> {
         check_name(name)?;
         let refused = |error: LoadError| {
             invalid_argument(
@@ -180,6 +217,15 @@ impl<L: Loader> Registry<L> {
         let revision = revision::<L>(directory.to_owned())
             .await?
             .map_err(refused)?;
+        if let Some(expected) = expected
+            && expected != revision
+        {
+            let message = format!(
+                "{} holds weights of revision {revision}, {expected} were registered; restore them, or promote another version",
+                directory.display()
+            );
+            return Err(failed_precondition("MODEL_DAMAGED", message));
+        }
         if !self.has(name, directory, &revision) {
             let (model, mut info) = self.loader.load(directory).await.map_err(refused)?;
             info.directory = directory.display().to_string();
@@ -291,10 +337,7 @@ impl<L: Loader> Registry<L> {
 
     fn has(&self, name: &str, directory: &Path, revision: &str) -> bool {
         self.read().models.get(name).is_some_and(|slot| {
-            let held = &slot.current;
-            Path::new(&held.info.directory) == directory
-                && held.version().revision == revision
-                && L::is_usable(&held.model)
+            is_of(&slot.current, directory, revision) && L::is_usable(&slot.current.model)
         })
     }
 
@@ -305,6 +348,11 @@ impl<L: Loader> Registry<L> {
     fn write(&self) -> RwLockWriteGuard<'_, State<L::Model>> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a model is that of these weights in this directory.
+fn is_of<M>(held: &Held<M>, directory: &Path, revision: &str) -> bool {
+    Path::new(&held.info.directory) == directory && held.version().revision == revision
 }
 
 async fn revision<L: Loader>(directory: PathBuf) -> Result<Result<String, LoadError>, Status> {
@@ -324,4 +372,4 @@ fn check_name(name: &str) -> Result<(), Status> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,7 +7,8 @@ use saga_proto::labelstore::v1::{GetRunRequest, ReadGoldenRequest};
 
 use super::{
     RESULTS_STAGE, RunContext, RunError, dataset, diffusion, generate, judge, models,
-    options::OPTIONS_STAGE, planning::PlanRecord, stage::Progress, tallies, training::Trained,
+    options::OPTIONS_STAGE, planning::PlanRecord, register, stage::Progress, tallies,
+    training::Trained,
 };
 use crate::{
     metrics::{Confusion, Paired, bootstrap_delta},
@@ -49,6 +50,8 @@ pub(super) async fn compare(
         |pair: &Paired| pair.augmented,
     ]
     .map(|predicted| ModelResult::new(classes, confusion(&pairs, classes.len(), predicted)));
+    register::classifier(context, models.baseline, "", &baseline).await?;
+    register::classifier(context, models.augmented, &context.run_id, &augmented).await?;
     let interval = bootstrap_delta(&pairs, classes.len(), RESAMPLES, context.seed);
     let judged = |class| pairs.iter().filter(|pair| pair.truth == class).count() as u64;
     let mut seconds = recorded_seconds(context).await?;

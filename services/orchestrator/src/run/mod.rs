@@ -17,6 +17,7 @@ mod models;
 mod normalise;
 mod options;
 mod planning;
+mod register;
 mod stage;
 mod tallies;
 mod training;

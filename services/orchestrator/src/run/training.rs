@@ -24,8 +24,8 @@ pub(super) struct Trained {
     /// First 16 hexadecimal digits of the BLAKE3 of the weights.
     pub(super) revision: String,
     best_epoch: u32,
-    val_accuracy: f64,
-    val_macro_f1: f64,
+    pub(super) val_accuracy: f64,
+    pub(super) val_macro_f1: f64,
     environment: Environment,
 }
 

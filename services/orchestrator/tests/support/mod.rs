@@ -5,6 +5,7 @@
 mod gate;
 pub mod generator;
 mod models;
+mod registry;
 mod slots;
 mod store;
 
@@ -18,7 +19,7 @@ use saga_proto::{
     generator::v1::generator_service_server::GeneratorServiceServer,
     labelstore::v1::{
         dataset_service_server::DatasetServiceServer, golden_service_server::GoldenServiceServer,
-        run_service_server::RunServiceServer,
+        registry_service_server::RegistryServiceServer, run_service_server::RunServiceServer,
     },
     model::v1::model_service_server::ModelServiceServer,
     orchestrator::v1::{
@@ -110,6 +111,7 @@ impl World {
         at.label_store = serve(
             Routes::new(DatasetServiceServer::new(store.clone()))
                 .add_service(GoldenServiceServer::new(store.clone()))
+                .add_service(RegistryServiceServer::new(store.clone()))
                 .add_service(RunServiceServer::new(store.clone())),
         )
         .await;

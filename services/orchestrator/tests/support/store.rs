@@ -29,6 +29,7 @@ pub struct State {
     pub golden_reads: Vec<ReadGoldenRequest>,
     /// Real images whose embeddings were told.
     pub embedded: Vec<String>,
+    pub models: Vec<RegisteredModel>,
 }
 
 #[derive(Debug)]

@@ -12,12 +12,13 @@ use saga_proto::{
     model::v1::{LoadModelRequest, model_service_client::ModelServiceClient},
     r#type::v1::Image,
 };
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use vit_classifier::{Config, start};
 
 pub const LABELS: [&str; 3] = ["happy", "sad", "fear"];
 
-fn write_model(path: &Path, seed: u64) {
+pub fn write_model(path: &Path, seed: u64) {
     let config = vit::Config {
         hidden_size: 32,
         num_hidden_layers: 2,
@@ -68,12 +69,18 @@ pub async fn with(mut config: Config) -> (Running, Transport) {
     (running, transport)
 }
 
-pub async fn load(transport: &Transport, name: &str, seed: u64) {
+/// Puts a model of weights drawn from `seed` in service, and gives its folder.
+pub async fn load(transport: &Transport, name: &str, seed: u64) -> TempDir {
     let model = tempfile::tempdir().unwrap();
     write_model(model.path(), seed);
+    load_from(transport, name, model.path()).await;
+    model
+}
+
+pub async fn load_from(transport: &Transport, name: &str, directory: &Path) {
     let request = LoadModelRequest {
         name: name.to_owned(),
-        directory: model.path().display().to_string(),
+        directory: directory.display().to_string(),
         make_default: false,
     };
     ModelServiceClient::new(transport.clone())

@@ -1,7 +1,8 @@
-//! `saga model`: checkpoints of other libraries, 8-bit integers, and the models that a service holds.
+//! `saga model`: checkpoints of other libraries, 8-bit integers, the models that a service holds, and the registry of versions.
 
 mod import;
 mod quantize;
+mod registry;
 mod served;
 
 use anyhow::Result;
@@ -18,5 +19,6 @@ pub async fn model(global: &Global, command: ModelCommand) -> Result<()> {
         ModelCommand::List(args) => served::list(global, args).await,
         ModelCommand::Rollback(args) => served::rollback(global, args).await,
         ModelCommand::Unload(args) => served::unload(global, args).await,
+        ModelCommand::Registry(command) => registry::registry(global, command).await,
     }
 }

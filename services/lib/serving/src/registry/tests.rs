@@ -6,7 +6,7 @@ use tonic::Code;
 use super::*;
 
 /// A directory's file `weights` is both the revision and the model.
-struct Strings;
+pub(crate) struct Strings;
 
 impl Loader for Strings {
     type Model = String;
@@ -41,7 +41,7 @@ async fn registry() -> (Registry<Strings>, Readiness, tempfile::TempDir) {
     )
 }
 
-fn weights(directory: &Path, text: &str) {
+pub(crate) fn weights(directory: &Path, text: &str) {
     std::fs::write(directory.join("weights"), text).unwrap();
 }
 

@@ -1,0 +1,49 @@
+//! Puts the run's classifiers on record in the model registry: what they were made of, and how they were judged.
+
+use saga_proto::labelstore::v1::{ModelLineage, RegisterModelRequest, RegisteredModel};
+
+use super::{RunContext, RunError, training::Trained};
+use crate::results::ModelResult;
+
+/// Registers a classifier as a candidate of the recipe's name; the same again is a no-op. `synthetic_run_id` is empty where it
+/// saw real images only.
+pub(super) async fn classifier(
+    context: &RunContext,
+    model: &Trained,
+    synthetic_run_id: &str,
+    judged: &ModelResult,
+) -> Result<(), RunError> {
+    let metrics = [
+        ("val_accuracy", Some(model.val_accuracy)),
+        ("val_macro_f1", Some(model.val_macro_f1)),
+        ("golden_accuracy", judged.accuracy),
+        ("golden_balanced_accuracy", judged.balanced_accuracy),
+        ("golden_macro_f1", judged.macro_f1),
+    ];
+    let metrics = metrics.into_iter().filter_map(|(name, value)| {
+        let value = value.filter(|value| value.is_finite())?;
+        Some((name.to_owned(), value))
+    });
+    let lineage = ModelLineage {
+        dataset_id: context.dataset_id.clone(),
+        synthetic_run_id: synthetic_run_id.to_owned(),
+        recipe: context.recipe.name.clone(),
+        seed: context.seed,
+        ..ModelLineage::default()
+    };
+    let model = RegisteredModel {
+        name: context.recipe.name.clone(),
+        directory: model.directory.clone(),
+        revision: model.revision.clone(),
+        lineage: Some(lineage),
+        metrics: metrics.collect(),
+        ..RegisteredModel::default()
+    };
+    let request = RegisterModelRequest { model: Some(model) };
+    let registry = &context.services.registry;
+    let call = registry.call(request, |mut registry, request| async move {
+        registry.register_model(request).await
+    });
+    call.await?;
+    Ok(())
+}
