@@ -1,11 +1,13 @@
 //! The command line: every command, flag and help text.
 
+mod eval;
 mod load;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, builder::ArgPredicate};
 
+pub use eval::EvalArgs;
 pub use load::{GateName, Items, LoadArgs};
 
 /// Repairs long-tailed image data sets: finds the scarce and misclassified classes, generates candidates for exactly
@@ -85,6 +87,9 @@ pub enum Command {
     Demo(DemoArgs),
     /// Run the whole loop on a data set of your own.
     Run(RunArgs),
+    /// Train the arms of a finished run (real images reweighted, repeated, gated, ungated, shuffled) with several seeds and equal
+    /// steps, and say whether its images should be merged.
+    Eval(EvalArgs),
     /// Serve every service in one process, and print the addresses.
     Up(UpArgs),
     /// Ask the guard about one candidate.

@@ -22,6 +22,7 @@ pub struct Classifier {
     normaliser: Normaliser,
     settings: Settings,
     class_weights: Option<Tensor>,
+    logit_adjustment: Option<Tensor>,
 }
 
 impl Classifier {
@@ -39,15 +40,22 @@ impl Classifier {
         if job.init_from.is_none() {
             start::from_scratch(&model.weights().tensors(), job.seed)?;
         }
+        let (labels, classes) = (&dataset.train.labels, dataset.classes.len());
         let class_weights = job.settings.class_weights.then(|| {
-            let weights = loss::inverse_frequency(&dataset.train.labels, dataset.classes.len());
+            let weights = loss::inverse_frequency(labels, classes);
             Tensor::f_from_slice(&weights)?.f_to_device(runtime.device)
+        });
+        let tau = job.settings.logit_adjustment;
+        let logit_adjustment = (tau > 0.0).then(|| {
+            let adjustment = loss::logit_adjustment(labels, classes, tau);
+            Tensor::f_from_slice(&adjustment)?.f_to_device(runtime.device)
         });
         Ok(Self {
             model,
             normaliser,
             settings: job.settings.clone(),
             class_weights: class_weights.transpose()?,
+            logit_adjustment: logit_adjustment.transpose()?,
         })
     }
 
@@ -79,11 +87,12 @@ impl Learner for Classifier {
         if self.settings.mixup > 0.0 {
             (pixels, targets) = loss::mix_up(&pixels, &targets, self.settings.mixup, random)?;
         }
-        loss::cross_entropy(
-            &self.model.forward_t(&pixels, true)?,
-            &targets,
-            self.class_weights.as_ref(),
-        )
+        let logits = self.model.forward_t(&pixels, true)?;
+        let logits = match &self.logit_adjustment {
+            Some(adjustment) => logits.f_add(adjustment)?,
+            None => logits,
+        };
+        loss::cross_entropy(&logits, &targets, self.class_weights.as_ref())
     }
 
     fn logits(&self, images: &Tensor) -> Result<Tensor, TrainError> {

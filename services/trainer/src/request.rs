@@ -7,7 +7,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use saga_proto::trainer::v1 as proto;
+use saga_proto::{labelstore::v1::ExtraImage, trainer::v1 as proto};
 use serde::Serialize;
 
 use crate::{error::TrainError, sampler::Sampling};
@@ -67,6 +67,7 @@ pub struct Settings {
     pub augment: bool,
     pub gradient_clip: f64,
     pub patience: u32,
+    pub logit_adjustment: f64,
 }
 
 /// One job. What is serialised decides the weights, and with the data's hash identifies them.
@@ -79,6 +80,9 @@ pub struct Job {
     pub kind: Kind,
     pub dataset_id: String,
     pub synthetic_run_id: String,
+    /// Part of the data, and so of their hash.
+    #[serde(skip)]
+    pub extra: Vec<ExtraImage>,
     pub seed: u64,
     pub architecture: Architecture,
     pub settings: Settings,
@@ -104,9 +108,12 @@ impl TryFrom<proto::StreamTrainingRequest> for Job {
                 .ok_or(TrainError::field("settings", "is missing"))?,
         )?;
         if kind == Kind::Clip
-            && (settings.mixup > 0.0 || settings.label_smoothing > 0.0 || settings.class_weights)
+            && (settings.mixup > 0.0
+                || settings.label_smoothing > 0.0
+                || settings.class_weights
+                || settings.logit_adjustment > 0.0)
         {
-            let why = "mixup, label_smoothing and class_weights do not apply to CLIP; set them to 0 and false";
+            let why = "mixup, label_smoothing, class_weights and logit_adjustment do not apply to CLIP; set them to 0 and false";
             return Err(TrainError::field("settings", why));
         }
         let architecture = architecture(
@@ -127,6 +134,7 @@ impl TryFrom<proto::StreamTrainingRequest> for Job {
             kind,
             dataset_id: request.dataset_id,
             synthetic_run_id: request.synthetic_run_id,
+            extra: request.extra,
             seed: request.seed,
             architecture,
             settings,
@@ -231,6 +239,11 @@ fn settings(settings: &proto::TrainingSettings) -> Result<Settings, TrainError> 
         augment: settings.augment,
         gradient_clip: within("settings.gradient_clip", settings.gradient_clip, 0.0..=1e6)?,
         patience: settings.patience,
+        logit_adjustment: within(
+            "settings.logit_adjustment",
+            settings.logit_adjustment,
+            0.0..=10.0,
+        )?,
     })
 }
 

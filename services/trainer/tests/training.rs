@@ -8,10 +8,13 @@ use std::path::Path;
 
 use saga_chassis::Running;
 use saga_client::Transport;
-use saga_proto::trainer::v1::{
-    Architecture, Epoch, Finished, ModelKind, Prompts, Sampling, StreamTrainingRequest,
-    StreamTrainingResponse, TrainingSettings, stream_training_response::Event,
-    trainer_service_client::TrainerServiceClient,
+use saga_proto::{
+    labelstore::v1::ExtraImage,
+    trainer::v1::{
+        Architecture, Epoch, Finished, ModelKind, Prompts, Sampling, StreamTrainingRequest,
+        StreamTrainingResponse, TrainingSettings, stream_training_response::Event,
+        trainer_service_client::TrainerServiceClient,
+    },
 };
 use store::FakeStore;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -185,6 +188,27 @@ async fn a_classifier_learns_a_separable_set_and_is_reused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn extra_images_are_part_of_what_a_model_is_reused_for() {
+    let bed = Bed::new(FakeStore::separable()).await;
+    let with = |label: &str| StreamTrainingRequest {
+        extra: vec![ExtraImage {
+            image_id: "train-0".into(),
+            label: label.into(),
+        }],
+        ..request(ModelKind::VitClassifier)
+    };
+    let (_, plain) = bed.train(request(ModelKind::VitClassifier)).await.unwrap();
+    let (_, red) = bed.train(with("red")).await.unwrap();
+    assert!(!red.reused);
+    assert_ne!(red.revision, plain.revision);
+    let (_, again) = bed.train(with("red")).await.unwrap();
+    assert!(again.reused);
+    let (_, blue) = bed.train(with("blue")).await.unwrap();
+    assert!(!blue.reused);
+    assert_ne!(blue.revision, red.revision);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_option_of_a_classifier_trains() {
     let bed = Bed::new(FakeStore::separable()).await;
     let mut request = request(ModelKind::VitClassifier);
@@ -195,7 +219,8 @@ async fn every_option_of_a_classifier_trains() {
         settings.label_smoothing,
         settings.augment,
         settings.class_weights,
-    ) = (0.2, 0.1, true, true);
+        settings.logit_adjustment,
+    ) = (0.2, 0.1, true, true, 1.0);
     let architecture = request.architecture.as_mut().unwrap();
     architecture.set_head(saga_proto::trainer::v1::HeadKind::Mlp);
     (

@@ -5,6 +5,7 @@ mod data;
 mod demo;
 mod doctor;
 mod estimate;
+mod eval;
 mod guard;
 pub mod load;
 mod model;
@@ -23,6 +24,7 @@ pub async fn dispatch(cli: Cli) -> Result<()> {
         Command::Demo(args) => demo::demo(&global, args).await,
         Command::Run(args) if args.estimate => estimate::estimate(&global, &args).await,
         Command::Run(args) => run::run(&global, args).await,
+        Command::Eval(args) => eval::eval(&global, args).await,
         Command::Up(args) => up::up(&global, args).await,
         Command::Guard(args) => guard::guard(&global, args).await,
         Command::Classify(args) => classify::classify(&global, args).await,

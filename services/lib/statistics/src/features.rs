@@ -49,6 +49,11 @@ impl Features {
         Ok(Self(vectors))
     }
 
+    /// Number of vectors.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// One a row.
     pub(crate) fn rows(&self) -> &[Vec<f64>] {
         &self.0

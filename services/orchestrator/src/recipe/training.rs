@@ -119,6 +119,9 @@ pub struct Settings {
     /// Validation epochs without a better macro F1 after which training stops; 0: never.
     #[serde(default)]
     pub patience: u32,
+    /// Tau of the logit-adjusted loss (Menon et al. 2021); 0 to 10, 0: off.
+    #[serde(default)]
+    pub logit_adjustment: f64,
 }
 
 impl From<&Architecture> for proto::Architecture {
@@ -162,6 +165,7 @@ impl From<&Settings> for proto::TrainingSettings {
             augment: of.augment,
             gradient_clip: of.gradient_clip,
             patience: of.patience,
+            logit_adjustment: of.logit_adjustment,
         }
     }
 }

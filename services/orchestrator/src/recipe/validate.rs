@@ -269,6 +269,11 @@ impl Settings {
         within(&format!("{key}.ema_decay"), self.ema_decay, 0.0..=0.99999)?;
         within(&format!("{key}.mixup"), self.mixup, 0.0..=10.0)?;
         within(
+            &format!("{key}.logit_adjustment"),
+            self.logit_adjustment,
+            0.0..=10.0,
+        )?;
+        within(
             &format!("{key}.gradient_clip"),
             self.gradient_clip,
             0.0..=1e6,

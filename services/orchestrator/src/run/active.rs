@@ -14,7 +14,7 @@ use saga_proto::{
 };
 use tokio::{sync::Mutex, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Code, Status};
 use tracing::Instrument as _;
 
@@ -26,7 +26,6 @@ use super::{
 use crate::{
     config::Config,
     events::EventLog,
-    guard::Guard,
     plan::{self, ClassNeed},
     recipe::{self, Library, Recipe},
     remote::Services,
@@ -49,6 +48,14 @@ struct Active {
     events: Arc<EventLog>,
     cancel: CancellationToken,
     task: JoinHandle<()>,
+}
+
+impl Active {
+    fn busy(&self) -> RunError {
+        RunError::Busy {
+            active: self.run_id.clone(),
+        }
+    }
 }
 
 impl Runs {
@@ -75,13 +82,11 @@ impl Runs {
             id => id.to_owned(),
         };
         crate::recipe::check_name("run_id", &run_id)?;
-        if let Some(active) = latest.as_ref().filter(|active| !active.task.is_finished()) {
+        if let Some(active) = under_way(&latest) {
             return if active.run_id == run_id {
                 Ok((run_id, true))
             } else {
-                Err(RunError::Busy {
-                    active: active.run_id.clone(),
-                })
+                Err(active.busy())
             };
         }
         let known = self.known(&run_id).await?;
@@ -178,9 +183,7 @@ impl Runs {
         max_cost_usd: Option<f64>,
     ) -> Result<(RunContext, Run), RunError> {
         let recipe = Arc::new(recipe);
-        let guard = Guard::new(recipe.clone(), &self.config.addresses, self.config.retry)?
-            .with_model("vit-classifier", super::models::BASELINE)
-            .with_model("clip-gate", super::models::CLIP);
+        let guard = models::guard(recipe.clone(), &self.config)?;
         let backends = recipe.generator.chosen(&run.generator);
         let generator = |backend: &recipe::Backend| self.services.generator_at(&backend.address);
         let generators = backends.iter().map(generator).collect::<Result<_, _>>();
@@ -248,6 +251,50 @@ impl Runs {
             cancel,
             task,
         }
+    }
+
+    /// Starts work on a finished run, alone as a run is: they share the gates' models. Answers what happens in it, to its end.
+    ///
+    /// # Errors
+    /// An unknown or unfinished run, another run under way, no label store.
+    pub(crate) async fn after<W>(
+        &self,
+        run_id: &str,
+        name: &str,
+        work: impl FnOnce(Arc<RunContext>, Vec<Stage>) -> W,
+    ) -> Result<(ReceiverStream<Result<WatchRunResponse, Status>>, DropGuard), RunError>
+    where
+        W: Future<Output = Result<String, RunError>> + Send + 'static,
+    {
+        let mut latest = self.latest.lock().await;
+        if let Some(active) = under_way(&latest) {
+            return Err(active.busy());
+        }
+        let known = self.known(run_id).await?.ok_or_else(|| unknown(run_id))?;
+        if known.stages.iter().all(|stage| stage.name != RESULTS_STAGE) {
+            return Err(unfinished(run_id));
+        }
+        let (context, _) = self.prepare(&StartRunRequest::default(), run_id, Some(&known))?;
+        let context = Arc::new(context);
+        let (events, cancel) = (context.events.clone(), context.cancel.clone());
+        let work = work(context, known.stages);
+        let (told, stage) = (events.clone(), name.to_owned());
+        let task = tokio::spawn(async move {
+            told.emit(match work.await {
+                Ok(results_json) => Event::Finished(RunFinished { results_json }),
+                Err(error) => Event::Failed(RunFailed {
+                    stage,
+                    message: error.to_string(),
+                }),
+            });
+        });
+        *latest = Some(Active {
+            run_id: format!("{name} of {run_id}"),
+            events: events.clone(),
+            cancel: cancel.clone(),
+            task,
+        });
+        Ok((events.watch(), cancel.drop_guard()))
     }
 
     /// What happens in a run from now on, beginning with where it stands.
@@ -326,11 +373,7 @@ impl Runs {
             .stages
             .into_iter()
             .find(|stage| stage.name == RESULTS_STAGE);
-        let results = finished.ok_or_else(|| {
-            RunError::NotFound(format!(
-                "run {run_id:?} is not finished; StartRun with its id goes on"
-            ))
-        })?;
+        let results = finished.ok_or_else(|| unfinished(run_id))?;
         let request = GetDatasetRequest {
             dataset_id: known.run.unwrap_or_default().dataset_id,
         };
@@ -360,6 +403,17 @@ impl Runs {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// The run that has not ended.
+fn under_way(latest: &Option<Active>) -> Option<&Active> {
+    latest.as_ref().filter(|active| !active.task.is_finished())
+}
+
+fn unfinished(run_id: &str) -> RunError {
+    RunError::NotFound(format!(
+        "run {run_id:?} is not finished; StartRun with its id goes on"
+    ))
 }
 
 fn unknown(run_id: &str) -> RunError {

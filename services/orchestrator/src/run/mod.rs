@@ -5,19 +5,19 @@ mod active;
 mod assignment;
 mod attempt;
 mod compare;
-mod dataset;
+pub(crate) mod dataset;
 mod ended;
 mod error;
 mod generate;
 mod images;
-mod judge;
-mod models;
+pub(crate) mod judge;
+pub(crate) mod models;
 mod normalise;
 mod options;
 mod planning;
-mod stage;
+pub(crate) mod stage;
 mod tallies;
-mod training;
+pub(crate) mod training;
 
 use std::sync::Arc;
 

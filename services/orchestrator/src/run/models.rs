@@ -1,25 +1,31 @@
 //! Puts the run's models into service, and asks the generator for the run's backends.
 
+use std::sync::Arc;
+
 use saga_proto::{
     generator::v1::{Backend, ListBackendsRequest},
     model::v1::LoadModelRequest,
 };
 
 use super::{RunContext, RunError, training::Trained};
-use crate::recipe;
+use crate::{
+    config::Config,
+    guard::{Guard, GuardError},
+    recipe::{self, Recipe},
+};
 
 /// The model that gates.
-pub(super) const BASELINE: &str = "baseline";
+pub(crate) const BASELINE: &str = "baseline";
 /// The model that is judged against it; never gates.
-pub(super) const AUGMENTED: &str = "augmented";
+pub(crate) const AUGMENTED: &str = "augmented";
 /// The semantic gate's model.
-pub(super) const CLIP: &str = "clip";
+pub(crate) const CLIP: &str = "clip";
 
 /// The run's backends as the generator describes them, in the run's order.
 ///
 /// # Errors
 /// Names the first that the generator has not, and those it has.
-pub(super) async fn backends(context: &RunContext) -> Result<Vec<Backend>, RunError> {
+pub(crate) async fn backends(context: &RunContext) -> Result<Vec<Backend>, RunError> {
     let mut backends = Vec::with_capacity(context.backends.len());
     for (wanted, generator) in context.backends.iter().zip(&context.generators) {
         let call = generator.call(
@@ -52,8 +58,16 @@ fn described(wanted: &recipe::Backend, known: Vec<Backend>) -> Result<Backend, R
     })
 }
 
+/// A recipe's cascade, judging with the models that runs train.
+pub(crate) fn guard(recipe: Arc<Recipe>, config: &Config) -> Result<Guard, GuardError> {
+    let guard = Guard::new(recipe, &config.addresses, config.retry)?;
+    Ok(guard
+        .with_model("vit-classifier", BASELINE)
+        .with_model("clip-gate", CLIP))
+}
+
 /// Loads a model into the classifier; the same again is a no-op.
-pub(super) async fn load_classifier(
+pub(crate) async fn load_classifier(
     context: &RunContext,
     name: &str,
     model: &Trained,
@@ -69,7 +83,7 @@ pub(super) async fn load_classifier(
 }
 
 /// Loads the CLIP model into its gate; the same again is a no-op.
-pub(super) async fn load_clip(context: &RunContext, model: &Trained) -> Result<(), RunError> {
+pub(crate) async fn load_clip(context: &RunContext, model: &Trained) -> Result<(), RunError> {
     let models = &context.services.clip_models;
     models
         .call(

@@ -190,7 +190,14 @@ impl golden_service_server::GoldenService for FakeStore {
         &self,
         _: Request<ListGoldenReadsRequest>,
     ) -> Result<Response<ListGoldenReadsResponse>, Status> {
-        Err(Status::unimplemented("not in tests"))
+        let read = |read: &ReadGoldenRequest| GoldenRead {
+            time: None,
+            reader: read.reader.clone(),
+            purpose: read.purpose.clone(),
+            run_id: read.run_id.clone(),
+        };
+        let reads = self.lock().golden_reads.iter().map(read).collect();
+        Ok(Response::new(ListGoldenReadsResponse { reads }))
     }
 }
 
@@ -346,6 +353,6 @@ impl run_service_server::RunService for FakeStore {
         &self,
         _: Request<ListCandidatesRequest>,
     ) -> Result<Response<Self::ListCandidatesStream>, Status> {
-        Err(Status::unimplemented("not in tests"))
+        Ok(stream(self.lock().candidates()))
     }
 }

@@ -6,6 +6,7 @@ use futures::{Stream, stream};
 use saga_chassis::{Server, ServerConfig};
 use saga_proto::{
     labelstore::v1::{
+        ExtraImage,
         dataset_service_server::{DatasetService, DatasetServiceServer},
         *,
     },
@@ -162,8 +163,22 @@ impl DatasetService for FakeStore {
         request: Request<ReadSplitRequest>,
     ) -> Result<Response<Self::ReadSplitStream>, Status> {
         let request = request.into_inner();
+        let extra = |extra: &ExtraImage| Row {
+            label: extra.label.clone(),
+            ..self
+                .train
+                .iter()
+                .find(|row| row.image_id == extra.image_id)
+                .unwrap()
+                .clone()
+        };
         let rows = match request.split() {
-            Split::Train => self.train.clone(),
+            Split::Train => self
+                .train
+                .iter()
+                .cloned()
+                .chain(request.extra.iter().map(extra))
+                .collect(),
             Split::Val => self.val.clone(),
             _ => return Err(Status::permission_denied("this split is sealed")),
         };
