@@ -1,5 +1,6 @@
 //! The command line: every command, flag and help text.
 
+mod calibrate;
 mod eval;
 mod load;
 
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, builder::ArgPredicate};
 
+pub use calibrate::CalibrateArgs;
 pub use eval::EvalArgs;
 pub use load::{GateName, Items, LoadArgs};
 
@@ -90,6 +92,9 @@ pub enum Command {
     /// Train the arms of a finished run (real images reweighted, repeated, gated, ungated, shuffled) with several seeds and equal
     /// steps, and say whether its images should be merged.
     Eval(EvalArgs),
+    /// Choose thresholds for the gates of a finished run so that each accepts no more than a stated share of bad candidates, with
+    /// a stated confidence.
+    Calibrate(CalibrateArgs),
     /// Serve every service in one process, and print the addresses.
     Up(UpArgs),
     /// Ask the guard about one candidate.

@@ -213,8 +213,12 @@ async fn what_cannot_be_evaluated_is_refused_with_a_reason() {
     };
     let none = failed(evaluate(&world, request(&["gated"], 1)).await.unwrap());
     assert!(none.contains("accepted no image"), "{none}");
-    let arm = failed(evaluate(&world, request(&["gatet"], 1)).await.unwrap());
-    assert!(arm.contains("\"gatet\" is no arm"), "{arm}");
-    let seeds = failed(evaluate(&world, request(&["plain"], 101)).await.unwrap());
-    assert!(seeds.contains("at most 100"), "{seeds}");
+    for (asked, why) in [
+        (request(&["gatet"], 1), "\"gatet\" is no arm"),
+        (request(&["plain"], 101), "at most 100"),
+    ] {
+        let refused = evaluate(&world, asked).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        assert!(refused.message().contains(why), "{refused}");
+    }
 }

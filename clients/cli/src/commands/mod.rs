@@ -1,5 +1,6 @@
 //! One file a command.
 
+mod calibrate;
 mod classify;
 mod data;
 mod demo;
@@ -25,6 +26,7 @@ pub async fn dispatch(cli: Cli) -> Result<()> {
         Command::Run(args) if args.estimate => estimate::estimate(&global, &args).await,
         Command::Run(args) => run::run(&global, args).await,
         Command::Eval(args) => eval::eval(&global, args).await,
+        Command::Calibrate(args) => calibrate::calibrate(&global, args).await,
         Command::Up(args) => up::up(&global, args).await,
         Command::Guard(args) => guard::guard(&global, args).await,
         Command::Classify(args) => classify::classify(&global, args).await,

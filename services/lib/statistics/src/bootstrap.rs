@@ -64,9 +64,8 @@ impl Design<'_> {
     pub fn shares(&self, right: &Right) -> Option<Estimates> {
         let scores = right
             .iter()
-            .map(|seed| seed.iter().map(|&right| f64::from(right)).collect())
-            .collect();
-        self.estimate(&scores)
+            .map(|seed| seed.iter().map(|&right| f64::from(right)).collect());
+        self.estimate(&scores.collect::<Vec<_>>())
     }
 
     /// `arm` minus `reference`, seed by seed and image by image. `None` without images, or where the two do not have the same
@@ -79,10 +78,12 @@ impl Design<'_> {
                 .map(|(&before, &after)| f64::from(after) - f64::from(before))
                 .collect()
         });
-        paired.then(|| self.estimate(&scores.collect())).flatten()
+        paired
+            .then(|| self.estimate(&scores.collect::<Vec<_>>()))
+            .flatten()
     }
 
-    fn estimate(&self, scores: &Vec<Vec<f64>>) -> Option<Estimates> {
+    fn estimate(&self, scores: &[Vec<f64>]) -> Option<Estimates> {
         let fits = scores.iter().all(|seed| seed.len() == self.truth.len());
         if !fits || scores.is_empty() || self.truth.is_empty() || self.resamples == 0 {
             return None;

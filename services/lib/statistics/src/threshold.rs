@@ -45,7 +45,11 @@ impl Promise {
         let trials = bad.len() as u64;
         let thresholds = (0..=STEPS)
             .map(|step| strictest + (loosest - strictest) * f64::from(step) / f64::from(STEPS));
-        let accepted = |min: f64| bad.iter().filter(|&&score| !(score < min)).count() as u64;
+        let accepted = |min: f64| {
+            bad.iter()
+                .filter(|&&score| score >= min || score.is_nan())
+                .count() as u64
+        };
         let tested = thresholds.map(|min| (min, accepted(min)));
         let kept = tested.take_while(|&(_, accepted)| {
             trials > 0

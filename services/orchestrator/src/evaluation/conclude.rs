@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use saga_statistics::{
-    bootstrap::{Design, Estimate},
+    bootstrap::{Design, Estimate, Estimates},
     verdict::{self, Evidence},
 };
 
@@ -16,19 +16,22 @@ use super::{
     groups::{Group, RULE},
     trainings::TrainedArm,
 };
-use crate::run::{RunContext, RunError};
+use crate::run::{RunContext, RunError, judge::Answer, training::Trained};
 
 /// Bootstrap resamples.
 const RESAMPLES: u32 = 5_000;
 /// Level of the tests of classes, after Holm's correction.
 const LEVEL: f64 = 0.05;
 
+/// An arm's name, and which answers of its models are right.
+type Named = (String, Vec<Vec<bool>>);
+
 /// What was measured.
 pub(crate) struct Measured {
     pub(crate) golden: golden::Golden,
     pub(crate) arms: Vec<TrainedArm>,
     /// `[arm][seed][image]`.
-    pub(crate) answers: Vec<Vec<Vec<crate::run::judge::Answer>>>,
+    pub(crate) answers: Vec<Vec<Vec<Answer>>>,
     /// Real train images by class, in label order.
     pub(crate) train_images: Vec<usize>,
     pub(crate) drift: Vec<Drift>,
@@ -58,8 +61,15 @@ pub(crate) fn conclude(
     let mut right = Vec::with_capacity(measured.arms.len());
     for (trained, answers) in measured.arms.iter().zip(&measured.answers) {
         let of_arm = figures::right(answers, truth);
-        let figures = arm_figures(trained, &plan.seeds, answers, &design, classes, &groups);
-        arms.push(figures.ok_or_else(empty)?);
+        let shares = design.shares(&of_arm).ok_or_else(empty)?;
+        arms.push(arm_figures(
+            trained,
+            &plan.seeds,
+            (answers, shares),
+            &design,
+            classes,
+            &groups,
+        ));
         right.push((trained.arm.to_string(), of_arm));
     }
     let comparisons = comparisons(&design, classes, &right);
@@ -101,21 +111,17 @@ fn by_label<T>(classes: &[String], values: impl IntoIterator<Item = T>) -> BTree
 fn arm_figures(
     trained: &TrainedArm,
     seeds: &[u64],
-    answers: &Answers,
+    (answers, shares): (&Answers, Estimates),
     design: &Design<'_>,
     classes: &[String],
     groups: &[Group],
-) -> Option<ArmFigures> {
-    let shares = design.shares(&figures::right(answers, design.truth))?;
+) -> ArmFigures {
     let scores = Scores::new(answers, design.truth, classes.len());
     let models = seeds
         .iter()
         .zip(&trained.models)
         .zip(&scores.balanced_accuracy);
-    let model = |((&seed, model), balanced_accuracy): (
-        (&u64, &crate::run::training::Trained),
-        &Option<f64>,
-    )| Model {
+    let model = |((&seed, model), balanced_accuracy): ((&u64, &Trained), &Option<f64>)| Model {
         seed,
         directory: model.directory.clone(),
         revision: model.revision.clone(),
@@ -132,7 +138,7 @@ fn arm_figures(
             .collect();
         (!values.is_empty()).then(|| (wanted, values.iter().sum::<f64>() / values.len() as f64))
     };
-    Some(ArmFigures {
+    ArmFigures {
         name: trained.arm.to_string(),
         about: trained.arm.about(),
         added: by_label(classes, trained.added.iter().copied()),
@@ -144,15 +150,11 @@ fn arm_figures(
         recall: by_label(classes, shares.recall),
         calibration_error: scores.calibration_error,
         confusion: scores.confusion,
-    })
+    }
 }
 
 /// Every arm against plain, then gated against every other.
-fn comparisons(
-    design: &Design<'_>,
-    classes: &[String],
-    right: &[(String, Vec<Vec<bool>>)],
-) -> Vec<Comparison> {
+fn comparisons(design: &Design<'_>, classes: &[String], right: &[Named]) -> Vec<Comparison> {
     let [plain, gated] = [Arm::Plain, Arm::Gated].map(|arm| arm.to_string());
     let of = |name: &str| right.iter().find(|(arm, _)| arm == name);
     let against_plain = right
@@ -163,10 +165,7 @@ fn comparisons(
         .iter()
         .filter(|(arm, _)| *arm != plain && *arm != gated);
     let against_gated = of_gated.filter_map(|arm| Some((of(&gated)?, arm)));
-    let pair = |((arm, right), (reference, right_reference)): (
-        &(String, Vec<Vec<bool>>),
-        &(String, Vec<Vec<bool>>),
-    )| {
+    let pair = |((arm, right), (reference, right_reference)): (&Named, &Named)| {
         figures::comparison(design, classes, (arm, right), (reference, right_reference))
     };
     against_plain

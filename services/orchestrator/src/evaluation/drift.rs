@@ -11,7 +11,7 @@ use saga_statistics::{FeatureError, Features, frechet, kernel};
 use serde::{Deserialize, Serialize};
 
 use super::pool::Pool;
-use crate::run::{RunContext, RunError, models, stage::Progress};
+use crate::run::{RunContext, RunError, judge, models, stage::Progress};
 
 /// Images under way at once.
 const IN_FLIGHT: usize = 16;
@@ -183,7 +183,7 @@ async fn describe_all(
 
 async fn describe(context: &RunContext, row: Row, clip: bool) -> Result<Described, RunError> {
     Ok(Described {
-        class: crate::run::judge::truth(context, &row)?,
+        class: judge::truth(context, &row)?,
         synthetic: row.synthetic,
         classifier: log_probabilities(context, row.image.clone()).await?,
         clip: match clip {

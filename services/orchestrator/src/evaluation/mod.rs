@@ -21,11 +21,7 @@ use saga_proto::{evaluation::v1::EvaluateRequest, labelstore::v1::Stage};
 
 pub use drift::Drift;
 
-use crate::run::{
-    RunContext, RunError, models,
-    stage::{recorded, unrecorded},
-    training::Trained,
-};
+use crate::run::{RunContext, RunError, models, stage::unrecorded};
 use arm::Arm;
 use conclude::Measured;
 use pool::Pool;
@@ -75,15 +71,7 @@ pub(crate) async fn evaluate(
     stages: &[Stage],
     plan: Plan,
 ) -> Result<String, RunError> {
-    let baseline: Trained = recorded(stages, "baseline")?;
-    let clip: Option<Trained> = match context.recipe.uses("clip-gate") {
-        true => Some(recorded(stages, "clip")?),
-        false => None,
-    };
-    models::load_classifier(context, models::BASELINE, &baseline).await?;
-    if let Some(clip) = &clip {
-        models::load_clip(context, clip).await?;
-    }
+    let (baseline, clip) = models::load_recorded(context, stages).await?;
     let pool = Pool::read(context).await?;
     let passed = unrecorded(context, "counterfactual", counterfactuals(context, &plan)).await?;
     let arms = unrecorded(
@@ -92,8 +80,7 @@ pub(crate) async fn evaluate(
         trainings::train(context, &plan, &pool, &passed),
     )
     .await?;
-    let revision = clip.as_ref().map(|clip| clip.revision.as_str());
-    let drift = drift::measure(context, &pool, &baseline.revision, revision);
+    let drift = drift::measure(context, &pool, &baseline, clip.as_deref());
     let drift = unrecorded(context, drift::STAGE, drift).await?;
     let golden = golden::open(context).await?;
     let answers = unrecorded(

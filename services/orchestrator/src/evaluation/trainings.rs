@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Instant};
 use saga_proto::{
     labelstore::v1::ExtraImage,
     orchestrator::v1::{StageFinished, watch_run_response::Event},
+    trainer::v1::StreamTrainingRequest,
 };
 
 use super::{Plan, arm::Arm, pool::Pool, selection};
@@ -34,8 +35,10 @@ pub(crate) async fn train(
     passed: &[(String, BTreeSet<String>)],
 ) -> Result<Vec<TrainedArm>, RunError> {
     // An arm without images is refused before hours are spent on the others.
-    for (arm, &seed) in plan.arms.iter().zip(plan.seeds.iter().cycle()) {
-        extra(context, arm, pool, passed, seed)?;
+    if let Some(&seed) = plan.seeds.first() {
+        for arm in &plan.arms {
+            extra(context, arm, pool, passed, seed)?;
+        }
     }
     let steps = u64::from(plan.steps);
     let total = steps * (plan.seeds.len() * plan.arms.len()) as u64;
@@ -106,7 +109,7 @@ async fn one(
     let stage = format!("{arm}-{seed}");
     let request = training::classifier(context, &format!("eval/{stage}"), &settings);
     let started = Instant::now();
-    let request = saga_proto::trainer::v1::StreamTrainingRequest {
+    let request = StreamTrainingRequest {
         seed,
         extra,
         ..request

@@ -1,5 +1,7 @@
 //! Runs by id: starting and resuming, watching, cancelling, and results. What matters is read from the label store.
 
+mod after;
+
 use std::sync::Arc;
 
 use saga_proto::{
@@ -14,7 +16,7 @@ use saga_proto::{
 };
 use tokio::{sync::Mutex, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use tracing::Instrument as _;
 
@@ -251,50 +253,6 @@ impl Runs {
             cancel,
             task,
         }
-    }
-
-    /// Starts work on a finished run, alone as a run is: they share the gates' models. Answers what happens in it, to its end.
-    ///
-    /// # Errors
-    /// An unknown or unfinished run, another run under way, no label store.
-    pub(crate) async fn after<W>(
-        &self,
-        run_id: &str,
-        name: &str,
-        work: impl FnOnce(Arc<RunContext>, Vec<Stage>) -> W,
-    ) -> Result<(ReceiverStream<Result<WatchRunResponse, Status>>, DropGuard), RunError>
-    where
-        W: Future<Output = Result<String, RunError>> + Send + 'static,
-    {
-        let mut latest = self.latest.lock().await;
-        if let Some(active) = under_way(&latest) {
-            return Err(active.busy());
-        }
-        let known = self.known(run_id).await?.ok_or_else(|| unknown(run_id))?;
-        if known.stages.iter().all(|stage| stage.name != RESULTS_STAGE) {
-            return Err(unfinished(run_id));
-        }
-        let (context, _) = self.prepare(&StartRunRequest::default(), run_id, Some(&known))?;
-        let context = Arc::new(context);
-        let (events, cancel) = (context.events.clone(), context.cancel.clone());
-        let work = work(context, known.stages);
-        let (told, stage) = (events.clone(), name.to_owned());
-        let task = tokio::spawn(async move {
-            told.emit(match work.await {
-                Ok(results_json) => Event::Finished(RunFinished { results_json }),
-                Err(error) => Event::Failed(RunFailed {
-                    stage,
-                    message: error.to_string(),
-                }),
-            });
-        });
-        *latest = Some(Active {
-            run_id: format!("{name} of {run_id}"),
-            events: events.clone(),
-            cancel: cancel.clone(),
-            task,
-        });
-        Ok((events.watch(), cancel.drop_guard()))
     }
 
     /// What happens in a run from now on, beginning with where it stands.

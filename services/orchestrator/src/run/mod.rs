@@ -12,7 +12,7 @@ mod generate;
 mod images;
 pub(crate) mod judge;
 pub(crate) mod models;
-mod normalise;
+pub(crate) mod normalise;
 mod options;
 mod planning;
 pub(crate) mod stage;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use saga_proto::{
     generator::v1::{Backend, ListBackendsRequest},
+    labelstore::v1::Stage,
     model::v1::LoadModelRequest,
 };
 
-use super::{RunContext, RunError, training::Trained};
+use super::{RunContext, RunError, stage::recorded, training::Trained};
 use crate::{
     config::Config,
     guard::{Guard, GuardError},
@@ -64,6 +65,22 @@ pub(crate) fn guard(recipe: Arc<Recipe>, config: &Config) -> Result<Guard, Guard
     Ok(guard
         .with_model("vit-classifier", BASELINE)
         .with_model("clip-gate", CLIP))
+}
+
+/// Puts the models that gate a finished run into service; answers the revisions of baseline and, where the recipe asks for one,
+/// CLIP.
+pub(crate) async fn load_recorded(
+    context: &RunContext,
+    stages: &[Stage],
+) -> Result<(String, Option<String>), RunError> {
+    let baseline: Trained = recorded(stages, "baseline")?;
+    load_classifier(context, BASELINE, &baseline).await?;
+    if !context.recipe.uses("clip-gate") {
+        return Ok((baseline.revision, None));
+    }
+    let clip: Trained = recorded(stages, "clip")?;
+    load_clip(context, &clip).await?;
+    Ok((baseline.revision, Some(clip.revision)))
 }
 
 /// Loads a model into the classifier; the same again is a no-op.

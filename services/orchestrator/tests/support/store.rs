@@ -125,6 +125,7 @@ impl dataset_service_server::DatasetService for FakeStore {
         let rows = match request.split() {
             Split::Train => rows("train", |class| class.1, !request.omit_data),
             Split::Val => rows("val", |class| class.2, !request.omit_data),
+            Split::Calibration => rows("calibration", |_| 40, !request.omit_data),
             _ => return Err(Status::permission_denied("sealed")),
         };
         Ok(stream(

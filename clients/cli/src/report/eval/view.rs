@@ -1,6 +1,6 @@
 //! Figures of an evaluation arranged for the page. Places are shares of a plot's width, 0 to 1.
 
-use orchestrator::evaluation::figures::Evaluation;
+use orchestrator::evaluation::figures::{Comparison, Evaluation};
 use saga_statistics::bootstrap::Estimate;
 use serde::Serialize;
 
@@ -27,7 +27,7 @@ pub fn comparisons(evaluation: &Evaluation) -> Vec<Row> {
         .flat_map(|pair| pair.balanced_accuracy.interval);
     let reach = ends.fold(0.01f64, |reach, end| reach.max(end.abs()));
     let place = |value: f64| 0.5 + value / reach / 2.0;
-    let row = |pair: &orchestrator::evaluation::figures::Comparison| {
+    let row = |pair: &Comparison| {
         let [low, high] = pair.balanced_accuracy.interval;
         let marked = pair
             .recall
