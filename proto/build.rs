@@ -22,6 +22,7 @@ const FILES: &[&str] = &[
     "saga/labelstore/v1/registry.proto",
     "saga/labelstore/v1/run.proto",
     "saga/orchestrator/v1/orchestrator.proto",
+    "saga/evaluation/v1/evaluation.proto",
     "inference/grpc_service.proto",
 ];
 

@@ -29,6 +29,7 @@ areas! {
     trainer = "saga.trainer.v1",
     labelstore = "saga.labelstore.v1",
     orchestrator = "saga.orchestrator.v1",
+    evaluation = "saga.evaluation.v1",
 }
 
 /// The Open Inference Protocol, version 2.

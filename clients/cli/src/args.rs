@@ -3,6 +3,8 @@
 mod describe;
 mod export;
 mod explain;
+mod calibrate;
+mod eval;
 mod load;
 mod registry;
 
@@ -13,6 +15,8 @@ use clap::{Args, Parser, Subcommand, builder::ArgPredicate};
 pub use describe::DescribeArgs;
 pub use export::{ExportArgs, Form, PublishArgs};
 pub use explain::{ExplainArgs, MethodName};
+pub use calibrate::CalibrateArgs;
+pub use eval::EvalArgs;
 pub use load::{GateName, Items, LoadArgs};
 pub use registry::RegistryCommand;
 
@@ -93,6 +97,12 @@ pub enum Command {
     Demo(DemoArgs),
     /// Run the whole loop on a data set of your own.
     Run(RunArgs),
+    /// Train the arms of a finished run (real images reweighted, repeated, gated, ungated, shuffled) with several seeds and equal
+    /// steps, and say whether its images should be merged.
+    Eval(EvalArgs),
+    /// Choose thresholds for the gates of a finished run so that each accepts no more than a stated share of bad candidates, with
+    /// a stated confidence.
+    Calibrate(CalibrateArgs),
     /// Serve every service in one process, and print the addresses.
     Up(UpArgs),
     /// Ask the guard about one candidate.

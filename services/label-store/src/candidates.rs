@@ -151,14 +151,12 @@ pub async fn page(
     rows.into_iter().map(Candidate::try_from).collect()
 }
 
-/// One admitted candidate: a synthetic image, by its id.
-pub async fn admitted(store: &Store, id: &str) -> Result<Option<Candidate>, StoreError> {
-    let row: Option<CandidateRow> = sqlx::query_as(select!(
-        "c.id = $1 AND c.settlement = 'admitted' AND i.split = $2"
-    ))
-    .bind(id)
-    .bind(Side::Train.as_str())
-    .fetch_optional(&mut *store.database.read().await?)
-    .await?;
+/// One candidate by its id, whatever became of it, where its source is a train image.
+pub async fn by_id(store: &Store, id: &str) -> Result<Option<Candidate>, StoreError> {
+    let row: Option<CandidateRow> = sqlx::query_as(select!("c.id = $1 AND i.split = $2"))
+        .bind(id)
+        .bind(Side::Train.as_str())
+        .fetch_optional(&mut *store.database.read().await?)
+        .await?;
     row.map(Candidate::try_from).transpose()
 }

@@ -4,6 +4,8 @@
 //! - [`guard`]: the cascade of gates
 //! - [`plan`]: how many candidates of which class from which sources
 //! - [`run`]: the stages of a run
+//! - [`calibration`]: thresholds with a bound on bad accepts
+//! - [`evaluation`]: what a finished run's images are worth, next to what costs less
 //! - [`metrics`] and [`results`]: what a run found
 //! - [`events`]: what watchers see
 //!
@@ -12,7 +14,9 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod calibration;
 pub mod config;
+pub mod evaluation;
 pub mod events;
 pub mod grpc;
 pub mod guard;
@@ -24,8 +28,11 @@ pub mod results;
 mod retry;
 pub mod run;
 
+use std::sync::Arc;
+
 use saga_chassis::{Running, Server, limited};
 use saga_proto::{
+    evaluation::v1::evaluation_service_server::EvaluationServiceServer,
     guard::v1::guard_service_server::GuardServiceServer,
     orchestrator::v1::orchestrator_service_server::OrchestratorServiceServer,
 };
@@ -41,12 +48,16 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     let services = remote::Services::new(&config)?;
     let guards = guard::Guards::new(&config);
     guards.get("")?;
-    let runs = run::Runs::new(&config, services, shutdown.clone());
+    let runs = Arc::new(run::Runs::new(&config, services, shutdown.clone()));
     let server = Server::bind("orchestrator", &config.server).await?;
     let readiness = server.readiness();
     let running = server
         .add_service(limited!(
-            OrchestratorServiceServer::new(grpc::OrchestratorGrpc::new(runs)),
+            OrchestratorServiceServer::new(grpc::OrchestratorGrpc::new(runs.clone())),
+            config.server
+        ))
+        .add_service(limited!(
+            EvaluationServiceServer::new(grpc::EvaluationGrpc::new(runs)),
             config.server
         ))
         .add_service(limited!(

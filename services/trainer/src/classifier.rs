@@ -26,6 +26,8 @@ pub struct Classifier {
     settings: Settings,
     classes: i64,
     class_weights: Option<Tensor>,
+    /// Added to the logits in training.
+    logit_adjustment: Option<Tensor>,
     /// Of LDAM.
     margins: Option<Tensor>,
     /// How much of the training is done.
@@ -43,6 +45,8 @@ impl Classifier {
             Loss::Ldam { margin, .. } => Some(tensor(loss::ldam_margins(labels, classes, margin))),
             Loss::CrossEntropy | Loss::Focal { .. } => None,
         };
+        let tau = job.settings.logit_adjustment;
+        let adjusted = (tau > 0.0).then(|| tensor(loss::logit_adjustment(labels, classes, tau)));
         let preprocessing = preprocessing(&job.architecture);
         Ok(Self {
             network: Network::new(job, &dataset.classes, runtime)?,
@@ -51,6 +55,7 @@ impl Classifier {
             settings: job.settings.clone(),
             classes: classes as i64,
             class_weights: class_weights.transpose()?,
+            logit_adjustment: adjusted.transpose()?,
             margins: margins.transpose()?,
             progress: 0.0,
         })
@@ -83,7 +88,10 @@ impl Learner for Classifier {
         let targets = loss::smooth_targets(labels, self.classes, settings.label_smoothing)?;
         let pixels = self.normaliser.normalise(images)?;
         let (pixels, targets) = mix(pixels, targets, (settings.mixup, settings.cutmix), random)?;
-        let logits = self.network.train(&pixels)?;
+        let mut logits = self.network.train(&pixels)?;
+        if let Some(adjustment) = &self.logit_adjustment {
+            logits = logits.f_add(adjustment)?;
+        }
         let weights = self.class_weights.as_ref();
         let weights = weights.filter(|_| self.progress >= settings.class_weights_from);
         match (settings.loss, &self.margins) {

@@ -7,7 +7,7 @@ use saga_client::Transport;
 use saga_imaging::{DecodeLimits, RgbImage};
 use saga_models::diffusion::neighbours::ImageName;
 use saga_proto::labelstore::v1::{
-    GetDatasetRequest, ReadSplitRequest, Row, Split as SplitKind,
+    ExtraImage, GetDatasetRequest, ReadSplitRequest, Row, Split as SplitKind,
     dataset_service_client::DatasetServiceClient,
 };
 use tonic::Status;
@@ -48,6 +48,8 @@ pub struct Source {
     pub dataset_id: String,
     /// Run whose accepted synthetic images join the train split; empty: none.
     pub synthetic_run_id: String,
+    /// Join the train split after those.
+    pub extra: Vec<ExtraImage>,
 }
 
 /// A connection to the label store.
@@ -63,8 +65,9 @@ impl Store {
             address: address.into(),
             status: Box::new(Status::unavailable(error.to_string())),
         })?;
-        let client =
-            DatasetServiceClient::new(transport).max_decoding_message_size(max_message_bytes);
+        let client = DatasetServiceClient::new(transport)
+            .max_decoding_message_size(max_message_bytes)
+            .max_encoding_message_size(max_message_bytes);
         Ok(Self {
             address: address.into(),
             client,
@@ -187,16 +190,17 @@ impl Store {
         kind: SplitKind,
         omit_data: bool,
     ) -> Result<Rows, TrainError> {
-        let synthetic = if kind == SplitKind::Train {
-            source.synthetic_run_id.clone()
+        let (synthetic, extra) = if kind == SplitKind::Train {
+            (source.synthetic_run_id.clone(), source.extra.clone())
         } else {
-            String::new()
+            Default::default()
         };
         let request = ReadSplitRequest {
             dataset_id: source.dataset_id.clone(),
             split: kind.into(),
             synthetic_run_id: synthetic,
             omit_data,
+            extra,
         };
         let answer = self.client.read_split(request).await;
         Ok(answer.map_err(|status| self.failed(status))?.into_inner())

@@ -115,6 +115,7 @@ impl Trainer {
         let source = Source {
             dataset_id: job.dataset_id.clone(),
             synthetic_run_id: job.synthetic_run_id.clone(),
+            extra: job.extra.clone(),
         };
         let (classes, dataset_hash) = store.describe(&source).await?;
         let identity = Identity::new(&job, dataset_hash, &self.runtime.precision.to_string())?;

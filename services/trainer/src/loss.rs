@@ -98,6 +98,16 @@ pub fn inverse_frequency(labels: &[u32], classes: usize) -> Vec<f32> {
         .collect()
 }
 
+/// What the logits are raised by in training (Menon et al. 2021, <https://arxiv.org/abs/2007.07314>): tau times the logarithm
+/// of each class's share of the train images, so that the plain logits favour no class for being frequent.
+pub fn logit_adjustment(labels: &[u32], classes: usize, tau: f64) -> Vec<f32> {
+    let share = |&count: &usize| count.max(1) as f64 / labels.len().max(1) as f64;
+    counts(labels, classes)
+        .iter()
+        .map(|count| (tau * share(count).ln()) as f32)
+        .collect()
+}
+
 /// Images of each class.
 fn counts(labels: &[u32], classes: usize) -> Vec<usize> {
     let mut counts = vec![0; classes];
@@ -182,6 +192,17 @@ mod tests {
             / labels.len() as f32;
         assert!((mean - 1.0).abs() < 1e-6);
         assert!((weights[1] / weights[0] - 3.0).abs() < 1e-6);
+    }
+
+    /// With equal plain logits, the adjusted ones answer with the shares of the train images.
+    #[test]
+    fn adjusted_logits_are_those_of_the_shares() {
+        let adjustment = logit_adjustment(&[0, 0, 0, 1], 2, 2.0);
+        assert!((adjustment[0] - 2.0 * 0.75f32.ln()).abs() < 1e-6);
+        assert!((adjustment[1] - 2.0 * 0.25f32.ln()).abs() < 1e-6);
+        let softmax =
+            Tensor::from_slice(&logit_adjustment(&[0, 0, 0, 1], 2, 1.0)).softmax(-1, Kind::Float);
+        assert!((softmax.double_value(&[1]) - 0.25).abs() < 1e-6);
     }
 
     /// `tests/fixtures/losses.json`, made by `losses.py` beside it.

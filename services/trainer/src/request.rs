@@ -7,7 +7,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use saga_proto::trainer::v1 as proto;
+use saga_proto::{labelstore::v1::ExtraImage, trainer::v1 as proto};
 use serde::Serialize;
 
 use crate::{error::TrainError, randaugment::RandAugment, sampler::Sampling};
@@ -55,6 +55,7 @@ pub struct Settings {
     pub augment: bool,
     pub gradient_clip: f64,
     pub patience: u32,
+    pub logit_adjustment: f64,
     /// Batches of one step; at least 1.
     pub accumulation: u32,
     pub transfer: Transfer,
@@ -74,7 +75,12 @@ impl Settings {
 
     /// Whether any of them makes sense for a classifier alone.
     fn of_classifiers(&self) -> bool {
-        let soft = [self.mixup, self.cutmix, self.label_smoothing];
+        let soft = [
+            self.mixup,
+            self.cutmix,
+            self.label_smoothing,
+            self.logit_adjustment,
+        ];
         soft.iter().any(|&value| value > 0.0)
             || self.class_weights
             || self.loss != Loss::CrossEntropy
@@ -91,6 +97,9 @@ pub struct Job {
     pub kind: Kind,
     pub dataset_id: String,
     pub synthetic_run_id: String,
+    /// Part of the data, and so of their hash.
+    #[serde(skip)]
+    pub extra: Vec<ExtraImage>,
     pub seed: u64,
     pub architecture: Architecture,
     pub settings: Settings,
@@ -121,7 +130,7 @@ impl TryFrom<proto::StreamTrainingRequest> for Job {
                 .ok_or(TrainError::field("settings", "is missing"))?,
         )?;
         if matches!(kind, Kind::Clip | Kind::Diffusion) && settings.of_classifiers() {
-            let why = "mixup, cutmix, label_smoothing, class_weights and loss are of classifiers; leave them out";
+            let why = "mixup, cutmix, label_smoothing, class_weights, logit_adjustment and loss are of classifiers; leave them out";
             return Err(TrainError::field("settings", why));
         }
         let prediction = diffusion::prediction(kind, request.prediction())?;
@@ -135,6 +144,7 @@ impl TryFrom<proto::StreamTrainingRequest> for Job {
             kind,
             dataset_id: request.dataset_id,
             synthetic_run_id: request.synthetic_run_id,
+            extra: request.extra,
             seed: request.seed,
             architecture,
             settings,
@@ -179,6 +189,11 @@ fn settings(settings: &proto::TrainingSettings) -> Result<Settings, TrainError> 
         augment: settings.augment,
         gradient_clip: within("settings.gradient_clip", settings.gradient_clip, 0.0..=1e6)?,
         patience: settings.patience,
+        logit_adjustment: within(
+            "settings.logit_adjustment",
+            settings.logit_adjustment,
+            0.0..=10.0,
+        )?,
         accumulation: within("settings.accumulation", settings.accumulation, 0..=1024)?.max(1),
         transfer: options::transfer(settings)?,
         loss: options::loss(settings)?,

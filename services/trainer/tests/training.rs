@@ -10,10 +10,13 @@ use saga_chassis::Running;
 use saga_client::Transport;
 use saga_models::Runtime;
 use saga_models::diffusion::{class_conditional::ClassConditional, neighbours::Neighbours};
-use saga_proto::trainer::v1::{
-    Architecture, Epoch, Finished, HeadKind, Loss, ModelKind, Prompts, Sampling,
-    StreamTrainingRequest, StreamTrainingResponse, TrainingSettings,
-    stream_training_response::Event, trainer_service_client::TrainerServiceClient,
+use saga_proto::{
+    labelstore::v1::ExtraImage,
+    trainer::v1::{
+        Architecture, Epoch, Finished, HeadKind, Loss, ModelKind, Prompts, Sampling,
+        StreamTrainingRequest, StreamTrainingResponse, TrainingSettings,
+        stream_training_response::Event, trainer_service_client::TrainerServiceClient,
+    },
 };
 use store::FakeStore;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -187,6 +190,27 @@ async fn a_classifier_learns_a_separable_set_and_is_reused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn extra_images_are_part_of_what_a_model_is_reused_for() {
+    let bed = Bed::new(FakeStore::separable()).await;
+    let with = |label: &str| StreamTrainingRequest {
+        extra: vec![ExtraImage {
+            image_id: "train-0".into(),
+            label: label.into(),
+        }],
+        ..request(ModelKind::VitClassifier)
+    };
+    let (_, plain) = bed.train(request(ModelKind::VitClassifier)).await.unwrap();
+    let (_, red) = bed.train(with("red")).await.unwrap();
+    assert!(!red.reused);
+    assert_ne!(red.revision, plain.revision);
+    let (_, again) = bed.train(with("red")).await.unwrap();
+    assert!(again.reused);
+    let (_, blue) = bed.train(with("blue")).await.unwrap();
+    assert!(!blue.reused);
+    assert_ne!(blue.revision, red.revision);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_option_of_a_classifier_trains() {
     let bed = Bed::new(FakeStore::separable()).await;
     let mut request = request(ModelKind::VitClassifier);
@@ -210,7 +234,7 @@ async fn every_option_of_a_classifier_trains() {
         settings.layer_decay,
         settings.oversampling_limit,
     ) = (2, 0.5, 0.7, 2);
-    settings.class_weights_from = 0.5;
+    (settings.class_weights_from, settings.logit_adjustment) = (0.5, 1.0);
     let architecture = request.architecture.as_mut().unwrap();
     architecture.set_head(HeadKind::Mlp);
     (

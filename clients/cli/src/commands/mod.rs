@@ -1,5 +1,6 @@
 //! One file a command.
 
+mod calibrate;
 mod classify;
 mod data;
 mod demo;
@@ -8,6 +9,7 @@ mod doctor;
 mod estimate;
 mod export;
 mod explain;
+mod eval;
 mod guard;
 pub mod load;
 mod model;
@@ -27,6 +29,8 @@ pub async fn dispatch(cli: Cli) -> Result<()> {
         Command::Demo(args) => demo::demo(&global, args).await,
         Command::Run(args) if args.estimate => estimate::estimate(&global, &args).await,
         Command::Run(args) => run::run(&global, args).await,
+        Command::Eval(args) => eval::eval(&global, args).await,
+        Command::Calibrate(args) => calibrate::calibrate(&global, args).await,
         Command::Up(args) => up::up(&global, args).await,
         Command::Guard(args) => guard::guard(&global, args).await,
         Command::Classify(args) => classify::classify(&global, args).await,

@@ -107,12 +107,7 @@ fn open_run_file(args: &RunArgs) -> Result<RunFile> {
     };
     match fs::read_to_string(&path) {
         Ok(text) => {
-            let known: RunFile = serde_json::from_str(&text).with_context(|| {
-                format!(
-                    "`{}` is damaged; remove the folder to start anew",
-                    path.display()
-                )
-            })?;
+            let known = parse_run_file(&path, &text)?;
             if !args.resume {
                 bail!(
                     "`{}` holds a run already; add --resume to go on with it, or choose another --out",
@@ -152,6 +147,27 @@ fn open_run_file(args: &RunArgs) -> Result<RunFile> {
         }
         Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
     }
+}
+
+/// The id of the run in a folder of results.
+pub(super) fn id_in(out: &Path) -> Result<String> {
+    let path = out.join(RUN_FILE);
+    let text = fs::read_to_string(&path).with_context(|| {
+        format!(
+            "cannot read `{}`; give the folder of a run that `saga run` or `saga demo` wrote",
+            path.display()
+        )
+    })?;
+    Ok(parse_run_file(&path, &text)?.run_id)
+}
+
+fn parse_run_file(path: &Path, text: &str) -> Result<RunFile> {
+    serde_json::from_str(text).with_context(|| {
+        format!(
+            "`{}` is damaged; remove the folder to start anew",
+            path.display()
+        )
+    })
 }
 
 fn write_run_file(path: &Path, run: &RunFile) -> Result<()> {

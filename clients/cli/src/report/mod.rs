@@ -1,7 +1,8 @@
-//! Reports: of a run, and of a load test. Each is one HTML page that works offline, pictures and plots included.
+//! Reports: of a run, of its evaluation, and of a load test. Each is one HTML page that works offline, pictures and plots included.
 
 pub mod arms;
 pub mod comparison;
+pub mod eval;
 pub mod load;
 pub mod memorisation;
 mod plot;

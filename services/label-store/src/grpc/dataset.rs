@@ -8,8 +8,9 @@ use saga_proto::labelstore::v1::{
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 
-use super::{Answers, Service, Streaming, image, real_row};
+use super::{Answers, Service, Streaming, extra, image, real_row};
 use crate::{
+    candidate::Settlement,
     candidates::{self, Candidate, Which},
     dataset::{self, ClassCounts, Dataset},
     error::StoreError,
@@ -223,6 +224,17 @@ fn readable_side(request: &v1::ReadSplitRequest) -> Result<Side, StoreError> {
             "synthetic images are in SPLIT_TRAIN only",
         ));
     }
+    if side != Side::Train && !request.extra.is_empty() {
+        return Err(StoreError::invalid("extra", "images join SPLIT_TRAIN only"));
+    }
+    if request.extra.len() > extra::MAX_EXTRA {
+        let why = format!(
+            "has {} images; the limit is {}",
+            request.extra.len(),
+            extra::MAX_EXTRA
+        );
+        return Err(StoreError::invalid("extra", why));
+    }
     Ok(side)
 }
 
@@ -256,13 +268,10 @@ async fn read(
             }
         }
     }
-    let Some(run) = run else { return Ok(()) };
     let mut after = -1;
-    loop {
+    while let Some(run) = &run {
         let page = candidates::page(&store, &run.id, Which::Admitted, after).await?;
-        let Some(last) = page.last() else {
-            return Ok(());
-        };
+        let Some(last) = page.last() else { break };
         after = last.position;
         for candidate in page {
             let row = synthetic_row(&store, &dataset, candidate, with_data).await?;
@@ -271,9 +280,16 @@ async fn read(
             }
         }
     }
+    for extra in request.extra {
+        let row = extra::row(&store, &dataset, extra, with_data).await?;
+        if !answers.send(v1::ReadSplitResponse { row: Some(row) }).await {
+            break;
+        }
+    }
+    Ok(())
 }
 
-async fn synthetic_row(
+pub(super) async fn synthetic_row(
     store: &Store,
     dataset: &Dataset,
     candidate: Candidate,
@@ -297,8 +313,10 @@ async fn one_image(store: &Store, id: &str) -> Result<v1::Row, StoreError> {
         let dataset = dataset::get(store, &row.dataset_id).await?;
         return real_row(store, &dataset, row, true).await;
     }
-    let candidate = candidates::admitted(store, id)
+    let admitted = |candidate: &Candidate| candidate.settlement == Settlement::Admitted;
+    let candidate = candidates::by_id(store, id)
         .await?
+        .filter(admitted)
         .ok_or_else(|| StoreError::NotFound {
             reason: "NO_SUCH_IMAGE",
             message: format!("there is no image '{id}'"),

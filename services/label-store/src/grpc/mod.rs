@@ -2,6 +2,7 @@
 
 mod candidate;
 mod dataset;
+mod extra;
 mod golden;
 mod ledger;
 mod registry;

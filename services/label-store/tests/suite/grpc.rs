@@ -21,14 +21,14 @@ use crate::common::{affectnet, config, noise};
 
 const COUNTS: &[(&str, u32)] = &[("neutral", 40), ("fear", 10)];
 
-struct Clients {
-    datasets: DatasetServiceClient<Channel>,
-    golden: GoldenServiceClient<Channel>,
-    runs: RunServiceClient<Channel>,
+pub(crate) struct Clients {
+    pub(crate) datasets: DatasetServiceClient<Channel>,
+    pub(crate) golden: GoldenServiceClient<Channel>,
+    pub(crate) runs: RunServiceClient<Channel>,
 }
 
 /// A server over a data set that is imported and split.
-async fn served(folder: &std::path::Path, shutdown: &CancellationToken) -> Clients {
+pub(crate) async fn served(folder: &std::path::Path, shutdown: &CancellationToken) -> Clients {
     affectnet(&folder.join("faces"), COUNTS);
     let running = start(config(folder), shutdown.clone()).await.unwrap();
     let channel = Channel::from_shared(format!("http://{}", running.addr))
@@ -74,7 +74,7 @@ async fn served(folder: &std::path::Path, shutdown: &CancellationToken) -> Clien
     }
 }
 
-async fn read(
+pub(crate) async fn read(
     clients: &mut Clients,
     split: Split,
     run: &str,
@@ -83,7 +83,7 @@ async fn read(
         dataset_id: "faces".into(),
         split: split.into(),
         synthetic_run_id: run.into(),
-        omit_data: false,
+        ..v1::ReadSplitRequest::default()
     };
     let answers: Vec<_> = clients
         .datasets
@@ -98,7 +98,7 @@ async fn read(
         .collect())
 }
 
-fn golden_request() -> v1::ReadGoldenRequest {
+pub(crate) fn golden_request() -> v1::ReadGoldenRequest {
     v1::ReadGoldenRequest {
         dataset_id: "faces".into(),
         reader: "test".into(),
@@ -188,7 +188,7 @@ async fn golden_images_leave_by_one_door_and_every_read_is_recorded() {
     shutdown.cancel();
 }
 
-async fn create_run(clients: &mut Clients) {
+pub(crate) async fn create_run(clients: &mut Clients) {
     let run = v1::Run {
         run_id: "run".into(),
         dataset_id: "faces".into(),

@@ -8,6 +8,7 @@ mod common;
 mod crash;
 mod duplicates;
 mod export;
+mod extra;
 mod grpc;
 mod import;
 mod ledger;

@@ -19,8 +19,8 @@ pub struct OrchestratorGrpc(Arc<Runs>);
 
 impl OrchestratorGrpc {
     /// Serves these runs.
-    pub fn new(runs: Runs) -> Self {
-        Self(Arc::new(runs))
+    pub fn new(runs: Arc<Runs>) -> Self {
+        Self(runs)
     }
 }
 

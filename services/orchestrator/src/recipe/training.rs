@@ -190,6 +190,9 @@ pub struct Settings {
     /// Balanced sampling: how often one image comes in an epoch at most; 0: as often as balance takes.
     #[serde(default)]
     pub oversampling_limit: u32,
+    /// Tau of the logit-adjusted loss (Menon et al. 2021); 0 to 10, 0: off.
+    #[serde(default)]
+    pub logit_adjustment: f64,
 }
 
 fn default_accumulation() -> u32 {
@@ -284,6 +287,7 @@ impl From<&Settings> for proto::TrainingSettings {
             randaugment_magnitude: of.randaugment_magnitude,
             random_erasing: of.random_erasing,
             oversampling_limit: of.oversampling_limit,
+            logit_adjustment: of.logit_adjustment,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Runs by id: starting and resuming, watching, cancelling, and results. What matters is read from the label store.
 
+mod after;
+
 use std::sync::Arc;
 
 use saga_proto::{
@@ -26,7 +28,6 @@ use super::{
 use crate::{
     config::Config,
     events::EventLog,
-    guard::Guard,
     plan::{self, ClassNeed},
     recipe::{self, Library, Recipe},
     remote::Services,
@@ -49,6 +50,14 @@ struct Active {
     events: Arc<EventLog>,
     cancel: CancellationToken,
     task: JoinHandle<()>,
+}
+
+impl Active {
+    fn busy(&self) -> RunError {
+        RunError::Busy {
+            active: self.run_id.clone(),
+        }
+    }
 }
 
 impl Runs {
@@ -75,13 +84,11 @@ impl Runs {
             id => id.to_owned(),
         };
         crate::recipe::check_name("run_id", &run_id)?;
-        if let Some(active) = latest.as_ref().filter(|active| !active.task.is_finished()) {
+        if let Some(active) = under_way(&latest) {
             return if active.run_id == run_id {
                 Ok((run_id, true))
             } else {
-                Err(RunError::Busy {
-                    active: active.run_id.clone(),
-                })
+                Err(active.busy())
             };
         }
         let known = self.known(&run_id).await?;
@@ -181,9 +188,7 @@ impl Runs {
         max_cost_usd: Option<f64>,
     ) -> Result<(RunContext, Run), RunError> {
         let recipe = Arc::new(recipe);
-        let guard = Guard::new(recipe.clone(), &self.config.addresses, self.config.retry)?
-            .with_model("vit-classifier", super::models::BASELINE)
-            .with_model("clip-gate", super::models::CLIP);
+        let guard = models::guard(recipe.clone(), &self.config)?;
         let backends = recipe.generator.chosen(&run.generator);
         let generator = |backend: &recipe::Backend| self.services.generator_at(&backend.address);
         let generators = backends.iter().map(generator).collect::<Result<_, _>>();
@@ -329,11 +334,7 @@ impl Runs {
             .stages
             .into_iter()
             .find(|stage| stage.name == RESULTS_STAGE);
-        let results = finished.ok_or_else(|| {
-            RunError::NotFound(format!(
-                "run {run_id:?} is not finished; StartRun with its id goes on"
-            ))
-        })?;
+        let results = finished.ok_or_else(|| unfinished(run_id))?;
         let request = GetDatasetRequest {
             dataset_id: known.run.unwrap_or_default().dataset_id,
         };
@@ -363,6 +364,17 @@ impl Runs {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// The run that has not ended.
+fn under_way(latest: &Option<Active>) -> Option<&Active> {
+    latest.as_ref().filter(|active| !active.task.is_finished())
+}
+
+fn unfinished(run_id: &str) -> RunError {
+    RunError::NotFound(format!(
+        "run {run_id:?} is not finished; StartRun with its id goes on"
+    ))
 }
 
 fn unknown(run_id: &str) -> RunError {

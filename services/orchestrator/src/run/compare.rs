@@ -5,13 +5,15 @@ use std::{collections::BTreeMap, time::Instant};
 use futures::TryStreamExt as _;
 use saga_proto::labelstore::v1::{GetRunRequest, ReadGoldenRequest};
 
+use saga_statistics::bootstrap::Design;
+
 use super::{
     RESULTS_STAGE, RunContext, RunError, dataset, diffusion, generate, judge, models,
     options::OPTIONS_STAGE, planning::PlanRecord, register, stage::Progress, tallies,
     training::Trained,
 };
 use crate::{
-    metrics::{Confusion, Paired, bootstrap_delta},
+    metrics::Confusion,
     results::{ArmResult, Candidates, Dataset, Delta, Golden, GuardTruth, ModelResult, Results},
 };
 
@@ -52,7 +54,7 @@ pub(super) async fn compare(
     .map(|predicted| ModelResult::new(classes, confusion(&pairs, classes.len(), predicted)));
     register::classifier(context, models.baseline, "", &baseline).await?;
     register::classifier(context, models.augmented, &context.run_id, &augmented).await?;
-    let interval = bootstrap_delta(&pairs, classes.len(), RESAMPLES, context.seed);
+    let interval = interval(&pairs, classes.len(), context.seed);
     let judged = |class| pairs.iter().filter(|pair| pair.truth == class).count() as u64;
     let mut seconds = recorded_seconds(context).await?;
     seconds.insert(RESULTS_STAGE.to_owned(), started.elapsed().as_secs_f64());
@@ -101,6 +103,34 @@ fn generator(context: &RunContext) -> String {
     names.join(", ")
 }
 
+/// One image judged by both models.
+struct Paired {
+    truth: usize,
+    baseline: usize,
+    augmented: usize,
+}
+
+/// 95 % interval of the difference in balanced accuracy; `None` without images.
+fn interval(pairs: &[Paired], classes: usize, seed: u64) -> Option<[f64; 2]> {
+    let truth: Vec<usize> = pairs.iter().map(|pair| pair.truth).collect();
+    let [baseline, augmented] = [
+        |pair: &Paired| pair.baseline,
+        |pair: &Paired| pair.augmented,
+    ]
+    .map(|predicted| {
+        let right = pairs.iter().map(|pair| predicted(pair) == pair.truth);
+        [right.collect::<Vec<bool>>()]
+    });
+    let design = Design {
+        truth: &truth,
+        classes,
+        resamples: RESAMPLES,
+        seed,
+    };
+    let found = design.differences(&baseline, &augmented)?;
+    Some(found.balanced_accuracy.interval)
+}
+
 /// Both models' answers for each golden image. The store records the read.
 async fn judge_golden(context: &RunContext, total: u64) -> Result<Vec<Paired>, RunError> {
     let request = ReadGoldenRequest {
@@ -120,13 +150,13 @@ async fn judge_golden(context: &RunContext, total: u64) -> Result<Vec<Paired>, R
         .map_err(|status| store.error(status).into());
     let judged = judge::each(rows, |row| async move {
         let (baseline, augmented) = tokio::try_join!(
-            judge::predict(context, models::BASELINE, &row),
-            judge::predict(context, models::AUGMENTED, &row)
+            judge::answer(context, models::BASELINE, &row),
+            judge::answer(context, models::AUGMENTED, &row)
         )?;
         Ok(Paired {
             truth: judge::truth(context, &row)?,
-            baseline,
-            augmented,
+            baseline: baseline.class,
+            augmented: augmented.class,
         })
     });
     let (mut judged, mut pairs, mut progress) = (

@@ -13,7 +13,7 @@ use super::{RunContext, RunError, stage::Progress};
 
 /// What the import found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct ImportRecord {
+pub(crate) struct ImportRecord {
     layout: String,
     imported: u64,
     unchanged: u64,
@@ -22,12 +22,12 @@ pub(super) struct ImportRecord {
 
 /// Train images by class.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct SplitRecord {
-    pub(super) train: Vec<(String, u32)>,
+pub(crate) struct SplitRecord {
+    pub(crate) train: Vec<(String, u32)>,
 }
 
 /// Name of a data set: the folder's own name for people, a hash of the whole path to tell folders apart.
-pub(super) fn dataset_id(path: &str) -> String {
+pub(crate) fn dataset_id(path: &str) -> String {
     let path = path.trim_end_matches('/');
     let folder = path.rsplit('/').next().unwrap_or_default();
     let name: String = folder
@@ -44,7 +44,7 @@ pub(super) fn dataset_id(path: &str) -> String {
 }
 
 /// Imports the folder; the same folder again adds nothing.
-pub(super) async fn import(context: &RunContext) -> Result<ImportRecord, RunError> {
+pub(crate) async fn import(context: &RunContext) -> Result<ImportRecord, RunError> {
     let request = ImportDatasetRequest {
         dataset_id: context.dataset_id.clone(),
         path: context.options.dataset_path.clone(),
@@ -80,7 +80,7 @@ pub(super) async fn import(context: &RunContext) -> Result<ImportRecord, RunErro
 }
 
 /// Divides the data set, golden first.
-pub(super) async fn split(context: &RunContext) -> Result<SplitRecord, RunError> {
+pub(crate) async fn split(context: &RunContext) -> Result<SplitRecord, RunError> {
     let split = context.recipe.split;
     let policy = SplitPolicy {
         golden_per_class: split.golden_per_class,
@@ -115,7 +115,7 @@ pub(super) async fn split(context: &RunContext) -> Result<SplitRecord, RunError>
 }
 
 /// Real images by class and split.
-pub(super) async fn counts(context: &RunContext) -> Result<Vec<ClassCounts>, RunError> {
+pub(crate) async fn counts(context: &RunContext) -> Result<Vec<ClassCounts>, RunError> {
     let request = GetDatasetRequest {
         dataset_id: context.dataset_id.clone(),
     };
@@ -129,7 +129,7 @@ pub(super) async fn counts(context: &RunContext) -> Result<Vec<ClassCounts>, Run
 }
 
 /// Ids of the real train images by class, in the store's stable order.
-pub(super) async fn train_ids(context: &RunContext) -> Result<Vec<Vec<String>>, RunError> {
+pub(crate) async fn train_ids(context: &RunContext) -> Result<Vec<Vec<String>>, RunError> {
     let request = ReadSplitRequest {
         dataset_id: context.dataset_id.clone(),
         split: Split::Train.into(),

@@ -2,7 +2,7 @@
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _, future};
 use saga_proto::{
-    classifier::v1::ClassifyRequest,
+    classifier::v1::{ClassifyRequest, Prediction},
     labelstore::v1::{ReadSplitRequest, Row, Split},
 };
 
@@ -12,12 +12,21 @@ use crate::metrics::Confusion;
 /// Images under way at once; lets the classifier form batches.
 const IN_FLIGHT: usize = 16;
 
-/// The class that a model sees in an image.
-pub(super) async fn predict(
+/// What a model sees in an image.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Answer {
+    /// The most probable class.
+    pub(crate) class: usize,
+    /// Its probability, 0 to 1.
+    pub(crate) probability: f64,
+}
+
+/// What a model sees in an image.
+pub(crate) async fn answer(
     context: &RunContext,
     model: &str,
     row: &Row,
-) -> Result<usize, RunError> {
+) -> Result<Answer, RunError> {
     let request = ClassifyRequest {
         image: row.image.clone(),
         model: model.to_owned(),
@@ -30,22 +39,21 @@ pub(super) async fn predict(
             classifier.classify(request).await
         })
         .await?;
-    let label = response
-        .predictions
-        .first()
-        .map(|prediction| prediction.label.as_str())
-        .unwrap_or_default();
+    let Prediction {
+        label, probability, ..
+    } = response.predictions.into_iter().next().unwrap_or_default();
     let unknown = || {
         RunError::Data(format!(
             "model {model:?} answered {label:?} for image {}; that is no class of the recipe",
             row.image_id
         ))
     };
-    context.recipe.class_index(label).ok_or_else(unknown)
+    let class = context.recipe.class_index(&label).ok_or_else(unknown)?;
+    Ok(Answer { class, probability })
 }
 
 /// Index of a row's own class.
-pub(super) fn truth(context: &RunContext, row: &Row) -> Result<usize, RunError> {
+pub(crate) fn truth(context: &RunContext, row: &Row) -> Result<usize, RunError> {
     let unknown = || {
         RunError::Data(format!(
             "image {} has label {:?}; that is no class of the recipe",
@@ -56,12 +64,12 @@ pub(super) fn truth(context: &RunContext, row: &Row) -> Result<usize, RunError> 
 }
 
 /// The baseline on the validation split.
-pub(super) async fn validate_baseline(context: &RunContext) -> Result<Confusion, RunError> {
+pub(crate) async fn validate_baseline(context: &RunContext) -> Result<Confusion, RunError> {
     let rows = rows(context, Split::Val).await?;
     let judged = each(rows, |row| async move {
         Ok((
             truth(context, &row)?,
-            predict(context, BASELINE, &row).await?,
+            answer(context, BASELINE, &row).await?.class,
         ))
     });
     let mut judged = std::pin::pin!(judged);
@@ -94,7 +102,7 @@ pub(super) async fn rows(
 }
 
 /// Judges rows as they arrive, a bounded number at once, in any order.
-pub(super) fn each<T, F, Fut>(
+pub(crate) fn each<T, F, Fut>(
     rows: impl Stream<Item = Result<Row, RunError>>,
     judge: F,
 ) -> impl Stream<Item = Result<T, RunError>>

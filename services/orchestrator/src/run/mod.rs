@@ -5,22 +5,22 @@ mod active;
 mod assignment;
 mod attempt;
 mod compare;
-mod dataset;
+pub(crate) mod dataset;
 mod diffusion;
 mod embed;
 mod ended;
 mod error;
 mod generate;
 mod images;
-mod judge;
-mod models;
-mod normalise;
+pub(crate) mod judge;
+pub(crate) mod models;
+pub(crate) mod normalise;
 mod options;
 mod planning;
 mod register;
-mod stage;
+pub(crate) mod stage;
 mod tallies;
-mod training;
+pub(crate) mod training;
 
 use std::sync::Arc;
 

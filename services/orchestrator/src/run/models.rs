@@ -1,25 +1,32 @@
 //! Puts the run's models into service, and asks the generator for the run's backends.
 
+use std::sync::Arc;
+
 use saga_proto::{
     generator::v1::{Backend, ListBackendsRequest},
+    labelstore::v1::Stage,
     model::v1::LoadModelRequest,
 };
 
-use super::{RunContext, RunError, training::Trained};
-use crate::recipe;
+use super::{RunContext, RunError, stage::recorded, training::Trained};
+use crate::{
+    config::Config,
+    guard::{Guard, GuardError},
+    recipe::{self, Recipe},
+};
 
 /// The model that gates.
-pub(super) const BASELINE: &str = "baseline";
+pub(crate) const BASELINE: &str = "baseline";
 /// The model that is judged against it; never gates.
-pub(super) const AUGMENTED: &str = "augmented";
+pub(crate) const AUGMENTED: &str = "augmented";
 /// The semantic gate's model.
-pub(super) const CLIP: &str = "clip";
+pub(crate) const CLIP: &str = "clip";
 
 /// The run's backends as the generator describes them, in the run's order.
 ///
 /// # Errors
 /// Names the first that the generator has not, and those it has.
-pub(super) async fn backends(context: &RunContext) -> Result<Vec<Backend>, RunError> {
+pub(crate) async fn backends(context: &RunContext) -> Result<Vec<Backend>, RunError> {
     let mut backends = Vec::with_capacity(context.backends.len());
     for (wanted, generator) in context.backends.iter().zip(&context.generators) {
         let call = generator.call(
@@ -66,8 +73,32 @@ fn described(wanted: &recipe::Backend, known: Vec<Backend>) -> Result<Backend, R
     })
 }
 
+/// A recipe's cascade, judging with the models that runs train.
+pub(crate) fn guard(recipe: Arc<Recipe>, config: &Config) -> Result<Guard, GuardError> {
+    let guard = Guard::new(recipe, &config.addresses, config.retry)?;
+    Ok(guard
+        .with_model("vit-classifier", BASELINE)
+        .with_model("clip-gate", CLIP))
+}
+
+/// Puts the models that gate a finished run into service; answers the revisions of baseline and, where the recipe asks for one,
+/// CLIP.
+pub(crate) async fn load_recorded(
+    context: &RunContext,
+    stages: &[Stage],
+) -> Result<(String, Option<String>), RunError> {
+    let baseline: Trained = recorded(stages, "baseline")?;
+    load_classifier(context, BASELINE, &baseline).await?;
+    if !context.recipe.uses("clip-gate") {
+        return Ok((baseline.revision, None));
+    }
+    let clip: Trained = recorded(stages, "clip")?;
+    load_clip(context, &clip).await?;
+    Ok((baseline.revision, Some(clip.revision)))
+}
+
 /// Loads a model into the classifier; the same again is a no-op.
-pub(super) async fn load_classifier(
+pub(crate) async fn load_classifier(
     context: &RunContext,
     name: &str,
     model: &Trained,
@@ -83,7 +114,7 @@ pub(super) async fn load_classifier(
 }
 
 /// Loads the CLIP model into its gate; the same again is a no-op.
-pub(super) async fn load_clip(context: &RunContext, model: &Trained) -> Result<(), RunError> {
+pub(crate) async fn load_clip(context: &RunContext, model: &Trained) -> Result<(), RunError> {
     let models = &context.services.clip_models;
     models
         .call(

@@ -14,7 +14,7 @@ const QUALITY: u8 = 95;
 
 /// A candidate that cannot be brought to its size.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NormaliseError {
+pub(crate) enum NormaliseError {
     /// It is no image within the limits.
     #[error("the generator's image does not decode: {0}")]
     Decode(#[from] DecodeError),
@@ -27,7 +27,7 @@ pub(super) enum NormaliseError {
 }
 
 /// The image as a JPEG file of `wanted` size and mode, on a thread where that may take its time.
-pub(super) async fn normalise(
+pub(crate) async fn normalise(
     image: Image,
     wanted: Normalisation,
 ) -> Result<Image, NormaliseError> {

@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 use super::{RunContext, RunError};
 
 /// The stages of one run.
-pub(super) struct Stages<'a> {
+pub(crate) struct Stages<'a> {
     context: &'a RunContext,
     done: HashMap<String, Stage>,
     current: Mutex<String>,
@@ -25,7 +25,7 @@ pub(super) struct Stages<'a> {
 
 impl<'a> Stages<'a> {
     /// With the stages that the label store has on record.
-    pub(super) fn new(context: &'a RunContext, done: Vec<Stage>) -> Self {
+    pub(crate) fn new(context: &'a RunContext, done: Vec<Stage>) -> Self {
         let done = done
             .into_iter()
             .map(|stage| (stage.name.clone(), stage))
@@ -38,12 +38,12 @@ impl<'a> Stages<'a> {
     }
 
     /// Whether a stage is on record.
-    pub(super) fn is_done(&self, name: &str) -> bool {
+    pub(crate) fn is_done(&self, name: &str) -> bool {
         self.done.contains_key(name)
     }
 
     /// The stage under way, or the last one.
-    pub(super) fn current(&self) -> String {
+    pub(crate) fn current(&self) -> String {
         self.current
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -51,7 +51,7 @@ impl<'a> Stages<'a> {
     }
 
     /// The recorded result, or else the result of `work`, recorded.
-    pub(super) async fn run<T, W>(&self, name: &'static str, work: W) -> Result<T, RunError>
+    pub(crate) async fn run<T, W>(&self, name: &'static str, work: W) -> Result<T, RunError>
     where
         T: Serialize + DeserializeOwned,
         W: Future<Output = Result<T, RunError>>,
@@ -89,7 +89,7 @@ impl<'a> Stages<'a> {
 }
 
 /// Puts a stage on record; the first record stays.
-pub(super) async fn record<T: Serialize>(
+pub(crate) async fn record<T: Serialize>(
     context: &RunContext,
     name: &str,
     result: &T,
@@ -115,7 +115,37 @@ pub(super) async fn record<T: Serialize>(
     Ok(())
 }
 
-pub(super) fn unusable(stage: &str, error: &serde_json::Error) -> RunError {
+/// What a stage on record found.
+pub(crate) fn recorded<T: DeserializeOwned>(stages: &[Stage], name: &str) -> Result<T, RunError> {
+    let stage = stages.iter().find(|stage| stage.name == name);
+    let stage =
+        stage.ok_or_else(|| RunError::Data(format!("the run has no record of stage {name:?}")))?;
+    serde_json::from_str(&stage.result_json).map_err(|error| unusable(name, &error))
+}
+
+/// Work beside the run's own stages: told to the watchers, not recorded.
+pub(crate) async fn unrecorded<T>(
+    context: &RunContext,
+    name: &str,
+    work: impl Future<Output = Result<T, RunError>>,
+) -> Result<T, RunError> {
+    context.events.emit(Event::StageStarted(StageStarted {
+        stage: name.to_owned(),
+    }));
+    let started = Instant::now();
+    let result = tokio::select! {
+        result = work => result?,
+        () = context.cancel.cancelled() => return Err(RunError::Cancelled),
+    };
+    context.events.emit(Event::StageFinished(StageFinished {
+        stage: name.to_owned(),
+        duration: Duration::try_from(started.elapsed()).ok(),
+        resumed: false,
+    }));
+    Ok(result)
+}
+
+pub(crate) fn unusable(stage: &str, error: &serde_json::Error) -> RunError {
     RunError::Data(format!(
         "the record of stage {stage:?} cannot be used ({error}); start the run anew under another id"
     ))
@@ -123,7 +153,7 @@ pub(super) fn unusable(stage: &str, error: &serde_json::Error) -> RunError {
 
 /// Progress of a stage with rate and time left.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     stage: &'static str,
     started: Instant,
     first: Option<u64>,
@@ -132,7 +162,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Starts the clock.
-    pub(super) fn new(stage: &'static str) -> Self {
+    pub(crate) fn new(stage: &'static str) -> Self {
         Self {
             stage,
             started: Instant::now(),
@@ -142,12 +172,12 @@ impl Progress {
     }
 
     /// What the stage waits for from now on; empty: nothing.
-    pub(super) fn waiting_for(&mut self, what: String) {
+    pub(crate) fn waiting_for(&mut self, what: String) {
         self.waiting_for = what;
     }
 
     /// `done` of `total`; the rate counts what this attempt did.
-    pub(super) fn at(&mut self, done: u64, total: u64) -> Event {
+    pub(crate) fn at(&mut self, done: u64, total: u64) -> Event {
         let first = *self.first.get_or_insert(done);
         let seconds = self.started.elapsed().as_secs_f64();
         let rate = if seconds > 0.0 {

@@ -11,22 +11,25 @@ use serde::{Deserialize, Serialize};
 use tonic::Code;
 
 use super::{RunContext, RunError};
-use crate::recipe::Model;
+use crate::recipe::{Model, Settings};
 
 /// Times a job is started again after the trainer was lost.
 const RESTARTS: u32 = 3;
 
 /// A finished model.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Trained {
+pub(crate) struct Trained {
     /// Hugging Face directory on the trainer's machine.
-    pub(super) directory: String,
+    pub(crate) directory: String,
     /// First 16 hexadecimal digits of the BLAKE3 of the weights.
-    pub(super) revision: String,
+    pub(crate) revision: String,
     best_epoch: u32,
     pub(super) val_accuracy: f64,
     pub(super) val_macro_f1: f64,
     environment: Environment,
+    /// The trainer had it already.
+    #[serde(skip)]
+    pub(crate) reused: bool,
 }
 
 /// What a training ran on; see `saga.trainer.v1.Environment`.
@@ -40,16 +43,16 @@ struct Environment {
 }
 
 /// The classifier on real images alone.
-pub(super) async fn baseline(context: &RunContext) -> Result<Trained, RunError> {
-    let model = &context.recipe.training.classifier;
-    let request = request(context, "baseline", model.kind.into(), model);
+pub(crate) async fn baseline(context: &RunContext) -> Result<Trained, RunError> {
+    let settings = &context.recipe.training.classifier.settings;
+    let request = classifier(context, "baseline", settings);
     train(context, "baseline", request).await
 }
 
 /// The same classifier, anew on real and accepted images, with the same number of steps.
-pub(super) async fn augmented(context: &RunContext) -> Result<Trained, RunError> {
-    let model = &context.recipe.training.classifier;
-    let request = request(context, "augmented", model.kind.into(), model);
+pub(crate) async fn augmented(context: &RunContext) -> Result<Trained, RunError> {
+    let settings = &context.recipe.training.classifier.settings;
+    let request = classifier(context, "augmented", settings);
     train(
         context,
         "augmented",
@@ -62,7 +65,7 @@ pub(super) async fn augmented(context: &RunContext) -> Result<Trained, RunError>
 }
 
 /// CLIP on real images and the recipe's texts.
-pub(super) async fn clip(context: &RunContext) -> Result<Trained, RunError> {
+pub(crate) async fn clip(context: &RunContext) -> Result<Trained, RunError> {
     let recipe = &context.recipe;
     let texts = |label: &String| {
         (
@@ -80,6 +83,19 @@ pub(super) async fn clip(context: &RunContext) -> Result<Trained, RunError> {
         StreamTrainingRequest { prompts, ..request },
     )
     .await
+}
+
+/// The recipe's classifier, to be trained with these settings.
+pub(crate) fn classifier(
+    context: &RunContext,
+    name: &str,
+    settings: &Settings,
+) -> StreamTrainingRequest {
+    let model = Model {
+        settings: settings.clone(),
+        ..context.recipe.training.classifier.clone()
+    };
+    request(context, name, model.kind.into(), &model)
 }
 
 fn request(
@@ -113,9 +129,9 @@ pub(super) fn job(context: &RunContext, name: &str, kind: ModelKind) -> StreamTr
 }
 
 /// Runs a job to its end; a trainer that was lost on the way is asked again.
-pub(super) async fn train(
+pub(crate) async fn train(
     context: &RunContext,
-    stage: &'static str,
+    stage: &str,
     request: StreamTrainingRequest,
 ) -> Result<Trained, RunError> {
     let mut restarts = 0;
@@ -138,7 +154,7 @@ pub(super) async fn train(
 
 async fn once(
     context: &RunContext,
-    stage: &'static str,
+    stage: &str,
     request: &StreamTrainingRequest,
 ) -> Result<Trained, RunError> {
     let trainer = &context.services.trainer;
@@ -173,6 +189,7 @@ impl From<Finished> for Trained {
             val_accuracy: of.val_accuracy,
             val_macro_f1: of.val_macro_f1,
             environment: of.environment.map(Environment::from).unwrap_or_default(),
+            reused: of.reused,
         }
     }
 }

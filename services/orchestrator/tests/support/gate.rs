@@ -1,4 +1,5 @@
-//! A gate whose verdict is written in the candidate: "reject-NAME" is rejected, "error-NAME" is an error.
+//! A gate whose verdict is written in the candidate: "reject-NAME" is rejected, "error-NAME" is an error, and a
+//! calibration image under another class than its own scores low.
 
 use std::sync::{
     Arc, Mutex,
@@ -91,7 +92,12 @@ impl GateService for FakeGate {
             return Err(Status::invalid_argument("item.candidate: does not decode"));
         }
         let accepted = !text.contains(&format!("reject-{}", self.name));
-        let score = if accepted { self.score } else { 0.0 };
+        let mismatched = text.contains(" calibration ") && !text.starts_with(&item.target_label);
+        let score = match (accepted, mismatched) {
+            (true, false) => self.score,
+            (true, true) => self.score / 4.0,
+            (false, _) => 0.0,
+        };
         let verdict = Verdict {
             candidate_id: item.candidate_id.clone(),
             gate: self.name.into(),

@@ -15,6 +15,7 @@ use futures::Stream;
 use orchestrator::{Config, results::Results};
 use saga_proto::{
     classifier::v1::classifier_service_server::ClassifierServiceServer,
+    clip::v1::clip_service_server::ClipServiceServer,
     gate::v1::gate_service_server::GateServiceServer,
     generator::v1::generator_service_server::GeneratorServiceServer,
     labelstore::v1::{
@@ -121,7 +122,8 @@ impl World {
         let models = classifier.clone();
         at.clip_gate = serve(
             Routes::new(GateServiceServer::new(clip))
-                .add_service(ModelServiceServer::new(models.clone())),
+                .add_service(ModelServiceServer::new(models.clone()))
+                .add_service(ClipServiceServer::new(models.clone())),
         )
         .await;
         at.vit_classifier = serve(
@@ -140,12 +142,17 @@ impl World {
         }
     }
 
-    /// Starts an orchestrator that ends with the runtime.
-    pub async fn orchestrator(&self) -> OrchestratorServiceClient<Channel> {
+    /// Starts an orchestrator that ends with the runtime; answers its address.
+    pub async fn serve(&self) -> String {
         let running = orchestrator::start(self.config.clone(), CancellationToken::new())
             .await
             .unwrap();
-        OrchestratorServiceClient::connect(format!("http://{}", running.addr))
+        format!("http://{}", running.addr)
+    }
+
+    /// Starts an orchestrator that ends with the runtime.
+    pub async fn orchestrator(&self) -> OrchestratorServiceClient<Channel> {
+        OrchestratorServiceClient::connect(self.serve().await)
             .await
             .unwrap()
     }

@@ -1,4 +1,5 @@
-//! A trainer that is done at once, and a classifier that reads the class off the image: "baseline" takes every `c` for an `a`.
+//! A trainer that is done at once, and a classifier that reads the class off the image: a model
+//! of real images alone takes every `c` for an `a`.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,6 +7,10 @@ use saga_proto::{
     classifier::v1::{
         ClassifyRequest, ClassifyResponse, ClassifyStreamRequest, ClassifyStreamResponse,
         Prediction, classifier_service_server::ClassifierService,
+    },
+    clip::v1::{
+        EmbedImageRequest, EmbedImageResponse, EmbedTextRequest, EmbedTextResponse, ScoreRequest,
+        ScoreResponse, clip_service_server::ClipService,
     },
     model::v1::{
         ListModelsRequest, ListModelsResponse, LoadModelRequest, LoadModelResponse,
@@ -61,6 +66,44 @@ pub struct FakeClassifier {
     pub loads: Arc<Mutex<Vec<LoadModelRequest>>>,
 }
 
+impl FakeClassifier {
+    /// Whether a model saw real images alone.
+    fn is_weak(&self, model: &str) -> bool {
+        let loads = self.loads.lock().unwrap();
+        let loaded = loads.iter().rfind(|load| load.name == model);
+        loaded.is_some_and(|load| {
+            load.directory.contains("/baseline") || load.directory.contains("/plain-")
+        })
+    }
+}
+
+/// Embeds an image as the counts of its letters.
+#[tonic::async_trait]
+impl ClipService for FakeClassifier {
+    async fn embed_image(
+        &self,
+        request: Request<EmbedImageRequest>,
+    ) -> Result<Response<EmbedImageResponse>, Status> {
+        let data = request.into_inner().image.unwrap().data;
+        let count = |letter: u8| data.iter().filter(|&&byte| byte == letter).count() as f32;
+        Ok(Response::new(EmbedImageResponse {
+            embedding: (b'a'..=b'z').map(count).collect(),
+            ..EmbedImageResponse::default()
+        }))
+    }
+
+    async fn embed_text(
+        &self,
+        _: Request<EmbedTextRequest>,
+    ) -> Result<Response<EmbedTextResponse>, Status> {
+        Err(Status::unimplemented("not in tests"))
+    }
+
+    async fn score(&self, _: Request<ScoreRequest>) -> Result<Response<ScoreResponse>, Status> {
+        Err(Status::unimplemented("not in tests"))
+    }
+}
+
 #[tonic::async_trait]
 impl ModelService for FakeClassifier {
     async fn load_model(
@@ -89,7 +132,7 @@ impl ModelService for FakeClassifier {
         &self,
         _: Request<UnloadModelRequest>,
     ) -> Result<Response<UnloadModelResponse>, Status> {
-        Err(Status::unimplemented("not in tests"))
+        Ok(Response::new(UnloadModelResponse::default()))
     }
 }
 
@@ -101,17 +144,21 @@ impl ClassifierService for FakeClassifier {
     ) -> Result<Response<ClassifyResponse>, Status> {
         let request = request.into_inner();
         let text = String::from_utf8(request.image.unwrap().data.to_vec()).unwrap();
-        let label = match (request.model.as_str(), text.split(' ').next().unwrap()) {
-            ("baseline", "c") => "a",
-            (_, label) => label,
+        let label = match text.split(' ').next().unwrap() {
+            "c" if self.is_weak(&request.model) => "a",
+            label => label,
         };
-        let prediction = Prediction {
+        let prediction = |(probability, label): (f64, &str)| Prediction {
             label: label.into(),
-            index: 0,
-            probability: 0.9,
+            index: u32::from(label.as_bytes()[0] - b'a'),
+            probability,
         };
+        let others = ["a", "b", "c"].into_iter().filter(|other| *other != label);
+        let predictions = [(0.9, label)]
+            .into_iter()
+            .chain(others.map(|other| (0.05, other)));
         Ok(Response::new(ClassifyResponse {
-            predictions: vec![prediction],
+            predictions: predictions.map(prediction).collect(),
             ..ClassifyResponse::default()
         }))
     }

@@ -3,7 +3,8 @@
 use saga_proto::{
     generator::v1::Fault,
     labelstore::v1::{
-        Arm, FaultCounts, GetFunnelResponse, Settlement, Slot, SlotSource, TargetFunnel,
+        Arm, FaultCounts, GetFunnelResponse, ListCandidatesResponse, Settlement, Slot, SlotSource,
+        TargetFunnel,
     },
 };
 
@@ -60,6 +61,26 @@ fn label(id: &str) -> &str {
 }
 
 impl State {
+    /// In order of settlement, with their images.
+    pub(super) fn candidates(&self) -> Vec<ListCandidatesResponse> {
+        let candidate = |id: &String| {
+            let (request, settlement) = &self.settled[id];
+            let made = request.candidate.clone().unwrap_or_default();
+            ListCandidatesResponse {
+                candidate_id: id.clone(),
+                slot_id: request.slot_id.clone(),
+                attempt: request.attempt,
+                target_label: self.slots[&request.slot_id].plan.target_label.clone(),
+                settlement: (*settlement).into(),
+                rejected_by: request.rejected_by.clone(),
+                source: made.image.clone(),
+                image: made.image,
+                ..ListCandidatesResponse::default()
+            }
+        };
+        self.order.iter().map(candidate).collect()
+    }
+
     pub(super) fn arms(&self, positions: std::ops::Range<usize>) -> Vec<Arm> {
         let end = positions.end.min(self.order.len());
         let mut arms: Vec<Arm> = Vec::new();

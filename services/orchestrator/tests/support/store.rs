@@ -128,6 +128,7 @@ impl dataset_service_server::DatasetService for FakeStore {
         let rows = match request.split() {
             Split::Train => rows("train", |class| class.1, !request.omit_data),
             Split::Val => rows("val", |class| class.2, !request.omit_data),
+            Split::Calibration => rows("calibration", |_| 40, !request.omit_data),
             _ => return Err(Status::permission_denied("sealed")),
         };
         Ok(stream(
@@ -193,7 +194,14 @@ impl golden_service_server::GoldenService for FakeStore {
         &self,
         _: Request<ListGoldenReadsRequest>,
     ) -> Result<Response<ListGoldenReadsResponse>, Status> {
-        Err(Status::unimplemented("not in tests"))
+        let read = |read: &ReadGoldenRequest| GoldenRead {
+            time: None,
+            reader: read.reader.clone(),
+            purpose: read.purpose.clone(),
+            run_id: read.run_id.clone(),
+        };
+        let reads = self.lock().golden_reads.iter().map(read).collect();
+        Ok(Response::new(ListGoldenReadsResponse { reads }))
     }
 }
 
@@ -358,6 +366,6 @@ impl run_service_server::RunService for FakeStore {
         &self,
         _: Request<ListCandidatesRequest>,
     ) -> Result<Response<Self::ListCandidatesStream>, Status> {
-        Err(Status::unimplemented("not in tests"))
+        Ok(stream(self.lock().candidates()))
     }
 }

@@ -6,6 +6,7 @@ use futures::{Stream, stream};
 use saga_chassis::{Server, ServerConfig};
 use saga_proto::{
     labelstore::v1::{
+        ExtraImage,
         dataset_service_server::{DatasetService, DatasetServiceServer},
         *,
     },
@@ -183,8 +184,22 @@ impl DatasetService for FakeStore {
         request: Request<ReadSplitRequest>,
     ) -> Result<Response<Self::ReadSplitStream>, Status> {
         let request = request.into_inner();
-        let mut rows = match request.split() {
-            Split::Train => self.train.clone(),
+        let extra = |extra: &ExtraImage| Row {
+            label: extra.label.clone(),
+            ..self
+                .train
+                .iter()
+                .find(|row| row.image_id == extra.image_id)
+                .unwrap()
+                .clone()
+        };
+        let mut rows: Vec<Row> = match request.split() {
+            Split::Train => self
+                .train
+                .iter()
+                .cloned()
+                .chain(request.extra.iter().map(extra))
+                .collect(),
             Split::Val => self.val.clone(),
             _ => return Err(Status::permission_denied("this split is sealed")),
         };

@@ -125,6 +125,7 @@ impl Settings {
             ("focal_gamma", self.focal_gamma, 0.0..=10.0),
             ("ldam_margin", self.ldam_margin, 0.0..=10.0),
             ("ldam_scale", self.ldam_scale, 0.01..=1_000.0),
+            ("logit_adjustment", self.logit_adjustment, 0.0..=10.0),
         ];
         for (name, value, range) in numbers {
             within(&format!("{key}.{name}"), value, range)?;

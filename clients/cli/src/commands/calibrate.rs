@@ -1,0 +1,121 @@
+//! `saga calibrate`: thresholds for the gates of a finished run that bound the share of bad accepts.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, bail};
+use futures::StreamExt as _;
+use orchestrator::calibration::figures::{Calibration, ClassThreshold};
+use saga_proto::{
+    evaluation::v1::{
+        CalibrateRequest, CalibrateResponse, calibrate_response::Event,
+        evaluation_service_client::EvaluationServiceClient,
+    },
+    orchestrator::v1::{WatchRunResponse, watch_run_response::Event as Watched},
+};
+
+use super::run;
+use crate::{
+    args::{CalibrateArgs, Global},
+    output,
+    progress::Progress,
+    system::{Folders, System},
+};
+
+pub async fn calibrate(global: &Global, args: CalibrateArgs) -> Result<()> {
+    let request = CalibrateRequest {
+        run_id: run::id_in(&args.out)?,
+        max_bad_accepts: args.max_bad_accepts,
+        confidence: args.confidence,
+    };
+    let system = System::open(global, Folders::below(&args.out)).await?;
+    let finished = follow(global, &system, request).await;
+    system.stop().await?;
+    let json = finished?;
+    let calibration: Calibration =
+        serde_json::from_str(&json).context("the calibration is not what this command reads")?;
+    fs::write(
+        args.out.join("calibration.json"),
+        serde_json::to_string_pretty(&calibration)?,
+    )?;
+    fs::write(args.out.join("gates.toml"), &calibration.gates_toml)?;
+    if global.json {
+        return output::print_json(&calibration);
+    }
+    println!("{}", table(&calibration));
+    println!("{}", calibration.assumption);
+    println!(
+        "Written below {}: gates.toml, which takes the place of [[gates]] in a recipe, and calibration.json, every figure",
+        args.out.display()
+    );
+    Ok(())
+}
+
+/// Shows the calibration's events. Leaving the stream cancels it.
+async fn follow(global: &Global, system: &System, request: CalibrateRequest) -> Result<String> {
+    let client = EvaluationServiceClient::new(system.orchestrator.clone());
+    let mut events = saga_client::limited!(client)
+        .calibrate(request)
+        .await?
+        .into_inner();
+    let mut progress = Progress::new(global.json);
+    while let Some(CalibrateResponse { event }) = events.next().await.transpose()? {
+        let event = match event {
+            Some(Event::Finished(finished)) => return Ok(finished.calibration_json),
+            Some(Event::Failed(failed)) => bail!("{} failed: {}", failed.stage, failed.message),
+            Some(Event::StageStarted(started)) => Some(Watched::StageStarted(started)),
+            Some(Event::StageProgress(progress)) => Some(Watched::StageProgress(progress)),
+            Some(Event::StageFinished(finished)) => Some(Watched::StageFinished(finished)),
+            None => None,
+        };
+        progress.show(&WatchRunResponse { event })?;
+    }
+    bail!("the orchestrator ended the stream before the calibration; try again")
+}
+
+fn table(calibration: &Calibration) -> String {
+    let mut table = output::table([
+        "gate",
+        "class",
+        "min before",
+        "min",
+        "bad accepted",
+        "at most",
+        "good accepted",
+    ]);
+    for gate in &calibration.gates {
+        for (label, class) in &gate.classes {
+            let [before, min, bad, bound, good] = cells(class);
+            table.add_row([
+                gate.gate.clone(),
+                label.clone(),
+                before,
+                min,
+                bad,
+                bound,
+                good,
+            ]);
+        }
+        if gate.classes.is_empty() {
+            let unknown = "no bad candidates are known".to_owned();
+            table.add_row([gate.gate.clone(), unknown]);
+        }
+    }
+    table.to_string()
+}
+
+fn cells(class: &ClassThreshold) -> [String; 5] {
+    let before = class
+        .before
+        .map_or_else(|| "-".to_owned(), |before| format!("{:.3}", before.min));
+    let Some(certified) = class.certified else {
+        let why = format!("none holds, of {}", class.bad);
+        return [before, "as before".into(), why, "-".into(), "-".into()];
+    };
+    [
+        before,
+        format!("{:.3}", certified.min),
+        format!("{} of {}", certified.bad_accepted, class.bad),
+        output::percent(certified.bound),
+        format!("{} of {}", class.good_accepted.unwrap_or(0), class.good),
+    ]
+}

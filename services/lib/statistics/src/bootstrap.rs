@@ -1,0 +1,200 @@
+//! Differences between models on the same images, with intervals that know both sources of chance: which images the test set
+//! happens to hold, and which seeds the models happen to be trained with.
+//!
+//! Paired: a resample draws images and seeds, and judges both sides on them. Stratified: images are drawn within each class, so
+//! that a class of few images never drops out. Intervals are percentiles (2.5 %, 97.5 %), interpolated as numpy's `quantile`
+//! does. Seeds are few, so that the part of the interval that they add is rough; with one seed it is missing.
+
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+/// What is resampled, and how often.
+#[derive(Debug, Clone, Copy)]
+pub struct Design<'a> {
+    /// Class of each image.
+    pub truth: &'a [usize],
+    /// Number of classes.
+    pub classes: usize,
+    /// Resamples.
+    pub resamples: u32,
+    /// The same seed draws the same resamples.
+    pub seed: u64,
+}
+
+/// A figure with its interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// On the images and seeds as they are.
+    pub value: f64,
+    /// 95 % interval.
+    pub interval: [f64; 2],
+    /// Two-sided bootstrap p-value of "it is 0": twice the smaller share of resamples at or beyond 0.
+    pub p_value: f64,
+}
+
+impl Estimate {
+    /// Whether the whole interval lies above 0.
+    pub fn is_gain(&self) -> bool {
+        self.interval[0] > 0.0
+    }
+
+    /// Whether the whole interval lies below 0.
+    pub fn is_loss(&self) -> bool {
+        self.interval[1] < 0.0
+    }
+}
+
+/// Shares of right answers, or their differences. `recall` is `None` for a class without images.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Estimates {
+    /// Over all images.
+    pub accuracy: Estimate,
+    /// Mean of the classes' recalls.
+    pub balanced_accuracy: Estimate,
+    /// By class.
+    pub recall: Vec<Option<Estimate>>,
+}
+
+/// Which answers of a model were right, for each seed: `[seed][image]`.
+pub type Right = [Vec<bool>];
+
+impl Design<'_> {
+    /// One side's own shares; their `p_value` says nothing of use. `None` without images or seeds.
+    pub fn shares(&self, right: &Right) -> Option<Estimates> {
+        let scores = right
+            .iter()
+            .map(|seed| seed.iter().map(|&right| f64::from(right)).collect());
+        self.estimate(&scores.collect::<Vec<_>>())
+    }
+
+    /// `arm` minus `reference`, seed by seed and image by image. `None` without images, or where the two do not have the same
+    /// seeds and images.
+    pub fn differences(&self, reference: &Right, arm: &Right) -> Option<Estimates> {
+        let paired = reference.len() == arm.len();
+        let scores = reference.iter().zip(arm).map(|(reference, arm)| {
+            let pairs = reference.iter().zip(arm);
+            pairs
+                .map(|(&before, &after)| f64::from(after) - f64::from(before))
+                .collect()
+        });
+        paired
+            .then(|| self.estimate(&scores.collect::<Vec<_>>()))
+            .flatten()
+    }
+
+    fn estimate(&self, scores: &[Vec<f64>]) -> Option<Estimates> {
+        let fits = scores.iter().all(|seed| seed.len() == self.truth.len());
+        if !fits || scores.is_empty() || self.truth.is_empty() || self.resamples == 0 {
+            return None;
+        }
+        let strata: Vec<Vec<usize>> = (0..self.classes).map(|class| self.images(class)).collect();
+        let once = Draw::everything(&strata, scores.len()).means(&strata, scores);
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
+        let mut resampled = vec![Vec::with_capacity(self.resamples as usize); self.classes + 2];
+        for _ in 0..self.resamples {
+            let draw = Draw::random(&strata, scores.len(), &mut random);
+            let figures = figures(&draw.means(&strata, scores), &strata);
+            for (all, figure) in resampled.iter_mut().zip(figures) {
+                all.extend(figure);
+            }
+        }
+        let mut estimates = figures(&once, &strata)
+            .into_iter()
+            .zip(resampled)
+            .map(|(value, resampled)| value.map(|value| estimate(value, resampled)));
+        Some(Estimates {
+            accuracy: estimates.next().flatten()?,
+            balanced_accuracy: estimates.next().flatten()?,
+            recall: estimates.collect(),
+        })
+    }
+
+    fn images(&self, class: usize) -> Vec<usize> {
+        let of_class = |(image, &truth): (usize, &usize)| (truth == class).then_some(image);
+        self.truth.iter().enumerate().filter_map(of_class).collect()
+    }
+}
+
+/// One resample: how often each seed, and which images of each class.
+struct Draw {
+    seeds: Vec<f64>,
+    images: Vec<Vec<usize>>,
+}
+
+impl Draw {
+    fn everything(strata: &[Vec<usize>], seeds: usize) -> Self {
+        Self {
+            seeds: vec![1.0; seeds],
+            images: strata.to_vec(),
+        }
+    }
+
+    fn random(strata: &[Vec<usize>], seeds: usize, random: &mut ChaCha8Rng) -> Self {
+        let mut counts = vec![0.0; seeds];
+        (0..seeds).for_each(|_| counts[random.random_range(0..seeds)] += 1.0);
+        let images = strata.iter().map(|stratum| {
+            (0..stratum.len())
+                .map(|_| stratum[random.random_range(0..stratum.len())])
+                .collect()
+        });
+        let images = images.collect();
+        Self {
+            seeds: counts,
+            images,
+        }
+    }
+
+    /// Mean score of each class.
+    fn means(&self, strata: &[Vec<usize>], scores: &[Vec<f64>]) -> Vec<Option<f64>> {
+        let mean = |(drawn, stratum): (&Vec<usize>, &Vec<usize>)| {
+            let seeds = self.seeds.iter().zip(scores);
+            let drawn_seeds = seeds.filter(|(count, _)| **count > 0.0);
+            let sum: f64 = drawn_seeds
+                .map(|(count, seed)| count * drawn.iter().map(|&image| seed[image]).sum::<f64>())
+                .sum();
+            let weight = (stratum.len() * scores.len()) as f64;
+            (!stratum.is_empty()).then(|| sum / weight)
+        };
+        self.images.iter().zip(strata).map(mean).collect()
+    }
+}
+
+/// Accuracy, balanced accuracy, and the recalls, from the means of the classes.
+fn figures(means: &[Option<f64>], strata: &[Vec<usize>]) -> Vec<Option<f64>> {
+    let present = || {
+        means
+            .iter()
+            .zip(strata)
+            .filter_map(|(mean, images)| Some((mean.as_ref()?, images.len())))
+    };
+    let images: usize = present().map(|(_, images)| images).sum();
+    let accuracy = present()
+        .map(|(mean, images)| mean * images as f64)
+        .sum::<f64>()
+        / images as f64;
+    let balanced = present().map(|(mean, _)| mean).sum::<f64>() / present().count() as f64;
+    let mut figures = vec![Some(accuracy), Some(balanced)];
+    figures.extend_from_slice(means);
+    figures
+}
+
+fn estimate(value: f64, mut resampled: Vec<f64>) -> Estimate {
+    resampled.sort_by(f64::total_cmp);
+    let beyond = |count: usize| (count + 1) as f64 / (resampled.len() + 1) as f64;
+    let below = beyond(resampled.iter().filter(|&&figure| figure <= 0.0).count());
+    let above = beyond(resampled.iter().filter(|&&figure| figure >= 0.0).count());
+    Estimate {
+        value,
+        interval: [quantile(&resampled, 0.025), quantile(&resampled, 0.975)],
+        p_value: (2.0 * below.min(above)).min(1.0),
+    }
+}
+
+/// Linear interpolation between the order statistics.
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let at = share * sorted.len().saturating_sub(1) as f64;
+    let value = |index: f64| sorted.get(index as usize).copied().unwrap_or(0.0);
+    let (below, above) = (value(at.floor()), value(at.ceil()));
+    below + (above - below) * at.fract()
+}

@@ -1,0 +1,133 @@
+//! The paired bootstrap against numpy, and what must hold of any.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use proptest::prelude::*;
+use saga_statistics::bootstrap::{Design, Estimates};
+use serde_json::Value;
+
+/// Two Monte Carlo estimates of the same percentiles: 3 standard errors of 40,000 and 20,000 resamples on figures whose steps
+/// are as coarse as 1 of 4 x 12 answers.
+const TOLERANCE: f64 = 0.011;
+
+fn numbers(of: &Value) -> Vec<f64> {
+    of.as_array()
+        .unwrap()
+        .iter()
+        .map(|x| x.as_f64().unwrap())
+        .collect()
+}
+
+fn right(of: &Value) -> Vec<Vec<bool>> {
+    let seeds = of.as_array().unwrap().iter();
+    seeds
+        .map(|seed| numbers(seed).iter().map(|&x| x > 0.0).collect())
+        .collect()
+}
+
+fn flat(estimates: &Estimates) -> Vec<saga_statistics::bootstrap::Estimate> {
+    let mut all = vec![estimates.accuracy, estimates.balanced_accuracy];
+    all.extend(estimates.recall.iter().flatten());
+    all
+}
+
+#[test]
+fn equals_numpy_to_the_error_of_resampling() {
+    let fixture: Value = serde_json::from_str(include_str!("fixtures/bootstrap.json")).unwrap();
+    let truth: Vec<usize> = numbers(&fixture["truth"])
+        .iter()
+        .map(|&x| x as usize)
+        .collect();
+    let design = Design {
+        truth: &truth,
+        classes: 3,
+        resamples: 20_000,
+        seed: 5,
+    };
+    let found = design
+        .differences(&right(&fixture["reference"]), &right(&fixture["arm"]))
+        .unwrap();
+    let (value, low, high) = (
+        numbers(&fixture["value"]),
+        numbers(&fixture["low"]),
+        numbers(&fixture["high"]),
+    );
+    for (i, estimate) in flat(&found).into_iter().enumerate() {
+        assert!(
+            (estimate.value - value[i]).abs() < 1e-12,
+            "{i}: {estimate:?}"
+        );
+        assert!(
+            (estimate.interval[0] - low[i]).abs() < TOLERANCE,
+            "{i}: {estimate:?} {}",
+            low[i]
+        );
+        assert!(
+            (estimate.interval[1] - high[i]).abs() < TOLERANCE,
+            "{i}: {estimate:?} {}",
+            high[i]
+        );
+    }
+}
+
+fn answers() -> impl Strategy<Value = (Vec<usize>, Vec<Vec<bool>>, Vec<Vec<bool>>)> {
+    (1usize..40, 1usize..4).prop_flat_map(|(images, seeds)| {
+        let right = prop::collection::vec(prop::collection::vec(any::<bool>(), images), seeds);
+        (
+            prop::collection::vec(0usize..3, images),
+            right.clone(),
+            right,
+        )
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn the_other_way_round_changes_the_sign_alone((truth, a, b) in answers(), seed: u64) {
+        let design = Design { truth: &truth, classes: 3, resamples: 50, seed };
+        let forth = flat(&design.differences(&a, &b).unwrap());
+        let back = flat(&design.differences(&b, &a).unwrap());
+        for (forth, back) in forth.iter().zip(&back) {
+            prop_assert!((forth.value + back.value).abs() < 1e-12);
+            prop_assert!((forth.interval[0] + back.interval[1]).abs() < 1e-9);
+            prop_assert!((forth.p_value - back.p_value).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn equal_models_do_not_differ((truth, a, _) in answers(), seed: u64) {
+        let design = Design { truth: &truth, classes: 3, resamples: 20, seed };
+        for estimate in flat(&design.differences(&a, &a).unwrap()) {
+            prop_assert_eq!((estimate.value, estimate.interval, estimate.p_value), (0.0, [0.0, 0.0], 1.0));
+        }
+    }
+
+    #[test]
+    fn shares_are_shares_and_a_difference_is_that_of_the_shares((truth, a, b) in answers(), seed: u64) {
+        let design = Design { truth: &truth, classes: 3, resamples: 20, seed };
+        let (of_a, of_b) = (flat(&design.shares(&a).unwrap()), flat(&design.shares(&b).unwrap()));
+        let differences = flat(&design.differences(&a, &b).unwrap());
+        for ((a, b), difference) in of_a.iter().zip(&of_b).zip(&differences) {
+            prop_assert!((0.0..=1.0).contains(&a.interval[0]) && (0.0..=1.0).contains(&a.interval[1]));
+            prop_assert!((b.value - a.value - difference.value).abs() < 1e-12);
+        }
+    }
+}
+
+#[test]
+fn a_class_without_images_has_no_recall_and_unpaired_answers_are_refused() {
+    let design = Design {
+        truth: &[0, 0, 2],
+        classes: 3,
+        resamples: 10,
+        seed: 1,
+    };
+    let right = [vec![true, false, true]];
+    let shares = design.shares(&right).unwrap();
+    assert!(shares.recall[1].is_none());
+    assert_eq!(shares.balanced_accuracy.value, 0.75);
+    assert!(design.differences(&right, &[]).is_none());
+    assert!(design.shares(&[vec![true]]).is_none());
+}

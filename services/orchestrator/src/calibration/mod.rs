@@ -1,0 +1,197 @@
+//! Thresholds with a promise: for each gate and class, the loosest `min` at which no more than a stated share of bad candidates is
+//! accepted, with a stated confidence. The bad candidates come from the calibration split, which nothing else is chosen on:
+//! [`offers`] says which, [`figures`] what was found, [`saga_statistics::threshold`] how the bound comes about.
+
+pub mod figures;
+mod offers;
+
+use std::sync::Arc;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use saga_client::Priority;
+use saga_proto::{
+    evaluation::v1::CalibrateRequest, gate::v1::DescribeResponse, guard::v1::Candidate,
+    labelstore::v1::Stage,
+};
+use saga_statistics::threshold::Promise;
+
+use crate::{
+    guard::Guard,
+    recipe::{Gate, Recipe, Thresholds},
+    run::{
+        RunContext, RunError, models,
+        stage::{Progress, unrecorded},
+    },
+};
+use figures::{Calibration, ClassThreshold, GateThresholds};
+use offers::{Bad, Offer};
+
+/// Progress of judging.
+const STAGE: &str = "calibration";
+/// Candidates judged at once.
+const IN_FLIGHT: usize = 16;
+/// Candidates between two reports of progress.
+const REPORT_EVERY: u64 = 64;
+/// Where a request says nothing.
+const USUAL: Promise = Promise {
+    max_bad_accepts: 0.1,
+    confidence: 0.9,
+};
+
+/// The promise of a request.
+pub(crate) fn promise(request: &CalibrateRequest) -> Result<Promise, RunError> {
+    Ok(Promise {
+        max_bad_accepts: share(
+            "max_bad_accepts",
+            request.max_bad_accepts,
+            USUAL.max_bad_accepts,
+        )?,
+        confidence: share("confidence", request.confidence, USUAL.confidence)?,
+    })
+}
+
+fn share(field: &'static str, value: f64, usual: f64) -> Result<f64, RunError> {
+    match value {
+        0.0 => Ok(usual),
+        value if value > 0.0 && value < 1.0 => Ok(value),
+        value => Err(RunError::Invalid {
+            field,
+            why: format!("is {value}; it must lie above 0 and below 1"),
+        }),
+    }
+}
+
+/// Calibrates every gate that bad candidates are known for; answers [`Calibration`] as JSON.
+pub(crate) async fn calibrate(
+    context: &RunContext,
+    stages: &[Stage],
+    promise: Promise,
+) -> Result<String, RunError> {
+    models::load_recorded(context, stages).await?;
+    let found = unrecorded(context, STAGE, all_gates(context, promise)).await?;
+    serde_json::to_string(&found)
+        .map_err(|error| RunError::Data(format!("the calibration cannot be written: {error}")))
+}
+
+async fn all_gates(context: &RunContext, promise: Promise) -> Result<Calibration, RunError> {
+    let rows = offers::rows(context).await?;
+    let mut gates = Vec::with_capacity(context.recipe.gates.len());
+    let mut chosen = context.recipe.gates.clone();
+    for gate in &mut chosen {
+        let alone = alone(context, gate)?;
+        let described = alone.describe().await?.into_iter().next();
+        let described = described
+            .map(|(_, description)| description)
+            .unwrap_or_default();
+        let found = match offers::kind(context, gate, &described) {
+            Some(bad) => {
+                let scores = scores(context, &alone, offers::all(context, &rows, bad)).await?;
+                one_gate(context, gate, &described, promise, (bad, &scores))
+            }
+            None => GateThresholds::unknown(gate),
+        };
+        for (label, class) in &found.classes {
+            if let Some(certified) = class.certified {
+                let own = gate.per_class.get(label).copied().unwrap_or_default();
+                let chosen = Thresholds {
+                    min: Some(certified.min),
+                    ..own
+                };
+                gate.per_class.insert(label.clone(), chosen);
+            }
+        }
+        gates.push(found);
+    }
+    Calibration::new(context, promise, gates, chosen)
+}
+
+/// A cascade of one gate.
+fn alone(context: &RunContext, gate: &Gate) -> Result<Guard, RunError> {
+    let recipe = Recipe {
+        gates: vec![gate.clone()],
+        ..Recipe::clone(&context.recipe)
+    };
+    Ok(models::guard(Arc::new(recipe), &context.config)?)
+}
+
+/// A judged offer.
+struct Score {
+    class: usize,
+    bad: bool,
+    score: f64,
+}
+
+/// The gate's score of every offer.
+async fn scores(
+    context: &RunContext,
+    gate: &Guard,
+    offers: Vec<Offer>,
+) -> Result<Vec<Score>, RunError> {
+    let total = offers.len() as u64;
+    let judged = stream::iter(offers).map(|offer| async move {
+        let (class, bad) = (offer.class, offer.bad);
+        let question = Candidate {
+            candidate_id: String::new(),
+            recipe: String::new(),
+            target_label: context
+                .recipe
+                .classes
+                .get(class)
+                .cloned()
+                .unwrap_or_default(),
+            ..offer.candidate(context).await?
+        };
+        let decision = gate.check(&question, Priority::Low).await?;
+        let verdict = decision.verdicts.first();
+        let score = verdict.map_or(f64::NAN, |verdict| verdict.score);
+        Ok::<_, RunError>(Score { class, bad, score })
+    });
+    let mut judged = std::pin::pin!(judged.buffered(IN_FLIGHT));
+    let (mut scores, mut progress) = (Vec::new(), Progress::new(STAGE));
+    while let Some(score) = judged.try_next().await? {
+        scores.push(score);
+        let done = scores.len() as u64;
+        if done.is_multiple_of(REPORT_EVERY) {
+            context.events.emit(progress.at(done, total));
+        }
+    }
+    Ok(scores)
+}
+
+fn one_gate(
+    context: &RunContext,
+    gate: &Gate,
+    described: &DescribeResponse,
+    promise: Promise,
+    (bad, scores): (Bad, &[Score]),
+) -> GateThresholds {
+    let spec = described.thresholds.iter().find(|spec| spec.name == "min");
+    let range = spec.map_or([0.0, 1.0], |spec| [spec.lowest, spec.highest]);
+    let class = |(index, label): (usize, &String)| {
+        let of = |bad: bool| -> Vec<f64> {
+            let side = scores
+                .iter()
+                .filter(|score| score.class == index && score.bad == bad);
+            side.map(|score| score.score).collect()
+        };
+        let before = gate.thresholds_for(label).get("min").copied();
+        let found = ClassThreshold::new(
+            &of(true),
+            &of(false),
+            before,
+            promise.loosest(&of(true), range),
+        );
+        (label.clone(), found)
+    };
+    GateThresholds {
+        gate: gate.name.clone(),
+        bad: bad.about().to_owned(),
+        classes: context
+            .recipe
+            .classes
+            .iter()
+            .enumerate()
+            .map(class)
+            .collect(),
+    }
+}

@@ -1,0 +1,258 @@
+//! The arms of an evaluation: what each trains on and how, beside what all of them share.
+
+use std::fmt;
+
+use crate::{
+    recipe::{Recipe, Sampling, Settings},
+    run::RunError,
+};
+
+/// One way to make a training set or to weigh it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Arm {
+    /// Real images, each as often as any other.
+    Plain,
+    /// The loss weighted by inverse class frequency.
+    ClassWeighted,
+    /// Classes drawn equally often.
+    BalancedSampling,
+    /// The logit-adjusted loss with tau 1.
+    LogitAdjusted,
+    /// Real images repeated, as many of each class as gated images were accepted.
+    DuplicateTail,
+    /// What each slot's first attempt gave, whatever the gates said, as many of each class as were accepted.
+    Ungated,
+    /// The accepted images.
+    Gated,
+    /// The accepted images under labels dealt at random among them.
+    Placebo,
+    /// The accepted images, and classes drawn equally often.
+    GatedBalanced,
+    /// What would have been accepted without this gate.
+    Without(String),
+    /// This share of the accepted images of each class.
+    Ratio(f64),
+}
+
+/// The arms that are trained where none are named.
+const USUAL: [Arm; 8] = [
+    Arm::Plain,
+    Arm::ClassWeighted,
+    Arm::BalancedSampling,
+    Arm::LogitAdjusted,
+    Arm::DuplicateTail,
+    Arm::Ungated,
+    Arm::Gated,
+    Arm::Placebo,
+];
+
+/// The arms of a request, each once; the usual ones where it names none.
+pub(crate) fn parse(names: &[String], recipe: &Recipe) -> Result<Vec<Arm>, RunError> {
+    if names.is_empty() {
+        return Ok(USUAL.to_vec());
+    }
+    let mut arms = Vec::with_capacity(names.len());
+    for name in names {
+        for arm in named(name, recipe).ok_or_else(|| unknown(name, recipe))? {
+            if !arms.contains(&arm) {
+                arms.push(arm);
+            }
+        }
+    }
+    Ok(arms)
+}
+
+/// The arm of a name, or those of a group's name.
+fn named(name: &str, recipe: &Recipe) -> Option<Vec<Arm>> {
+    match name {
+        "usual" => Some(USUAL.to_vec()),
+        "without_each" => Some(without_each(recipe).collect()),
+        name => one(name, recipe).map(|arm| vec![arm]),
+    }
+}
+
+fn without_each(recipe: &Recipe) -> impl Iterator<Item = Arm> {
+    recipe
+        .gates
+        .iter()
+        .map(|gate| Arm::Without(gate.name.clone()))
+}
+
+fn one(name: &str, recipe: &Recipe) -> Option<Arm> {
+    if let Some(arm) = USUAL
+        .into_iter()
+        .chain([Arm::GatedBalanced])
+        .find(|arm| arm.to_string() == name)
+    {
+        return Some(arm);
+    }
+    if let Some(gate) = name.strip_prefix("without_") {
+        let known = recipe.gates.iter().any(|known| known.name == gate);
+        return known.then(|| Arm::Without(gate.to_owned()));
+    }
+    let share: f64 = name.strip_prefix("ratio_")?.parse().ok()?;
+    (share > 0.0 && share < 1.0).then_some(Arm::Ratio(share))
+}
+
+fn unknown(name: &str, recipe: &Recipe) -> RunError {
+    let arms = USUAL
+        .into_iter()
+        .chain([Arm::GatedBalanced])
+        .chain(without_each(recipe));
+    let known: Vec<String> = arms.map(|arm| arm.to_string()).collect();
+    RunError::Invalid {
+        field: "arms",
+        why: format!(
+            "{name:?} is no arm; there are {}, ratio_R with R above 0 and below 1, and the groups usual and without_each",
+            known.join(", ")
+        ),
+    }
+}
+
+impl Arm {
+    /// The recipe's settings, with nothing that favours scarce classes but what the arm is there for, and with no early end:
+    /// every arm has the same number of steps.
+    pub(crate) fn settings(&self, recipe: &Settings, steps: u32) -> Settings {
+        let balanced = matches!(self, Self::BalancedSampling | Self::GatedBalanced);
+        Settings {
+            steps,
+            patience: 0,
+            sampling: if balanced {
+                Sampling::Balanced
+            } else {
+                Sampling::Plain
+            },
+            class_weights: *self == Self::ClassWeighted,
+            logit_adjustment: if *self == Self::LogitAdjusted {
+                1.0
+            } else {
+                0.0
+            },
+            ..recipe.clone()
+        }
+    }
+
+    /// Whether it trains on more than the real train images.
+    pub(crate) fn adds_images(&self) -> bool {
+        !matches!(
+            self,
+            Self::Plain | Self::ClassWeighted | Self::BalancedSampling | Self::LogitAdjusted
+        )
+    }
+
+    /// One line for people.
+    pub(crate) fn about(&self) -> String {
+        match self {
+            Self::Plain => "real images alone".into(),
+            Self::ClassWeighted => "loss weighted by inverse class frequency".into(),
+            Self::BalancedSampling => "classes drawn equally often".into(),
+            Self::LogitAdjusted => "logit-adjusted loss, tau 1 (Menon et al. 2021)".into(),
+            Self::DuplicateTail => "real images repeated, as many of each class as were accepted".into(),
+            Self::Ungated => "first attempt of each slot whatever the gates said, as many of each class as were accepted".into(),
+            Self::Gated => "the accepted images".into(),
+            Self::Placebo => "the accepted images, their labels dealt at random".into(),
+            Self::GatedBalanced => "the accepted images, classes drawn equally often".into(),
+            Self::Without(gate) => format!("what would have been accepted without the gate {gate}"),
+            Self::Ratio(share) => format!("{:.0} % of the accepted images of each class", share * 100.0),
+        }
+    }
+}
+
+/// The name in requests, results and folders.
+impl fmt::Display for Arm {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain => to.write_str("plain"),
+            Self::ClassWeighted => to.write_str("class_weighted"),
+            Self::BalancedSampling => to.write_str("balanced_sampling"),
+            Self::LogitAdjusted => to.write_str("logit_adjusted"),
+            Self::DuplicateTail => to.write_str("duplicate_tail"),
+            Self::Ungated => to.write_str("ungated"),
+            Self::Gated => to.write_str("gated"),
+            Self::Placebo => to.write_str("placebo"),
+            Self::GatedBalanced => to.write_str("gated_balanced"),
+            Self::Without(gate) => write!(to, "without_{gate}"),
+            Self::Ratio(share) => write!(to, "ratio_{share}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::Library;
+
+    fn studio() -> Recipe {
+        Library::default().recipe("studio").unwrap()
+    }
+
+    fn arms(names: &[&str]) -> Result<Vec<Arm>, RunError> {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        parse(&names, &studio())
+    }
+
+    #[test]
+    fn names_lead_back_to_their_arms() {
+        assert_eq!(arms(&[]).unwrap(), USUAL);
+        let named = arms(&["gated", "without_clip", "ratio_0.25", "gated"]).unwrap();
+        assert_eq!(
+            named,
+            [Arm::Gated, Arm::Without("clip".into()), Arm::Ratio(0.25)]
+        );
+        let each = arms(&["without_each"]).unwrap();
+        assert_eq!(each.len(), studio().gates.len());
+        assert_eq!(arms(&["usual", "plain"]).unwrap(), USUAL);
+        for arm in USUAL.into_iter().chain(named).chain(each) {
+            assert_eq!(arms(&[&arm.to_string()]).unwrap(), [arm]);
+        }
+    }
+
+    #[test]
+    fn what_is_no_arm_is_told_from_what_is() {
+        for wrong in [
+            "gatet",
+            "without_smell",
+            "ratio_1",
+            "ratio_0",
+            "ratio_x",
+            "ratio_NaN",
+        ] {
+            let said = arms(&[wrong]).unwrap_err().to_string();
+            assert!(
+                said.contains(wrong) && said.contains("without_vit"),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn arms_differ_in_nothing_but_what_they_are_for() {
+        let settings = Settings {
+            sampling: Sampling::Balanced,
+            patience: 3,
+            ..studio().training.classifier.settings
+        };
+        let of = |arm: Arm| arm.settings(&settings, 7);
+        let plain = of(Arm::Plain);
+        assert_eq!(
+            (plain.steps, plain.patience, plain.sampling),
+            (7, 0, Sampling::Plain)
+        );
+        assert_eq!(of(Arm::Gated), plain);
+        assert_eq!(
+            of(Arm::LogitAdjusted),
+            Settings {
+                logit_adjustment: 1.0,
+                ..plain.clone()
+            }
+        );
+        assert_eq!(
+            of(Arm::ClassWeighted),
+            Settings {
+                class_weights: true,
+                ..plain.clone()
+            }
+        );
+        assert_eq!(of(Arm::BalancedSampling), of(Arm::GatedBalanced));
+    }
+}

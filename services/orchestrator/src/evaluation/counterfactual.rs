@@ -1,0 +1,66 @@
+//! What a gate alone kept out. A rejection ends the cascade, so the verdicts of the gates after it are missing in the store: the
+//! candidates that the gate rejected are judged once more, by all gates but that one.
+//!
+//! Near-duplicates are not looked for again, and the plan is taken as it was made: without the gate, later attempts of a slot
+//! would not have been asked for.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use futures::{TryStreamExt as _, future};
+use saga_client::Priority;
+use saga_proto::{guard::v1::Candidate, labelstore::v1::ListCandidatesResponse};
+
+use super::pool;
+use crate::{
+    guard::Guard,
+    recipe::Recipe,
+    run::{RunContext, RunError, models},
+};
+
+/// Candidates judged at once.
+const IN_FLIGHT: usize = 16;
+
+/// Ids of the candidates that `gate` rejected and every other gate accepts. The gates' models must be loaded.
+pub(crate) async fn passed_without(
+    context: &RunContext,
+    gate: &str,
+) -> Result<BTreeSet<String>, RunError> {
+    let guard = others(context, gate)?;
+    let rejected = pool::list(context, true)
+        .await?
+        .map_err(|status| RunError::from(context.services.runs.error(status)))
+        .try_filter(|candidate| future::ready(candidate.rejected_by == gate));
+    let judged = rejected.map_ok(|candidate| accepted(&guard, candidate));
+    judged
+        .try_buffer_unordered(IN_FLIGHT)
+        .try_filter_map(future::ok)
+        .try_collect()
+        .await
+}
+
+/// The run's cascade without one gate.
+fn others(context: &RunContext, gate: &str) -> Result<Guard, RunError> {
+    let recipe = Recipe::clone(&context.recipe);
+    let gates = recipe.gates.into_iter().filter(|other| other.name != gate);
+    let recipe = Recipe {
+        gates: gates.collect(),
+        ..recipe
+    };
+    Ok(models::guard(Arc::new(recipe), &context.config)?)
+}
+
+/// The candidate's id if all gates of the guard accept it.
+async fn accepted(
+    guard: &Guard,
+    candidate: ListCandidatesResponse,
+) -> Result<Option<String>, RunError> {
+    let question = Candidate {
+        candidate_id: candidate.candidate_id,
+        candidate: candidate.image,
+        source: candidate.source,
+        target_label: candidate.target_label,
+        recipe: String::new(),
+    };
+    let decision = guard.check(&question, Priority::Low).await?;
+    Ok(decision.accepted.then_some(question.candidate_id))
+}

@@ -1,0 +1,112 @@
+//! The golden set: opened once, after every arm is trained, and every model judged on the same images.
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use saga_proto::{
+    labelstore::v1::{ListGoldenReadsRequest, ReadGoldenRequest, Row},
+    model::v1::UnloadModelRequest,
+};
+
+use super::{figures::EarlierRead, trainings::TrainedArm};
+use crate::run::{
+    RunContext, RunError,
+    judge::{self, Answer},
+    models,
+    stage::Progress,
+};
+
+/// Why an evaluation reads the golden set, as the label store records it.
+pub(crate) const PURPOSE: &str = "evaluate arms";
+/// Progress of judging.
+pub(crate) const STAGE: &str = "golden";
+/// The name under which one model after the other is loaded; it never gates.
+const JUDGED: &str = "judged";
+/// Images under way at once; lets the classifier form batches.
+const IN_FLIGHT: usize = 16;
+
+/// The golden images and who had read them before.
+pub(crate) struct Golden {
+    pub(crate) rows: Vec<Row>,
+    /// Class of each, in label order.
+    pub(crate) truth: Vec<usize>,
+    pub(crate) earlier: Vec<EarlierRead>,
+}
+
+/// Reads the golden set, which the label store records.
+pub(crate) async fn open(context: &RunContext) -> Result<Golden, RunError> {
+    let earlier = earlier_reads(context).await?;
+    let request = ReadGoldenRequest {
+        dataset_id: context.dataset_id.clone(),
+        reader: "orchestrator".into(),
+        purpose: PURPOSE.into(),
+        run_id: context.run_id.clone(),
+    };
+    let store = &context.services.golden;
+    let rows = store.call(request, |mut store, request| async move {
+        store.read_golden(request).await
+    });
+    let rows: Vec<Row> = rows
+        .await?
+        .map_ok(|response| response.row.unwrap_or_default())
+        .map_err(|status| store.error(status))
+        .try_collect()
+        .await?;
+    let truth = rows.iter().map(|row| judge::truth(context, row));
+    Ok(Golden {
+        truth: truth.collect::<Result<_, _>>()?,
+        rows,
+        earlier,
+    })
+}
+
+async fn earlier_reads(context: &RunContext) -> Result<Vec<EarlierRead>, RunError> {
+    let request = ListGoldenReadsRequest {
+        dataset_id: context.dataset_id.clone(),
+    };
+    let store = &context.services.golden;
+    let listed = store.call(request, |mut store, request| async move {
+        store.list_golden_reads(request).await
+    });
+    Ok(listed
+        .await?
+        .reads
+        .into_iter()
+        .map(EarlierRead::from)
+        .collect())
+}
+
+/// Answers of every model of every arm: `[arm][seed][image]`.
+pub(crate) async fn judge(
+    context: &RunContext,
+    golden: &Golden,
+    arms: &[TrainedArm],
+) -> Result<Vec<Vec<Vec<Answer>>>, RunError> {
+    let total: usize = arms
+        .iter()
+        .map(|arm| arm.models.len() * golden.rows.len())
+        .sum();
+    let mut progress = Progress::new(STAGE);
+    let (mut done, mut answers) = (0, Vec::with_capacity(arms.len()));
+    for arm in arms {
+        let mut of_arm = Vec::with_capacity(arm.models.len());
+        for model in &arm.models {
+            models::load_classifier(context, JUDGED, model).await?;
+            // Bytes are shared, not copied.
+            let rows = stream::iter(golden.rows.clone());
+            let rows = rows.map(|row| async move { judge::answer(context, JUDGED, &row).await });
+            let of_model: Vec<Answer> = rows.buffered(IN_FLIGHT).try_collect().await?;
+            done += of_model.len() as u64;
+            of_arm.push(of_model);
+            context.events.emit(progress.at(done, total as u64));
+        }
+        answers.push(of_arm);
+    }
+    let request = UnloadModelRequest {
+        name: JUDGED.into(),
+    };
+    let models = &context.services.classifier_models;
+    let unloaded = models.call(request, |mut models, request| async move {
+        models.unload_model(request).await
+    });
+    unloaded.await?;
+    Ok(answers)
+}
