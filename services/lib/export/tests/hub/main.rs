@@ -102,7 +102,10 @@ async fn the_hubs_own_client_publishes_the_same() {
                   api.create_repo('lab/vit', private=True, exist_ok=True)\n\
                   api.upload_folder(repo_id='lab/vit', folder_path=sys.argv[3])";
     let mut client = std::process::Command::new(python);
-    client.env("HF_HUB_DISABLE_XET", "1").args(["-c", script]);
+    client
+        .env("HF_HUB_DISABLE_XET", "1")
+        .env("HF_ENDPOINT", &theirs.endpoint)
+        .args(["-c", script]);
     client.args([&theirs.endpoint, TOKEN]).arg(folder.path());
     let output = tokio::task::spawn_blocking(move || client.output())
         .await
