@@ -1,10 +1,10 @@
 //! The command line: every command, flag and help text.
 
-mod describe;
-mod export;
-mod explain;
 mod calibrate;
+mod describe;
 mod eval;
+mod explain;
+mod export;
 mod load;
 mod registry;
 
@@ -12,11 +12,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, builder::ArgPredicate};
 
-pub use describe::DescribeArgs;
-pub use export::{ExportArgs, Form, PublishArgs};
-pub use explain::{ExplainArgs, MethodName};
 pub use calibrate::CalibrateArgs;
+pub use describe::DescribeArgs;
 pub use eval::EvalArgs;
+pub use explain::{ExplainArgs, MethodName};
+pub use export::{ExportArgs, Form, PublishArgs};
 pub use load::{GateName, Items, LoadArgs};
 pub use registry::RegistryCommand;
 

@@ -20,7 +20,6 @@ pub use architecture::{Architecture, Head};
 pub use diffusion::Prediction;
 pub use options::{Loss, Transfer};
 
-
 /// What to train.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -116,6 +116,7 @@ impl Backend for LocalDiffusion {
             exemplars: 0,
             deterministic: true,
             cost_usd: 0.0,
+            batch_cost_usd: None,
         }
     }
 

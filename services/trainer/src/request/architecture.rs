@@ -157,7 +157,12 @@ fn transformer(sizes: &proto::Architecture) -> Result<Architecture, TrainError> 
     })
 }
 
-pub(super) fn divides(field: &'static str, value: u32, by_name: &str, by: u32) -> Result<(), TrainError> {
+pub(super) fn divides(
+    field: &'static str,
+    value: u32,
+    by_name: &str,
+    by: u32,
+) -> Result<(), TrainError> {
     if value.is_multiple_of(by) {
         return Ok(());
     }

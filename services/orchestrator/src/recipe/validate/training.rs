@@ -94,7 +94,7 @@ impl Architecture {
 }
 
 impl Settings {
-    fn validate(&self, key: &str) -> Checked {
+    pub(super) fn validate(&self, key: &str) -> Checked {
         within(&format!("{key}.steps"), self.steps, 1..=10_000_000)?;
         within(&format!("{key}.batch_size"), self.batch_size, 1..=4_096)?;
         within(
