@@ -60,8 +60,7 @@ pub struct Limits {
 
 impl ServiceConfig for Config {
     const SERVICE: &'static str = "trainer";
-    const ABOUT: &'static str =
-        "Trains ViT classifiers and small CLIP models from the label store's splits.";
+    const ABOUT: &'static str = "Trains ViT classifiers, small CLIP and small diffusion models from the label store's splits.";
     const DEFAULTS: &'static str = include_str!("config.toml");
 
     fn telemetry(&self) -> &TelemetryConfig {

@@ -181,14 +181,14 @@ fn rows(levels: &[u8]) -> Result<Tensor> {
         .f_to_kind(Kind::Float)?)
 }
 
-/// Mean square differences [rows, N], at least 0.
+/// Mean square differences [rows, N], at least 0. In f64, because f32 loses small differences of large squares.
 fn squares(rows: &Tensor, all: &Tensor) -> Result<Tensor> {
-    // Without the common level, so that f32 has digits to spare.
-    let (rows, all) = (rows.f_sub_scalar(127.5)?, all.f_sub_scalar(127.5)?);
-    let norm = |x: &Tensor| x.f_square()?.f_sum_dim_intlist(1i64, true, Kind::Float);
+    let (rows, all) = (rows.f_to_kind(Kind::Double)?, all.f_to_kind(Kind::Double)?);
+    let norm = |x: &Tensor| x.f_square()?.f_sum_dim_intlist(1i64, true, Kind::Double);
     let products = rows.f_matmul(&all.f_tr()?)?.f_mul_scalar(-2.0)?;
     let sums = products.f_add(&norm(&rows)?)?.f_add(&norm(&all)?.f_tr()?)?;
-    Ok(sums.f_div_scalar(LEVELS as f64)?.f_clamp_min(0.0)?)
+    let means = sums.f_div_scalar(LEVELS as f64)?.f_clamp_min(0.0)?;
+    Ok(means.f_to_kind(Kind::Float)?)
 }
 
 #[cfg(test)]
