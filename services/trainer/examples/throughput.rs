@@ -76,6 +76,7 @@ fn noise(images: usize, side: u32) -> Split {
             .map(&mut byte)
             .collect(),
         labels: (0..images).map(|index| (index % CLASSES) as u32).collect(),
+        names: Vec::new(),
     }
 }
 

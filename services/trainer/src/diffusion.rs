@@ -209,17 +209,12 @@ mod tests {
     use super::*;
     use crate::{
         master::MasterWeights,
-        request::{Head, Kind as ModelKind, Length, Prediction, Settings},
-        sampler::Sampling,
+        request::{self, Head, Kind as ModelKind, Prediction, Settings},
     };
 
     fn job(prediction: Prediction) -> Job {
         Job {
-            id: String::new(),
-            output: "diffusion".into(),
             kind: ModelKind::Diffusion,
-            dataset_id: "toy".into(),
-            synthetic_run_id: String::new(),
             seed: 3,
             architecture: Architecture {
                 image_size: 8,
@@ -232,23 +227,11 @@ mod tests {
                 drop_path: 0.0,
             },
             settings: Settings {
-                length: Length::Steps(1),
-                batch_size: 4,
                 learning_rate: 0.01,
-                weight_decay: 0.0,
-                warmup: 0.0,
-                label_smoothing: 0.0,
-                ema_decay: 0.0,
-                sampling: Sampling::Plain,
-                class_weights: false,
-                mixup: 0.0,
-                augment: false,
-                gradient_clip: 0.0,
-                patience: 0,
+                ..request::tests::settings()
             },
-            prompts: Default::default(),
-            init_from: None,
             prediction: Some(prediction),
+            ..request::tests::job()
         }
     }
 

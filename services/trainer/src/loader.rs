@@ -171,6 +171,7 @@ mod tests {
                 .map(|byte| (byte * 7 % 251) as u8)
                 .collect(),
             labels: labels.clone(),
+            names: Vec::new(),
         };
         Dataset {
             classes: ["a", "b", "c"].map(String::from).to_vec(),
