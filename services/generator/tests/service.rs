@@ -38,7 +38,8 @@ async fn backends_say_what_they_need() {
         [
             ("studio", true, 0, true),
             ("exemplar", true, 4, true),
-            ("gemini", false, 0, false)
+            ("gemini", false, 0, false),
+            ("local-diffusion", true, 0, true)
         ]
     );
     generator.stop().await;

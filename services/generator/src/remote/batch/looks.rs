@@ -69,6 +69,8 @@ mod tests {
         let look = async |seen: Look| {
             let look = async {
                 count.set(count.get() + 1);
+                // Others come meanwhile.
+                tokio::task::yield_now().await;
                 Ok::<_, Infallible>(seen)
             };
             looks.latest("batches/1", poll, look).await.unwrap()
