@@ -1,6 +1,5 @@
 //! The loop of tries that every remote backend runs through.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,6 @@ use reqwest::RequestBuilder;
 use saga_imaging::DecodeLimits;
 use saga_proto::labelstore::v1::Key;
 use saga_proto::labelstore::v1::settle_request::End;
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -21,6 +19,7 @@ use super::config::RemoteConfig;
 use super::http::Http;
 use super::keys::{KeyRing, Secret, Usable};
 use super::ledger::{self, Grant, Ledger};
+use super::prepared::{AnswerPrice, Prepared};
 use crate::backend::{Allowance, Backend, Description, KeyCheck, Made, Outcome, Spec, Without};
 use crate::error::GenerateError;
 use crate::pool::Pool;
@@ -51,41 +50,6 @@ pub trait Remote: Send + Sync + 'static {
     /// Where several requests can be sent as one.
     fn batches(&self) -> Option<&dyn Batches> {
         None
-    }
-}
-
-/// A request that has been checked.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Prepared {
-    pub model: String,
-    pub price: AnswerPrice,
-    /// Whether it is sent together with others.
-    pub batch: bool,
-    /// Every setting in force, the model among them.
-    pub parameters: BTreeMap<String, String>,
-}
-
-/// US dollars of an answer with what was asked for, an image or words, and without.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AnswerPrice {
-    pub image_usd: f64,
-    pub no_image_usd: f64,
-}
-
-impl AnswerPrice {
-    /// US dollars of an answer; an image that does not decode is made and paid for like a good one.
-    fn cost_of(&self, outcome: &Outcome) -> f64 {
-        match outcome {
-            Outcome::Image(_) | Outcome::Text(_) | Outcome::Without(Without::Undecodable, _) => {
-                self.image_usd
-            }
-            Outcome::Without(..) => self.no_image_usd,
-        }
-    }
-
-    /// US dollars of any answer, at most.
-    fn most_usd(&self) -> f64 {
-        self.image_usd.max(self.no_image_usd)
     }
 }
 

@@ -19,6 +19,7 @@ mod config;
 mod http;
 mod keys;
 mod ledger;
+mod prepared;
 
 pub mod gemini;
 pub mod openai;

@@ -16,10 +16,11 @@ use saga_chassis::InvalidValue;
 use serde::{Deserialize, Serialize};
 
 use super::answers::{Answered, Failure};
-use super::backend::{AnswerPrice, Prepared, Remote};
+use super::backend::Remote;
 use super::config::{KeyLimits, Price, check_endpoint, check_prices};
 use super::http::{Http, HttpAnswer};
 use super::keys::{KeyRing, Secret, Source};
+use super::prepared::{AnswerPrice, Prepared};
 use crate::backend::{Description, Outcome, Spec, Without};
 use crate::error::GenerateError;
 use crate::parameters::Parameters;

@@ -3,7 +3,6 @@
 use futures::{StreamExt as _, TryStreamExt as _};
 use saga_proto::{
     classifier::v1::ClassifyRequest,
-    clip::v1::EmbedImageRequest,
     labelstore::v1::{ReadSplitRequest, Row, Split},
     r#type::v1::Image,
 };
@@ -11,7 +10,7 @@ use saga_statistics::{FeatureError, Features, frechet, kernel};
 use serde::{Deserialize, Serialize};
 
 use super::pool::Pool;
-use crate::run::{RunContext, RunError, judge, models, stage::Progress};
+use crate::run::{RunContext, RunError, embed, judge, models, stage::Progress};
 
 /// Images under way at once.
 const IN_FLIGHT: usize = 16;
@@ -187,22 +186,13 @@ async fn describe(context: &RunContext, row: Row, clip: bool) -> Result<Describe
         synthetic: row.synthetic,
         classifier: log_probabilities(context, row.image.clone()).await?,
         clip: match clip {
-            true => Some(embedding(context, row.image).await?),
+            true => {
+                let embedding = embed::embedding(context, row.image).await?;
+                Some(embedding.into_iter().map(f64::from).collect())
+            }
             false => None,
         },
     })
-}
-
-async fn embedding(context: &RunContext, image: Option<Image>) -> Result<Vec<f64>, RunError> {
-    let request = EmbedImageRequest {
-        image,
-        model: models::CLIP.to_owned(),
-    };
-    let clip = &context.services.clip;
-    let answer = clip.call(request, |mut clip, request| async move {
-        clip.embed_image(request).await
-    });
-    Ok(answer.await?.embedding.into_iter().map(f64::from).collect())
 }
 
 /// In label order.

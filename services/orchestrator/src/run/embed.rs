@@ -27,7 +27,7 @@ pub(super) struct Embedded {
 }
 
 /// The image's embedding by the CLIP model of the run.
-pub(super) async fn embedding(
+pub(crate) async fn embedding(
     context: &RunContext,
     image: Option<Image>,
 ) -> Result<Vec<f32>, RemoteError> {

@@ -7,7 +7,7 @@ mod attempt;
 mod compare;
 pub(crate) mod dataset;
 mod diffusion;
-mod embed;
+pub(crate) mod embed;
 mod ended;
 mod error;
 mod generate;

@@ -16,9 +16,9 @@ use saga_chassis::InvalidValue;
 use serde::{Deserialize, Serialize};
 
 use super::answers::Failure;
-use super::backend::{AnswerPrice, Prepared};
 use super::http::Http;
 use super::keys::Secret;
+use super::prepared::{AnswerPrice, Prepared};
 use crate::backend::{Outcome, Spec};
 
 pub use forming::Forming;

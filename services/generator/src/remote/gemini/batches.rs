@@ -119,7 +119,7 @@ fn entry_answer(one: wire::InlinedResponse) -> EntryAnswer {
 mod tests {
     use super::*;
     use crate::backend::{Outcome, Without};
-    use crate::remote::backend::AnswerPrice;
+    use crate::remote::prepared::AnswerPrice;
 
     fn of(json: &str) -> Seen {
         seen(serde_json::from_str(json).unwrap())

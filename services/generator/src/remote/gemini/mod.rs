@@ -17,11 +17,12 @@ use saga_chassis::InvalidValue;
 use serde::{Deserialize, Serialize};
 
 use super::answers::{Answered, Failure};
-use super::backend::{AnswerPrice, Prepared, Remote};
+use super::backend::Remote;
 use super::batch::{BatchConfig, Batches};
 use super::config::{KeyLimits, Price, check_endpoint, check_prices};
 use super::http::Http;
 use super::keys::{KeyRing, Secret, Source};
+use super::prepared::{AnswerPrice, Prepared};
 use crate::backend::{Description, Spec};
 use crate::error::GenerateError;
 use crate::parameters::{Parameters, invalid};

@@ -13,9 +13,10 @@ use crate::backend::{Description, Spec};
 use crate::error::GenerateError;
 use crate::parameters::{Parameters, invalid};
 use crate::remote::answers::{Answered, Failure};
-use crate::remote::backend::{AnswerPrice, Prepared, Remote};
+use crate::remote::backend::Remote;
 use crate::remote::http::Http;
 use crate::remote::keys::Secret;
+use crate::remote::prepared::{AnswerPrice, Prepared};
 use crate::words::Wanted;
 
 /// More tokens than an image takes.

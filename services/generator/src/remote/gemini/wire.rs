@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::KEY_HEADER;
 use crate::remote::answers::Failure;
-use crate::remote::backend::AnswerPrice;
 use crate::remote::http::{Http, HttpAnswer};
 use crate::remote::keys::Secret;
+use crate::remote::prepared::AnswerPrice;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,6 +1,7 @@
 //! What lies in a folder, as the hub asks about it.
 
 use super::error::HubError;
+use saga_models::diffusion::neighbours;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::Read as _;
@@ -23,7 +24,7 @@ pub(super) struct LocalFile {
     pub(super) sample: Vec<u8>,
 }
 
-/// Every file below `folder`, but hidden ones, in the order of their paths.
+/// Every file below `folder` in the order of their paths; not hidden ones, nor thumbnails of what a model was trained on.
 pub(super) fn below(folder: &Path) -> Result<Vec<LocalFile>, HubError> {
     let is_hidden = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".");
     let entries = WalkDir::new(folder)
@@ -31,7 +32,8 @@ pub(super) fn below(folder: &Path) -> Result<Vec<LocalFile>, HubError> {
         .sort_by_file_name()
         .into_iter();
     let mut files = Vec::new();
-    for entry in entries.filter_entry(|entry| !is_hidden(entry.file_name())) {
+    let leaves = |name: &std::ffi::OsStr| !is_hidden(name) && name != neighbours::FILE;
+    for entry in entries.filter_entry(|entry| leaves(entry.file_name())) {
         let entry = entry.map_err(|error| HubError::io(folder)(error.into()))?;
         if entry.path().is_file() {
             files.push(file(folder, entry.path())?);
@@ -91,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_named_hashed_and_hidden_ones_left_out() {
+    fn files_are_named_hashed_and_hidden_ones_and_thumbnails_left_out() {
         let folder = tempfile::tempdir().unwrap();
         let write = |path: &str, bytes: &[u8]| {
             let path = folder.path().join(path);
@@ -102,6 +104,7 @@ mod tests {
         write("sub/b.bin", &[7; 2000]);
         write("a.txt", b"abc");
         write(".git/config", b"hidden");
+        write("sub/neighbours.safetensors", b"thumbnails");
         let files = below(folder.path()).unwrap();
         let names: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
         assert_eq!(names, ["a.txt", "sub/b.bin"]);

@@ -4,7 +4,7 @@
 //! The distance is the root of the mean square difference of grey levels, 0 to 255, at 32x32 pixels: it finds copies, not
 //! likenesses of a person. `neighbours.safetensors` beside a model holds `thumbnails` [N, 32, 32] of its training images, and
 //! `distances` [N] of each to the nearest other; the names of the images are JSON in the metadata. Thumbnails show the
-//! data set: whoever publishes a model leaves the file out.
+//! data set, so that `saga publish` leaves the file out.
 
 use crate::error::{ModelError, Result};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -14,7 +14,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use tch::{Kind, Tensor};
 
-const FILE: &str = "neighbours.safetensors";
+/// The file beside a model, which must not leave with it.
+pub const FILE: &str = "neighbours.safetensors";
 const SIDE: u32 = 32;
 const LEVELS: usize = (SIDE * SIDE) as usize;
 /// Rows that are compared with all others at a time.
