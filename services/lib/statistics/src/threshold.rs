@@ -12,6 +12,8 @@ use crate::binomial;
 
 /// Thresholds tried between the loosest and the strictest.
 const STEPS: u32 = 400;
+/// Thresholds are written into recipes: they are whole millionths.
+const UNIT: f64 = 1e6;
 
 /// What a threshold must keep.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -44,7 +46,8 @@ impl Promise {
     pub fn loosest(&self, bad: &[f64], [loosest, strictest]: [f64; 2]) -> Option<Certified> {
         let trials = bad.len() as u64;
         let thresholds = (0..=STEPS)
-            .map(|step| strictest + (loosest - strictest) * f64::from(step) / f64::from(STEPS));
+            .map(|step| strictest + (loosest - strictest) * f64::from(step) / f64::from(STEPS))
+            .map(|min| (min * UNIT).round() / UNIT);
         let accepted = |min: f64| {
             bad.iter()
                 .filter(|&&score| score >= min || score.is_nan())
