@@ -11,20 +11,26 @@ use saga_models::{Precision, Runtime};
 use crate::model::forward;
 use crate::peer::Round;
 
-/// The pictures of [`crate::peer::Peer::prepare`]: source and candidate files.
-pub fn pairs(data: &Path) -> Result<Vec<[Vec<u8>; 2]>> {
-    let mut pairs = Vec::new();
+/// The JPEG files of one kind that [`crate::peer::Peer::prepare`] wrote: source, candidate or photograph.
+pub fn files(data: &Path, kind: &str) -> Result<Vec<Vec<u8>>> {
+    let mut files = Vec::new();
     for index in 0.. {
-        let file = |side: &str| data.join(format!("{index:02}-{side}.jpg"));
-        if !file("source").is_file() {
+        let file = data.join(format!("{index:02}-{kind}.jpg"));
+        if !file.is_file() {
             break;
         }
-        pairs.push([
-            std::fs::read(file("source"))?,
-            std::fs::read(file("candidate"))?,
-        ]);
+        files.push(std::fs::read(file)?);
     }
-    Ok(pairs)
+    Ok(files)
+}
+
+/// Source and candidate files.
+pub fn pairs(data: &Path) -> Result<Vec<[Vec<u8>; 2]>> {
+    let candidates = files(data, "candidate")?;
+    let pairs = files(data, "source")?.into_iter().zip(candidates);
+    Ok(pairs
+        .map(|(source, candidate)| [source, candidate])
+        .collect())
 }
 
 /// SSIM of grey pictures of 224 x 224.
@@ -50,19 +56,13 @@ pub fn ssim_round(data: &Path) -> Result<Round> {
     })
 }
 
-/// A JPEG of 512 x 512 to 224 x 224; the answer is the mean level.
-pub fn decode_round(data: &Path) -> Result<Round> {
-    let files = pairs(data)?;
+/// JPEG files of 512 x 512 to 224 x 224; the answer is the mean level.
+pub fn decode_round(files: &[Vec<u8>]) -> Result<Round> {
     let limits = DecodeLimits::default();
     let started = Instant::now();
     let mut small = Vec::new();
-    for [_, candidate] in &files {
-        small.push(resize(
-            &decode(candidate, &limits)?,
-            224,
-            224,
-            Filter::Bicubic,
-        ));
+    for file in files {
+        small.push(resize(&decode(file, &limits)?, 224, 224, Filter::Bicubic));
     }
     let seconds = started.elapsed().as_secs_f64();
     let mean = |levels: &[u8]| {

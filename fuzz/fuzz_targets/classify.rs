@@ -47,6 +47,7 @@ impl From<Classify> for ClassifyRequest {
             image: classify.image.map(Into::into),
             model: classify.model.into(),
             top_k: classify.top_k,
+            with_features: false,
             threshold: match classify.threshold {
                 Threshold::None => 0.0,
                 Threshold::Percent(percent) => f64::from(percent) / 100.0,

@@ -1,5 +1,7 @@
 //! A run's events as progress bars on a terminal, as JSON lines otherwise.
 
+mod counter;
+
 use std::{collections::HashMap, io::IsTerminal as _, time::Duration};
 
 use anyhow::Result;
@@ -10,6 +12,8 @@ use saga_proto::{
     trainer::v1::Epoch,
 };
 use serde_json::{Value, json};
+
+pub use counter::Counter;
 
 use crate::output;
 

@@ -12,6 +12,8 @@ use tonic::Code;
 
 const DIFFUSION: &str = r#"
 [training.diffusion]
+noise_schedule = "scaled_linear"
+min_snr_gamma = 5.0
 architecture = { image_size = 16, hidden_size = 8, num_hidden_layers = 1 }
 settings = { steps = 10, batch_size = 8, learning_rate = 1e-3, ema_decay = 0.9, sampling = "balanced", gradient_clip = 1.0 }
 "#;
@@ -67,5 +69,10 @@ async fn a_run_trains_its_own_model_edits_with_it_and_tells_what_it_memorised() 
     ] {
         assert!(model.join(file).is_file(), "{file}");
     }
+    let scheduler = std::fs::read_to_string(model.join("scheduler/scheduler_config.json")).unwrap();
+    assert!(
+        scheduler.contains(r#""beta_schedule": "scaled_linear""#),
+        "{scheduler}"
+    );
     services.stop().await.unwrap();
 }

@@ -365,6 +365,63 @@ async fn a_batch_costs_half_and_is_paid_for_once_also_over_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_was_taken_unheard_is_found_again_and_not_paid_for_again() {
+    let api = FakeApi::start(Settings {
+        batch_latency: Duration::from_secs(3_600),
+        ..Settings::default()
+    })
+    .await;
+    let (gemini, openai) = (api.gemini_endpoint(), api.openai_endpoint());
+    let process = tokio::runtime::Runtime::new().unwrap();
+    let started = async move { System::start_at(&gemini, &openai, &["a"], "").await };
+    let system = process.spawn(started).await.unwrap();
+    let generator = system.generator.clone();
+    process.spawn(async move {
+        let asked = ["1", "2"].map(|id| {
+            let (mut generator, spec) = (generator.clone(), Some(in_a_batch(id)));
+            async move { generator.generate(GenerateRequest { spec }).await }
+        });
+        futures::future::join_all(asked).await
+    });
+    while api.batches().0 == 0 {
+        tokio::task::yield_now().await;
+    }
+    // Killed while the server's answer is on its way; the folder stays.
+    let System {
+        folder, services, ..
+    } = system;
+    tokio::task::spawn_blocking(move || {
+        process.shutdown_timeout(Duration::from_secs(10));
+        drop(services);
+    })
+    .await
+    .unwrap();
+    api.change(|settings| settings.batch_latency = Duration::ZERO);
+    let system = System::open(folder).await;
+    // Batches of others, so that it is not on the first page of the list.
+    put_off(&system, &["3"]).await;
+    put_off(&system, &["4"]).await;
+    for id in ["1", "2"] {
+        let made = system.generate(in_a_batch(id)).await.unwrap();
+        assert_eq!(
+            (made.outcome(), cost(&made)),
+            (Outcome::Image, IMAGE_USD / 2.0)
+        );
+    }
+    assert_eq!((api.batches().0, api.asked().len()), (3, 4));
+    // The same where the answer takes longer than anybody waits.
+    api.change(|settings| settings.batch_latency = Duration::from_secs(3_600));
+    put_off(&system, &["5"]).await;
+    api.change(|settings| settings.batch_latency = Duration::ZERO);
+    let made = system.generate(in_a_batch("5")).await.unwrap();
+    assert_eq!(made.outcome(), Outcome::Image);
+    assert_eq!((api.batches().0, api.asked().len()), (4, 5));
+    let spending = system.spending().await;
+    assert!((spending.cost_usd - 5.0 * IMAGE_USD / 2.0).abs() < 1e-9);
+    system.services.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_is_refused_expires_or_lacks_an_answer_is_another_try() {
     let api = FakeApi::start(Settings {
         bad_keys: ["secret-a".to_owned()].into(),

@@ -44,6 +44,7 @@ impl Inference {
         image: EncodedImage,
         call: Call,
     ) -> Result<(Embedding, Timing), Status> {
+        held.model.worker.admit(call)?;
         let preprocess = Arc::clone(&held.model.preprocess);
         let Decoded {
             pixels,

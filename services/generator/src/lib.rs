@@ -17,6 +17,7 @@
 
 pub mod backend;
 pub mod config;
+mod denoising;
 pub mod error;
 pub mod exemplar;
 pub mod exemplar_backend;

@@ -25,6 +25,7 @@ pub mod grpc;
 pub mod images;
 pub mod import;
 pub mod ledger;
+pub mod put_off;
 pub mod registry;
 pub mod runs;
 pub mod slots;

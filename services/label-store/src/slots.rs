@@ -18,6 +18,7 @@ use crate::{
 };
 
 const MAX_LEASES: u32 = 1_000;
+const MAX_PAUSED: usize = 64;
 /// Longest lease in milliseconds.
 pub(crate) const MAX_TTL_MS: i64 = 3_600_000;
 const MIN_TTL_MS: i64 = 1_000;
@@ -42,6 +43,8 @@ pub struct Slot {
     pub sources: Vec<Source>,
     /// Candidates of the run that were settled when this attempt was first leased.
     pub settled: u64,
+    /// Backends that could not be asked then.
+    pub paused: Vec<String>,
 }
 
 /// A source image of a slot.
@@ -63,9 +66,18 @@ pub(crate) struct SlotRow {
     pub(crate) attempt: i64,
     pub(crate) state: String,
     settled: Option<i64>,
+    paused: Option<String>,
 }
 
 impl SlotRow {
+    fn paused(&self) -> Result<Vec<String>, StoreError> {
+        let Some(paused) = &self.paused else {
+            return Ok(Vec::new());
+        };
+        serde_json::from_str(paused)
+            .map_err(|e| StoreError::Corrupt(format!("paused backends of slot {}: {e}", self.id)))
+    }
+
     /// The images that the present attempt may start from, in order of preference, and whether it is the last attempt.
     pub(crate) async fn sources_left(
         &self,
@@ -209,31 +221,35 @@ async fn fix_targets(
 }
 
 /// Leases up to `limit` free slots to `holder` for `ttl_ms`: the lowest ordinal of every target, then the next, which
-/// visits the targets in turn. Also returns how many slots are open in all.
+/// visits the targets in turn. What is first leased is noted with the backends that are `paused`. Also returns how many slots
+/// are open in all.
 pub async fn lease(
     store: &Store,
     run_id: &str,
     holder: &str,
     limit: u32,
     ttl_ms: i64,
+    paused: &[String],
 ) -> Result<(Vec<Slot>, u32), StoreError> {
-    check_lease(holder, limit, ttl_ms)?;
+    check_lease(holder, limit, ttl_ms, paused)?;
     let run = runs::get(store, run_id).await?;
     let mut transaction = store.database.write().await?;
     let now = store.clock.now();
     let mut rows: Vec<SlotRow> = sqlx::query_as(
         "UPDATE slots SET holder = $1, lease_expires = $2, settled = COALESCE(settled,
-             (SELECT COALESCE(MAX(position) + 1, 0) FROM candidates WHERE run_id = $3))
+             (SELECT COALESCE(MAX(position) + 1, 0) FROM candidates WHERE run_id = $3)),
+             paused = CASE WHEN settled IS NULL THEN $6 ELSE paused END
          WHERE id IN (
              SELECT id FROM slots WHERE run_id = $3 AND state = 'open' AND lease_expires <= $4
              ORDER BY ordinal, target LIMIT $5)
-         RETURNING id, run_id, target, ordinal, sources, tries_per_source, attempt, state, settled",
+         RETURNING id, run_id, target, ordinal, sources, tries_per_source, attempt, state, settled, paused",
     )
     .bind(holder)
     .bind(now.saturating_add(ttl_ms))
     .bind(run_id)
     .bind(now)
     .bind(i64::from(limit))
+    .bind(serde_json::json!(paused).to_string())
     .fetch_all(&mut *transaction)
     .await?;
     rows.sort_by_key(|row| (row.ordinal, row.target));
@@ -247,7 +263,7 @@ pub async fn lease(
     Ok((slots, u32::try_from(open).unwrap_or(u32::MAX)))
 }
 
-fn check_lease(holder: &str, limit: u32, ttl_ms: i64) -> Result<(), StoreError> {
+fn check_lease(holder: &str, limit: u32, ttl_ms: i64, paused: &[String]) -> Result<(), StoreError> {
     if holder.is_empty() {
         return Err(StoreError::invalid(
             "holder",
@@ -265,6 +281,10 @@ fn check_lease(holder: &str, limit: u32, ttl_ms: i64) -> Result<(), StoreError> 
             "ttl",
             format!("{ttl_ms} ms is not within 1 second to 1 hour"),
         ));
+    }
+    if paused.len() > MAX_PAUSED {
+        let why = format!("{} given; at most {MAX_PAUSED} are taken", paused.len());
+        return Err(StoreError::invalid("paused_backends", why));
     }
     Ok(())
 }
@@ -295,6 +315,7 @@ async fn describe(
             ordinal: u32::try_from(row.ordinal).unwrap_or(u32::MAX),
             attempt: u32::try_from(row.attempt).unwrap_or(u32::MAX),
             settled: row.settled.unwrap_or_default().cast_unsigned(),
+            paused: row.paused()?,
             id: row.id,
             sources,
         });
@@ -326,7 +347,7 @@ pub(crate) async fn find(
     slot_id: &str,
 ) -> Result<SlotRow, StoreError> {
     let row: Option<SlotRow> = sqlx::query_as(
-        "SELECT id, run_id, target, ordinal, sources, tries_per_source, attempt, state, settled FROM slots
+        "SELECT id, run_id, target, ordinal, sources, tries_per_source, attempt, state, settled, paused FROM slots
          WHERE id = $1 AND run_id = $2",
     )
     .bind(slot_id)

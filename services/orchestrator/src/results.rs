@@ -143,7 +143,7 @@ pub struct Delta {
     pub accuracy: Option<f64>,
     /// Difference in balanced accuracy.
     pub balanced_accuracy: Option<f64>,
-    /// 95 % interval of the difference in balanced accuracy: paired bootstrap, stratified by class.
+    /// 95 % interval of the difference in balanced accuracy: paired bootstrap of people and images, stratified by class.
     pub balanced_accuracy_interval: Option<[f64; 2]>,
     /// Difference in macro F1.
     pub macro_f1: Option<f64>,
@@ -302,7 +302,7 @@ fn is_bad(fault: Fault) -> Option<bool> {
 }
 
 /// "wrong_expression" and the like.
-fn fault_name(fault: Fault) -> String {
+pub(crate) fn fault_name(fault: Fault) -> String {
     fault
         .as_str_name()
         .trim_start_matches("FAULT_")

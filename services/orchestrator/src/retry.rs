@@ -1,7 +1,7 @@
-//! Bounded retries of calls that found no server (UNAVAILABLE) or no room (RESOURCE_EXHAUSTED). A quota that is used up
-//! (RESOURCE_EXHAUSTED with a reason) is no matter of retries: it may take hours.
+//! Bounded retries of calls that found no server (UNAVAILABLE), lost it before it answered, or found no room (RESOURCE_EXHAUSTED).
+//! A quota that is used up (RESOURCE_EXHAUSTED with a reason) is no matter of retries: it may take hours.
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -46,6 +46,8 @@ impl RetryPolicy {
 fn is_transient(status: &Status) -> bool {
     match status.code() {
         Code::Unavailable => true,
+        // Of a connection that broke; an answer has no source.
+        Code::Unknown => status.source().is_some(),
         Code::ResourceExhausted => saga_chassis::status::reason(status).is_none(),
         _ => false,
     }
@@ -95,6 +97,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn other_errors_are_not_tried_again() {
         assert_eq!(failing_with(Status::invalid_argument("bad")).await.0, 1);
+        assert_eq!(failing_with(Status::unknown("a bug")).await.0, 1);
         let quota = quota_exhausted("QUOTA_EXHAUSTED", "no", Duration::from_millis(1));
         assert_eq!(failing_with(quota).await.0, 1);
     }

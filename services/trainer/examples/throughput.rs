@@ -10,7 +10,7 @@ use saga_proto::trainer::v1 as proto;
 use trainer::{
     classifier::Classifier,
     data::{Dataset, Split},
-    fit::{Epoch, Observer, fit},
+    fit::{Epoch, Learner as _, Observer, fit},
     loader::Source,
     master::MasterWeights,
     request::Job,
@@ -76,6 +76,7 @@ fn noise(images: usize, side: u32) -> Split {
             .map(&mut byte)
             .collect(),
         labels: (0..images).map(|index| (index % CLASSES) as u32).collect(),
+        synthetic: Vec::new(),
         names: Vec::new(),
     }
 }

@@ -1,5 +1,6 @@
 //! A classifier as a learner: soft targets with label smoothing, MixUp and CutMix, under one of three losses, whose classes may
-//! be weighted from the start or (deferred re-weighting, as LDAM's paper does) from a later step on.
+//! be weighted from the start or (deferred re-weighting, as LDAM's paper does) from a later step on. Synthetic images may count
+//! less than real ones: empirical risk weighted by where data comes from (Jain et al. 2024, <https://arxiv.org/abs/2402.04376>).
 
 use std::path::Path;
 
@@ -11,11 +12,13 @@ use crate::{
     data::Dataset,
     error::TrainError,
     fit::{Judged, Learner},
-    loss,
+    loader::Batch,
+    loss::{self, Weighting},
     mix::mix,
     network::Network,
     pixels::Normaliser,
     request::{Architecture, Job, Loss, Settings},
+    stages::Stage,
 };
 
 /// A classifier in training.
@@ -32,21 +35,24 @@ pub struct Classifier {
     margins: Option<Tensor>,
     /// How much of the training is done.
     progress: f64,
+    stage: Stage,
 }
 
 impl Classifier {
     /// A new model, or the one of `job.init_from`, for the classes of a data set.
     pub fn new(job: &Job, dataset: &Dataset, runtime: Runtime) -> Result<Self, TrainError> {
-        let (labels, classes) = (&dataset.train.labels, dataset.classes.len());
+        let classes = dataset.classes.len();
+        let weight = job.settings.synthetic_weight;
+        let counts = dataset.train.class_totals(classes, weight);
         let tensor = |values: Vec<f32>| Tensor::f_from_slice(&values)?.f_to_device(runtime.device);
         let weighted = job.settings.class_weights;
-        let class_weights = weighted.then(|| tensor(loss::inverse_frequency(labels, classes)));
+        let class_weights = weighted.then(|| tensor(loss::inverse_frequency(&counts)));
         let margins = match job.settings.loss {
-            Loss::Ldam { margin, .. } => Some(tensor(loss::ldam_margins(labels, classes, margin))),
+            Loss::Ldam { margin } => Some(tensor(loss::ldam_margins(&counts, margin))),
             Loss::CrossEntropy | Loss::Focal { .. } => None,
         };
         let tau = job.settings.logit_adjustment;
-        let adjusted = (tau > 0.0).then(|| tensor(loss::logit_adjustment(labels, classes, tau)));
+        let adjusted = (tau > 0.0).then(|| tensor(loss::logit_adjustment(&counts, tau)));
         let preprocessing = preprocessing(&job.architecture);
         Ok(Self {
             network: Network::new(job, &dataset.classes, runtime)?,
@@ -58,48 +64,53 @@ impl Classifier {
             logit_adjustment: adjusted.transpose()?,
             margins: margins.transpose()?,
             progress: 0.0,
+            stage: Stage::All,
         })
-    }
-
-    /// Parameters and buffers.
-    pub fn weights(&self) -> &Weights {
-        self.network.weights()
-    }
-
-    /// Writes the Hugging Face directory's files and golden answers.
-    pub fn write(&self, directory: &Path) -> Result<(), ModelError> {
-        self.network.write(directory, &self.preprocessing)?;
-        golden::record(directory)
     }
 }
 
 impl Learner for Classifier {
-    fn begin_step(&mut self, progress: f64) {
-        self.progress = progress;
+    fn weights(&self) -> &Weights {
+        self.network.weights()
     }
 
-    fn loss(
-        &mut self,
-        images: &Tensor,
-        labels: &Tensor,
-        random: &mut ChaCha8Rng,
-    ) -> Result<Tensor, TrainError> {
+    /// The Hugging Face directory's files and golden answers.
+    fn write(&self, directory: &Path) -> Result<(), ModelError> {
+        self.network.write(directory, &self.preprocessing)?;
+        golden::record(directory)
+    }
+
+    fn begin_step(&mut self, progress: f64, stage: Stage) {
+        (self.progress, self.stage) = (progress, stage);
+    }
+
+    fn loss(&mut self, batch: &Batch, random: &mut ChaCha8Rng) -> Result<Tensor, TrainError> {
         let settings = &self.settings;
-        let targets = loss::smooth_targets(labels, self.classes, settings.label_smoothing)?;
-        let pixels = self.normaliser.normalise(images)?;
-        let (pixels, targets) = mix(pixels, targets, (settings.mixup, settings.cutmix), random)?;
-        let mut logits = self.network.train(&pixels)?;
+        let smoothing = settings.label_smoothing;
+        let mut targets = loss::smooth_targets(&batch.labels, self.classes, smoothing)?;
+        if let Some(weights) = &batch.weights {
+            // One more column of the targets, so that they are blended as their images are.
+            targets = Tensor::f_cat(&[&targets, weights], 1)?;
+        }
+        let pixels = self.normaliser.normalise(&batch.images)?;
+        let (pixels, mixed) = mix(pixels, targets, (settings.mixup, settings.cutmix), random)?;
+        let targets = mixed.f_narrow(1, 0, self.classes)?;
+        let images = batch.weights.as_ref();
+        let images = images.map(|_| mixed.f_narrow(1, self.classes, 1));
+        let images = images.transpose()?;
+        let mut logits = self.network.train(&pixels, self.stage)?;
         if let Some(adjustment) = &self.logit_adjustment {
             logits = logits.f_add(adjustment)?;
         }
-        let weights = self.class_weights.as_ref();
-        let weights = weights.filter(|_| self.progress >= settings.class_weights_from);
+        let classes = self.class_weights.as_ref();
+        let weighting = Weighting {
+            classes: classes.filter(|_| self.progress >= settings.class_weights_from),
+            images: images.as_ref(),
+        };
         match (settings.loss, &self.margins) {
-            (Loss::Focal { gamma }, _) => loss::focal(&logits, &targets, gamma, weights),
-            (Loss::Ldam { scale, .. }, Some(margins)) => {
-                loss::ldam(&logits, &targets, margins, scale, weights)
-            }
-            _ => loss::cross_entropy(&logits, &targets, weights),
+            (Loss::Focal { gamma }, _) => loss::focal(&logits, &targets, gamma, weighting),
+            (Loss::Ldam { .. }, Some(margins)) => loss::ldam(&logits, &targets, margins, weighting),
+            _ => loss::cross_entropy(&logits, &targets, weighting),
         }
     }
 
@@ -112,4 +123,89 @@ impl Learner for Classifier {
 /// How images reach the model.
 pub fn preprocessing(architecture: &Architecture) -> preprocess::Config {
     preprocess::Config::vit(architecture.image_size)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+    use tch::{Device, Kind};
+
+    use super::*;
+    use crate::{request, split::Split};
+
+    fn classifier(mixup: f64) -> Classifier {
+        let dataset = Dataset {
+            classes: vec!["a".into(), "b".into()],
+            side: 32,
+            train: Split {
+                labels: vec![0, 1],
+                ..Default::default()
+            },
+            val: Split::default(),
+        };
+        let settings = Settings {
+            mixup,
+            ..request::tests::settings()
+        };
+        let job = Job {
+            settings,
+            ..request::tests::job()
+        };
+        Classifier::new(&job, &dataset, Runtime::REFERENCE).unwrap()
+    }
+
+    fn pictures(count: i64) -> Tensor {
+        let values = Tensor::arange(count * 3 * 32 * 32, (Kind::Float, Device::Cpu));
+        (values.remainder(251.0) / 250.0).view([count, 3, 32, 32])
+    }
+
+    fn loss(model: &mut Classifier, images: &Tensor, labels: &[i64], weights: &[f32]) -> f64 {
+        let batch = Batch {
+            images: images.shallow_clone(),
+            labels: Tensor::from_slice(labels),
+            weights: Some(Tensor::from_slice(weights).view([-1, 1])),
+        };
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        model.loss(&batch, &mut random).unwrap().double_value(&[])
+    }
+
+    #[test]
+    fn an_image_of_weight_a_quarter_counts_a_quarter() {
+        let mut model = classifier(0.0);
+        let images = pictures(2);
+        let both = loss(&mut model, &images, &[0, 1], &[1.0, 0.25]);
+        let real = loss(&mut model, &images.narrow(0, 0, 1), &[0], &[1.0]);
+        let synthetic = loss(&mut model, &images.narrow(0, 1, 1), &[1], &[0.25]);
+        assert!((both - (real + 0.25 * synthetic) / 1.25).abs() < 1e-5);
+        assert!((real - synthetic).abs() > 1e-3);
+    }
+
+    /// Of one picture under two labels every blend is that picture, with targets and weights (s, 1 - s) of the two.
+    #[test]
+    fn blended_images_count_the_blend_of_their_weights() {
+        let mut model = classifier(0.4);
+        let picture = pictures(1);
+        let twice = Tensor::cat(&[&picture, &picture], 0);
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let share = mix(
+            twice.copy(),
+            Tensor::eye(2, (Kind::Float, Device::Cpu)),
+            (0.4, 0.0),
+            &mut random,
+        );
+        let share = share.unwrap().1.double_value(&[0, 0]);
+        let blended = loss(&mut model, &twice, &[0, 1], &[1.0, 0.25]);
+        let [of_a, of_b] = [0, 1].map(|label| loss(&mut model, &picture, &[label], &[1.0]));
+        let weights = [share + 0.25 * (1.0 - share), 0.25 * share + 1.0 - share];
+        let blends = [
+            share * of_a + (1.0 - share) * of_b,
+            share * of_b + (1.0 - share) * of_a,
+        ];
+        let expected = (weights[0] * blends[0] + weights[1] * blends[1]) / 1.25;
+        assert!(
+            (blended - expected).abs() < 1e-5,
+            "{blended}, not {expected}"
+        );
+        assert!((blended - (of_a + of_b) / 2.0).abs() > 1e-4);
+    }
 }

@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use saga_models::{
     Model as _, ModelError, Runtime, clip, directory, golden, preprocess,
     tokenizer::{Tokenizer, Tokens},
+    weights::Weights,
 };
 use tch::{Device, Tensor};
 
@@ -17,6 +18,7 @@ use crate::{
     data::Dataset,
     error::TrainError,
     fit::{Judged, Learner},
+    loader::Batch,
     loss,
     pixels::Normaliser,
     request::{Architecture, Job},
@@ -83,23 +85,6 @@ impl Contrastive {
         })
     }
 
-    /// The model.
-    pub fn weights(&self) -> &saga_models::weights::Weights {
-        self.model.weights()
-    }
-
-    /// Writes the Hugging Face directory's files and golden answers.
-    pub fn write(&self, directory: &Path) -> Result<(), ModelError> {
-        directory::write_json(&directory.join(directory::CONFIG), self.model.config())?;
-        preprocess::Config::clip(self.model.config().vision_config.image_size as u32)
-            .write(directory)?;
-        self.tokenizer.write(directory)?;
-        self.model
-            .weights()
-            .save(&directory.join(directory::WEIGHTS))?;
-        golden::record(directory)
-    }
-
     /// Scaled cosines `[images, classes]` with the first text of each class, without dropout.
     pub fn logits(&self, images: &Tensor) -> Result<Tensor, TrainError> {
         let first: Vec<Tokens> = self
@@ -121,14 +106,26 @@ impl Contrastive {
 }
 
 impl Learner for Contrastive {
+    fn weights(&self) -> &Weights {
+        self.model.weights()
+    }
+
+    /// The Hugging Face directory's files and golden answers.
+    fn write(&self, directory: &Path) -> Result<(), ModelError> {
+        directory::write_json(&directory.join(directory::CONFIG), self.model.config())?;
+        preprocess::Config::clip(self.model.config().vision_config.image_size as u32)
+            .write(directory)?;
+        self.tokenizer.write(directory)?;
+        self.weights().save(&directory.join(directory::WEIGHTS))?;
+        golden::record(directory)
+    }
+
     fn loss(
         &mut self,
-        images: &Tensor,
-        labels: &Tensor,
+        Batch { images, labels, .. }: &Batch,
         random: &mut ChaCha8Rng,
     ) -> Result<Tensor, TrainError> {
-        let present = Vec::<i64>::try_from(labels)?;
-        let mut classes: Vec<i64> = present;
+        let mut classes = Vec::<i64>::try_from(labels)?;
         classes.sort_unstable();
         classes.dedup();
         let drawn = classes

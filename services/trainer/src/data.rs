@@ -13,34 +13,13 @@ use saga_proto::labelstore::v1::{
 use tonic::Status;
 
 use crate::error::TrainError;
+pub use crate::split::{Dataset, Split};
 
 /// Images decoded at a time: enough to keep every core busy, few enough to stay small in memory.
 const DECODE_BATCH: usize = 64;
 
 /// Turns a decoded image into the model's input: CHW RGB bytes, side x side.
 pub type Prepare = Arc<dyn Fn(&RgbImage) -> Vec<u8> + Send + Sync>;
-
-/// One split in memory.
-#[derive(Debug, Default)]
-pub struct Split {
-    /// `[N, 3, side, side]` bytes.
-    pub pixels: Vec<u8>,
-    /// Class index of each image.
-    pub labels: Vec<u32>,
-    /// What each image is called.
-    pub names: Vec<ImageName>,
-}
-
-/// What a job trains on.
-#[derive(Debug)]
-pub struct Dataset {
-    /// In label order.
-    pub classes: Vec<String>,
-    /// Side of the images in pixels.
-    pub side: u32,
-    pub train: Split,
-    pub val: Split,
-}
 
 /// Names of a data set's parts in requests.
 #[derive(Clone, Debug)]
@@ -161,6 +140,9 @@ impl Store {
             row.iter().for_each(|row| content.row(row));
             let ended = row.is_none();
             split.names.extend(row.as_ref().map(name));
+            split
+                .synthetic
+                .extend(row.as_ref().map(|row| row.synthetic));
             waiting.extend(row);
             if ended || waiting.len() == DECODE_BATCH {
                 let (classes, prepare, batch) = (

@@ -27,6 +27,7 @@ use crate::{
     data::{Dataset, Split},
     error::TrainError,
     fit::{Judged, Learner},
+    loader::Batch,
     request::{Architecture, Job},
 };
 
@@ -34,6 +35,8 @@ use crate::{
 const LABEL_DROPOUT: f64 = 0.1;
 /// Times at which a val image is judged.
 const VALIDATION_TIMES: usize = 4;
+/// Channels, rows and columns of a batch of images.
+const IMAGE: &[i64] = &[1, 2, 3];
 /// Multiples of it in turn spread evenly over 0 to 1, however many there are.
 const GOLDEN_RATIO: f64 = 0.618_033_988_749_894_9;
 /// Channels of each level, over those of the finest.
@@ -51,6 +54,8 @@ pub struct Diffusion {
     weights: Weights,
     scheduler: scheduler::Config,
     forward: Forward,
+    /// Weight of the loss at each time of training; `None`: all weigh the same.
+    loss_weights: Option<Tensor>,
     labels: Vec<String>,
     neighbours: Neighbours,
     device: Device,
@@ -71,8 +76,10 @@ impl Diffusion {
                 found
             }
         };
-        let scheduler = scheduler::Config::of_pixels(job.prediction.unwrap_or_default().into());
+        let denoising = job.denoising.unwrap_or_default();
+        let scheduler = scheduler::Config::from(denoising);
         Ok(Self {
+            loss_weights: loss_weights(&scheduler, denoising.min_snr_gamma, runtime.device)?,
             forward: Forward::new(&scheduler, runtime.device)?,
             neighbours: neighbours(&dataset.train, dataset.side)?,
             labels: dataset.classes.clone(),
@@ -83,46 +90,48 @@ impl Diffusion {
         })
     }
 
-    /// The model's parameters.
-    pub fn weights(&self) -> &Weights {
-        &self.weights
-    }
-
-    /// Writes the diffusers directory's files, and which images it was trained on.
-    pub fn write(&self, directory: &Path) -> Result<(), ModelError> {
-        let unet = (&self.model, &self.weights);
-        class_conditional::write(directory, unet, &self.scheduler, &self.labels)?;
-        self.neighbours.write(directory)
-    }
-
-    /// Mean square error of what is predicted of images in 0 to 1.
+    /// Mean square error of what is predicted of each image in 0 to 1, [N].
     fn error(
         &self,
         images: &Tensor,
         classes: &Tensor,
         noise: &Tensor,
-        times: &[i64],
+        times: &Tensor,
     ) -> Result<Tensor, TrainError> {
         let clean = images.f_mul_scalar(2.0)?.f_sub_scalar(1.0)?;
         let noise = noise.f_to_device(self.device)?;
-        let times = Tensor::f_from_slice(times)?.f_to_device(self.device)?;
-        let noisy = self.forward.noisy(&clean, &noise, &times)?;
-        let target = self.forward.target(&clean, &noise, &times)?;
+        let noisy = self.forward.noisy(&clean, &noise, times)?;
+        let target = self.forward.target(&clean, &noise, times)?;
         let times = times.f_to_kind(Kind::Float)?;
         let predicted = self.model.forward(&noisy, &times, classes)?;
-        Ok(predicted.f_mse_loss(&target, tch::Reduction::Mean)?)
+        let errors = predicted.f_mse_loss(&target, tch::Reduction::None)?;
+        Ok(errors.f_mean_dim(IMAGE, false, Kind::Float)?)
     }
 
     fn time(&self, share: f64) -> i64 {
         (share * self.scheduler.num_train_timesteps as f64) as i64
     }
+
+    fn on_device(&self, numbers: &[i64]) -> Result<Tensor, TrainError> {
+        Ok(Tensor::f_from_slice(numbers)?.f_to_device(self.device)?)
+    }
 }
 
 impl Learner for Diffusion {
+    fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// The diffusers directory's files, and which images it was trained on.
+    fn write(&self, directory: &Path) -> Result<(), ModelError> {
+        let unet = (&self.model, &self.weights);
+        class_conditional::write(directory, unet, &self.scheduler, &self.labels)?;
+        self.neighbours.write(directory)
+    }
+
     fn loss(
         &mut self,
-        images: &Tensor,
-        labels: &Tensor,
+        Batch { images, labels, .. }: &Batch,
         random: &mut ChaCha8Rng,
     ) -> Result<Tensor, TrainError> {
         let none = self.model.config().null_class();
@@ -134,8 +143,13 @@ impl Learner for Diffusion {
         }
         let times: Vec<i64> = classes.iter().map(|_| self.time(random.random())).collect();
         let noise = Seeded::new(random.random()).draw(&images.size())?;
-        let classes = Tensor::f_from_slice(&classes)?.f_to_device(self.device)?;
-        self.error(images, &classes, &noise, &times)
+        let (classes, times) = (self.on_device(&classes)?, self.on_device(&times)?);
+        let errors = self.error(images, &classes, &noise, &times)?;
+        let errors = match &self.loss_weights {
+            Some(weights) => errors.f_mul(&weights.f_index_select(0, &times)?)?,
+            None => errors,
+        };
+        Ok(errors.f_mean(Kind::Float)?)
     }
 
     fn validate(
@@ -156,14 +170,26 @@ impl Learner for Diffusion {
             let noise = Tensor::f_cat(&noise.collect::<Result<Vec<_>, _>>()?, 0)?;
             let times = numbers.map(|number| self.time((number as f64 * GOLDEN_RATIO).fract()));
             let times: Vec<i64> = times.collect();
-            let error = self.error(images, labels, &noise, &times)?;
-            loss += error.f_double_value(&[])? * count as f64 / VALIDATION_TIMES as f64;
+            let errors = self.error(images, labels, &noise, &self.on_device(&times)?)?;
+            loss += errors.f_sum(Kind::Float)?.f_double_value(&[])? / VALIDATION_TIMES as f64;
         }
         Ok(Judged {
             loss,
             predicted: Vec::new(),
         })
     }
+}
+
+fn loss_weights(
+    scheduler: &scheduler::Config,
+    min_snr_gamma: f64,
+    device: Device,
+) -> Result<Option<Tensor>, ModelError> {
+    if min_snr_gamma == 0.0 {
+        return Ok(None);
+    }
+    let weights = scheduler.min_snr_weights(min_snr_gamma)?;
+    Ok(Some(Tensor::f_from_slice(&weights)?.f_to_device(device)?))
 }
 
 /// How images reach the model: at its size, whole.
@@ -209,7 +235,7 @@ mod tests {
     use super::*;
     use crate::{
         master::MasterWeights,
-        request::{self, Head, Kind as ModelKind, Prediction, Settings},
+        request::{self, Denoising, Head, Kind as ModelKind, Prediction, Settings},
     };
 
     fn job(prediction: Prediction) -> Job {
@@ -230,7 +256,10 @@ mod tests {
                 learning_rate: 0.01,
                 ..request::tests::settings()
             },
-            prediction: Some(prediction),
+            denoising: Some(Denoising {
+                prediction,
+                ..Denoising::default()
+            }),
             ..request::tests::job()
         }
     }
@@ -239,6 +268,7 @@ mod tests {
         let split = |count: usize| Split {
             pixels: (0..count * 3 * 64).map(|i| (i * 37 % 251) as u8).collect(),
             labels: (0..count as u32).map(|i| i % 2).collect(),
+            synthetic: Vec::new(),
             names: (0..count)
                 .map(|i| ImageName {
                     image_id: i.to_string(),
@@ -271,6 +301,35 @@ mod tests {
     }
 
     #[test]
+    fn the_loss_weighs_times_and_validation_does_not() {
+        let dataset = dataset();
+        let weighted = |min_snr_gamma| {
+            let mut job = job(Prediction::V);
+            job.denoising.as_mut().unwrap().min_snr_gamma = min_snr_gamma;
+            Diffusion::new(&job, &dataset, Runtime::REFERENCE).unwrap()
+        };
+        let (images, labels) =
+            crate::pixels::batch(&dataset.train, 8, &[0, 1, 2], Device::Cpu).unwrap();
+        let batch = Batch {
+            images: images.shallow_clone(),
+            labels: labels.shallow_clone(),
+            weights: None,
+        };
+        let loss = |learner: &mut Diffusion| {
+            let mut random = ChaCha8Rng::seed_from_u64(1);
+            let loss = learner.loss(&batch, &mut random).unwrap();
+            loss.double_value(&[])
+        };
+        let (mut plain, mut min_snr) = (weighted(0.0), weighted(5.0));
+        assert!(loss(&mut min_snr) < 0.95 * loss(&mut plain));
+        plain.loss_weights = Some(Tensor::full([1000], 0.5, (Kind::Float, Device::Cpu)));
+        let (halved, whole) = (loss(&mut plain), loss(&mut weighted(0.0)));
+        assert!((halved - whole / 2.0).abs() < 1e-5, "{halved} {whole}");
+        let judged = |learner: &Diffusion| learner.validate(&images, &labels, 0).unwrap().loss;
+        assert_eq!(judged(&min_snr), judged(&weighted(0.0)));
+    }
+
+    #[test]
     fn both_predictions_are_learned_from_one_batch() {
         for prediction in [Prediction::V, Prediction::Epsilon] {
             let dataset = dataset();
@@ -279,10 +338,15 @@ mod tests {
             let mut weights = MasterWeights::new(learner.weights().tensors()).unwrap();
             let (images, labels) =
                 crate::pixels::batch(&dataset.train, 8, &[0, 1, 2, 3], Device::Cpu).unwrap();
+            let batch = Batch {
+                images,
+                labels,
+                weights: None,
+            };
             // The same noise, times and dropped classes each time.
             let mut step = || {
                 let mut random = ChaCha8Rng::seed_from_u64(1);
-                let loss = learner.loss(&images, &labels, &mut random).unwrap();
+                let loss = learner.loss(&batch, &mut random).unwrap();
                 loss.backward();
                 let gradient = weights.take_gradient().unwrap();
                 let _ = weights.flat_mut().g_add_(&(gradient * -0.05));

@@ -3,10 +3,8 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use rand_chacha::ChaCha8Rng;
 use tch::Tensor;
 
-pub use crate::epoch::{Best, Epoch, Judged, Scores, evaluate};
 use crate::{
     checkpoint::{Checkpoints, Progress, State},
     ema::MovingAverage,
@@ -18,26 +16,10 @@ use crate::{
     schedule::{self, AdamW},
     stages::{Stage, Stages},
 };
-
-/// A model that can be trained.
-pub trait Learner {
-    /// Tells before each step how much of the training is done, 0 to 1.
-    fn begin_step(&mut self, _progress: f64) {}
-    /// Differentiable scalar loss of a batch: images `[N, 3, side, side]` f32 in 0 to 1, labels `[N]` int64.
-    fn loss(
-        &mut self,
-        images: &Tensor,
-        labels: &Tensor,
-        random: &mut ChaCha8Rng,
-    ) -> Result<Tensor, TrainError>;
-    /// Without dropout, how a batch of val images is done, the first of which is number `first` of the split.
-    fn validate(
-        &self,
-        images: &Tensor,
-        labels: &Tensor,
-        first: usize,
-    ) -> Result<Judged, TrainError>;
-}
+pub use crate::{
+    epoch::{Best, Epoch, Judged, Scores, evaluate},
+    learner::Learner,
+};
 
 /// The kept weights: flat parameters and untrained variables.
 struct Kept {
@@ -185,8 +167,14 @@ impl<'a> Loop<'a> {
     ) -> Result<(), TrainError> {
         let patience = self.source.settings.patience;
         let finished = |of: &Progress| patience > 0 && of.without_gain >= patience;
-        while self.progress.step < self.plan.steps && !finished(&self.progress) {
-            let epoch = self.epoch(learner, loader, observer)?;
+        while self.epochs() < self.plan.epochs() && !finished(&self.progress) {
+            let epoch = match self.epoch(learner, loader, observer) {
+                Err(TrainError::Cancelled) => {
+                    self.checkpoint()?;
+                    return Err(TrainError::Cancelled);
+                }
+                epoch => epoch?,
+            };
             let best = self.progress.best.as_ref();
             if best.is_none_or(|best| epoch.scores.better_than(&best.scores)) {
                 self.kept = Some(Kept {
@@ -207,6 +195,11 @@ impl<'a> Loop<'a> {
         Ok(())
     }
 
+    /// How many epochs are over.
+    fn epochs(&self) -> u32 {
+        self.progress.epochs.len() as u32
+    }
+
     /// Puts the best weights back into the model.
     fn keep_best(&mut self) -> Result<Option<Best>, TrainError> {
         if let Some(kept) = self.kept.take() {
@@ -222,7 +215,7 @@ impl<'a> Loop<'a> {
             .map_or(self.weights.flat(), MovingAverage::weights)
     }
 
-    /// The epoch that the next step belongs to, from that step on.
+    /// The epoch that is not over, from the next step on; of one that was stopped while it validated no step is left.
     fn epoch(
         &mut self,
         learner: &mut dyn Learner,
@@ -230,12 +223,11 @@ impl<'a> Loop<'a> {
         observer: &dyn Observer,
     ) -> Result<Epoch, TrainError> {
         let (begun, from) = (Instant::now(), self.progress.step);
-        let first = from - from % self.plan.steps_per_epoch;
+        let first = self.epochs() * self.plan.steps_per_epoch;
         let last = self.plan.steps.min(first + self.plan.steps_per_epoch);
         loader.take_waited();
         while self.progress.step < last {
             if observer.cancelled() {
-                self.checkpoint()?;
                 return Err(TrainError::Cancelled);
             }
             if self.checkpoints.as_ref().is_some_and(Checkpoints::due) {
@@ -253,7 +245,7 @@ impl<'a> Loop<'a> {
         let scores = self.validate(learner, observer)?;
         let steps = f64::from(last - first);
         let (start, steps_before, _) = self.begun;
-        let each = start.elapsed().as_secs_f64() / f64::from(last - steps_before);
+        let each = start.elapsed().as_secs_f64() / f64::from((last - steps_before).max(1));
         Ok(Epoch {
             epoch: first / self.plan.steps_per_epoch + 1,
             epochs: self.plan.epochs(),
@@ -281,15 +273,15 @@ impl<'a> Loop<'a> {
         if self.stage.replace(stage) != Some(stage) {
             self.weights.train_only(|name| stage.trains(name))?;
         }
-        learner.begin_step(f64::from(step) / f64::from(self.plan.steps));
+        learner.begin_step(f64::from(step) / f64::from(self.plan.steps), stage);
         let mut value = 0.0;
         for part in 0..settings.accumulation {
-            let batch = self.batch(part);
-            let (images, labels) = loader.next(self.weights.flat().device())?;
-            random::seed_dropout(self.source.seed, batch);
-            let mut random = random::of_batch(self.source.seed, batch, Purpose::Loss);
+            let number = self.batch(part);
+            let batch = loader.next(self.weights.flat().device())?;
+            random::seed_dropout(self.source.seed, number);
+            let mut random = random::of_batch(self.source.seed, number, Purpose::Loss);
             let loss = learner
-                .loss(&images, &labels, &mut random)?
+                .loss(&batch, &mut random)?
                 .f_div_scalar(f64::from(settings.accumulation))?;
             value += loss.f_double_value(&[])?;
             loss.f_backward()?;
@@ -398,3 +390,6 @@ impl<'a> Loop<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

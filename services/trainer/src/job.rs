@@ -121,7 +121,7 @@ impl Trainer {
         let identity = Identity::new(&job, dataset_hash, &self.runtime.precision.to_string())?;
         if let Some(record) = output::finished(&output, &identity) {
             return Ok((
-                output,
+                output::place(&self.models, &output, &record, job.keep)?,
                 Box::new(record),
                 started.elapsed().as_secs_f64(),
                 true,
@@ -154,13 +154,14 @@ impl Trainer {
             job,
             identity,
             dataset,
-            output: output.clone(),
+            output,
+            models: self.models.clone(),
             runtime: self.runtime,
             events: events.clone(),
             _held: (reserved, slot),
         };
-        let record = on_own_thread(work, self.config.compute.threads).await?;
-        Ok((output, record, started.elapsed().as_secs_f64(), false))
+        let (directory, record) = on_own_thread(work, self.config.compute.threads).await?;
+        Ok((directory, record, started.elapsed().as_secs_f64(), false))
     }
 }
 
@@ -204,6 +205,7 @@ struct Work {
     identity: Identity,
     dataset: Dataset,
     output: PathBuf,
+    models: PathBuf,
     checkpoints: Checkpoints,
     runtime: Runtime,
     events: Events,
@@ -212,7 +214,7 @@ struct Work {
 }
 
 /// Trains on a thread of the operating system, so that no tensor crosses an await and no async thread is blocked.
-async fn on_own_thread(work: Work, threads: usize) -> Result<Box<Record>, TrainError> {
+async fn on_own_thread(work: Work, threads: usize) -> Result<(PathBuf, Box<Record>), TrainError> {
     let (answer, answered) = oneshot::channel();
     let span = tracing::Span::current();
     let thread = std::thread::Builder::new()
@@ -226,31 +228,27 @@ async fn on_own_thread(work: Work, threads: usize) -> Result<Box<Record>, TrainE
     answered
         .await
         .map_err(|_| TrainError::Thread("it panicked; see the log".into()))?
-        .map(Box::new)
 }
 
 impl Work {
-    fn train(self) -> Result<Record, TrainError> {
-        match self.job.kind {
+    fn train(self) -> Result<(PathBuf, Box<Record>), TrainError> {
+        let mut model = self.model()?;
+        let weights = MasterWeights::new(model.weights().tensors())?;
+        let fitted = self.fit(model.as_mut(), weights);
+        let record = self.save(fitted, model.as_ref())?;
+        let directory = output::place(&self.models, &self.output, &record, self.job.keep)?;
+        Ok((directory, Box::new(record)))
+    }
+
+    fn model(&self) -> Result<Box<dyn Learner>, TrainError> {
+        let (job, dataset, runtime) = (&self.job, &self.dataset, self.runtime);
+        Ok(match job.kind {
             Kind::VitClassifier | Kind::ResnetClassifier => {
-                let mut model = Classifier::new(&self.job, &self.dataset, self.runtime)?;
-                let weights = MasterWeights::new(model.weights().tensors())?;
-                let best = self.fit(&mut model, weights);
-                self.save(best, |directory| model.write(directory))
+                Box::new(Classifier::new(job, dataset, runtime)?)
             }
-            Kind::Clip => {
-                let mut model = Contrastive::new(&self.job, &self.dataset, self.runtime)?;
-                let weights = MasterWeights::new(model.weights().tensors())?;
-                let best = self.fit(&mut model, weights);
-                self.save(best, |directory| model.write(directory))
-            }
-            Kind::Diffusion => {
-                let mut model = Diffusion::new(&self.job, &self.dataset, self.runtime)?;
-                let weights = MasterWeights::new(model.weights().tensors())?;
-                let best = self.fit(&mut model, weights);
-                self.save(best, |directory| model.write(directory))
-            }
-        }
+            Kind::Clip => Box::new(Contrastive::new(job, dataset, runtime)?),
+            Kind::Diffusion => Box::new(Diffusion::new(job, dataset, runtime)?),
+        })
     }
 
     fn fit(&self, learner: &mut dyn Learner, weights: MasterWeights) -> Fitted {
@@ -295,11 +293,7 @@ impl Work {
 
     /// Writes the model; of a training that was stopped, the best weights until then, beside the output. The checkpoint stays
     /// where the same request can still end well: after a cancellation, or where there was no room for the model.
-    fn save(
-        &self,
-        fitted: Fitted,
-        write: impl FnOnce(&Path) -> Result<(), ModelError>,
-    ) -> Result<Record, TrainError> {
+    fn save(&self, fitted: Fitted, model: &dyn Learner) -> Result<Record, TrainError> {
         let outcome = |best, stopped| Outcome {
             identity: &self.identity,
             labels: &self.dataset.classes,
@@ -312,7 +306,7 @@ impl Work {
         let last_good = output::last_good(&self.output);
         let stopped = match fitted.ended {
             Ok(best) => {
-                let record = output::write(&self.output, outcome(best, None), write)?;
+                let record = output::write(&self.output, outcome(best, None), model)?;
                 self.checkpoints.remove();
                 output::remove_stopped(&last_good, &self.identity);
                 return Ok(record);
@@ -330,7 +324,7 @@ impl Work {
         let Some(best) = stopped.best else {
             return Err(stopped.error);
         };
-        output::write(&last_good, outcome(best, Some(why)), write)?;
+        output::write(&last_good, outcome(best, Some(why)), model)?;
         Err(match stopped.error {
             TrainError::Diverged { step, .. } => TrainError::Diverged {
                 step,

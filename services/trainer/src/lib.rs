@@ -22,6 +22,7 @@ pub mod error;
 pub mod fit;
 pub mod grpc;
 pub mod job;
+pub mod learner;
 pub mod loader;
 pub mod loss;
 pub mod master;
@@ -35,6 +36,7 @@ pub mod random;
 pub mod request;
 pub mod sampler;
 pub mod schedule;
+pub mod split;
 pub mod stages;
 pub mod start;
 

@@ -34,20 +34,33 @@ pub struct Source<'a> {
     pub seed: u64,
 }
 
-/// The images of one step, in memory of the CPU.
+/// Images that a loss is computed of, on the model's device.
+#[derive(Debug, PartialEq)]
+pub struct Batch {
+    /// `[N, 3, side, side]` f32 in 0 to 1.
+    pub images: Tensor,
+    /// Class of each, `[N]` int64.
+    pub labels: Tensor,
+    /// What each counts, `[N, 1]` f32; `None` where all count the same.
+    pub weights: Option<Tensor>,
+}
+
+/// The same in memory of the CPU.
 #[derive(Debug)]
-struct Batch {
-    /// `[N, 3, side, side]` in 0 to 1.
+struct Drawn {
     images: Vec<f32>,
     labels: Vec<i64>,
+    weights: Vec<f32>,
 }
 
 /// Hands out batches in order; its workers end when it is dropped.
 #[derive(Debug)]
 pub struct Loader {
-    workers: Vec<Receiver<Batch>>,
+    workers: Vec<Receiver<Drawn>>,
     next: usize,
     side: i64,
+    /// Whether some images count less than others.
+    weighted: bool,
     waited: Duration,
 }
 
@@ -88,25 +101,34 @@ impl Loader {
             workers: (0..count).map(start).collect::<Result<_, TrainError>>()?,
             next: 0,
             side: i64::from(source.dataset.side),
+            weighted: source.settings.synthetic_weight < 1.0,
             waited: Duration::ZERO,
         })
     }
 
-    /// The next batch on a device: images `[N, 3, side, side]` f32 in 0 to 1, labels `[N]` int64.
-    pub fn next(&mut self, device: Device) -> Result<(Tensor, Tensor), TrainError> {
+    /// The next batch on a device.
+    pub fn next(&mut self, device: Device) -> Result<Batch, TrainError> {
         let asked = Instant::now();
         let batch = self.workers.get(self.next).map(Receiver::recv);
-        let Some(Ok(batch)) = batch else {
+        let Some(Ok(drawn)) = batch else {
             return Err(TrainError::Thread(
                 "a thread that augments images ended".into(),
             ));
         };
         self.waited += asked.elapsed();
         self.next = (self.next + 1) % self.workers.len();
-        let shape = [batch.labels.len() as i64, 3, self.side, self.side];
-        let images = Tensor::f_from_slice(&batch.images)?.f_view(shape)?;
-        let labels = Tensor::f_from_slice(&batch.labels)?;
-        Ok((images.f_to_device(device)?, labels.f_to_device(device)?))
+        let count = drawn.labels.len() as i64;
+        let images =
+            Tensor::f_from_slice(&drawn.images)?.f_view([count, 3, self.side, self.side])?;
+        let weights = self.weighted.then(|| {
+            let weights = Tensor::f_from_slice(&drawn.weights)?.f_view([count, 1])?;
+            weights.f_to_device(device)
+        });
+        Ok(Batch {
+            images: images.f_to_device(device)?,
+            labels: Tensor::f_from_slice(&drawn.labels)?.f_to_device(device)?,
+            weights: weights.transpose()?,
+        })
     }
 
     /// How long the model waited for batches since this was last asked.
@@ -117,7 +139,7 @@ impl Loader {
 
 impl<'a> Source<'a> {
     /// The batches of these numbers, which rise.
-    fn batches(self, numbers: impl Iterator<Item = u64>) -> impl Iterator<Item = Batch> {
+    fn batches(self, numbers: impl Iterator<Item = u64>) -> impl Iterator<Item = Drawn> {
         let settings = self.settings;
         let train = &self.dataset.train;
         let mut sampler = Sampler::new(
@@ -145,17 +167,22 @@ impl<'a> Source<'a> {
         chosen: &[usize],
         number: u64,
         augmentation: &Augmentation,
-    ) -> Batch {
+    ) -> Drawn {
         let side = self.dataset.side as usize;
         let size = 3 * side * side;
         let mut random = random::of_batch(self.seed, number, Purpose::Augmentation);
         let mut images = vec![0.0; chosen.len() * size];
         let mut labels = Vec::with_capacity(chosen.len());
+        let weight = |&index: &usize| train.weight(index, self.settings.synthetic_weight) as f32;
         for (&index, image) in chosen.iter().zip(images.chunks_exact_mut(size)) {
             augmentation.apply(pixels::of(train, index, size), side, &mut random, image);
             labels.extend(train.labels.get(index).map(|&label| i64::from(label)));
         }
-        Batch { images, labels }
+        Drawn {
+            images,
+            labels,
+            weights: chosen.iter().map(weight).collect(),
+        }
     }
 }
 
@@ -171,6 +198,7 @@ mod tests {
                 .map(|byte| (byte * 7 % 251) as u8)
                 .collect(),
             labels: labels.clone(),
+            synthetic: (0..10).map(|index| index % 2 == 1).collect(),
             names: Vec::new(),
         };
         Dataset {
@@ -181,11 +209,12 @@ mod tests {
         }
     }
 
-    fn taken(workers: usize, first: u64, count: usize) -> Vec<(Tensor, Tensor)> {
+    fn taken(synthetic_weight: f64, workers: usize, first: u64, count: usize) -> Vec<Batch> {
         let settings = request::Settings {
             batch_size: 4,
             augment: true,
             sampling: Sampling::Balanced,
+            synthetic_weight,
             ..request::tests::settings()
         };
         let dataset = dataset();
@@ -203,10 +232,27 @@ mod tests {
 
     #[test]
     fn batches_are_the_same_on_any_number_of_threads_and_from_any_start() {
-        let alone = taken(1, 0, 9);
-        assert_eq!(alone, taken(3, 0, 9));
-        assert_eq!(alone[5..], taken(2, 5, 4));
+        let alone = taken(0.5, 1, 0, 9);
+        assert_eq!(alone, taken(0.5, 3, 0, 9));
+        assert_eq!(alone[5..], taken(0.5, 2, 5, 4));
         assert_ne!(alone[0], alone[1]);
-        assert_eq!(alone[0].0.size(), [4, 3, 8, 8]);
+        assert_eq!(alone[0].images.size(), [4, 3, 8, 8]);
+    }
+
+    #[test]
+    fn synthetic_images_bring_their_weight_and_change_nothing_else() {
+        let (weighted, plain) = (taken(0.5, 1, 0, 9), taken(1.0, 1, 0, 9));
+        let mut weights = Vec::new();
+        for (weighted, plain) in weighted.iter().zip(&plain) {
+            assert_eq!(
+                (&weighted.images, &weighted.labels),
+                (&plain.images, &plain.labels)
+            );
+            assert!(plain.weights.is_none());
+            let tensor = weighted.weights.as_ref().unwrap();
+            assert_eq!(tensor.size(), [4, 1]);
+            weights.extend(Vec::<f32>::try_from(tensor.view([-1])).unwrap());
+        }
+        assert!(weights.contains(&0.5) && weights.contains(&1.0));
     }
 }

@@ -13,15 +13,25 @@ pub fn smooth_targets(labels: &Tensor, classes: i64, smoothing: f64) -> Result<T
         .f_add_scalar(smoothing / classes as f64)?)
 }
 
-/// Mean cross-entropy of `logits` `[N, C]` and target distributions `[N, C]`. With `class_weights` `[C]` each class's term
-/// is weighted and the sum divided by the weights of the targets, as `torch.nn.functional.cross_entropy` does.
+/// What counts more in a loss than the rest; by default nothing does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Weighting<'a> {
+    /// `[C]`: the terms of each class.
+    pub classes: Option<&'a Tensor>,
+    /// `[N, 1]`: all terms of each image.
+    pub images: Option<&'a Tensor>,
+}
+
+/// Mean cross-entropy of `logits` `[N, C]` and target distributions `[N, C]`. Weighted terms are summed up and divided by the
+/// weighted sum of the targets, as `torch.nn.functional.cross_entropy` does with class weights, so that weights shift the loss
+/// between images and leave its scale, and that of its gradient, as they are.
 pub fn cross_entropy(
     logits: &Tensor,
     targets: &Tensor,
-    class_weights: Option<&Tensor>,
+    weighting: Weighting,
 ) -> Result<Tensor, TrainError> {
     let terms = log_softmax(logits)?.f_mul(targets)?;
-    weighted_mean(&terms, targets, class_weights)
+    weighting.mean(&terms, targets)
 }
 
 /// Focal loss (Lin et al. 2017, <https://arxiv.org/abs/1708.02002>) over a softmax: the terms of [`cross_entropy`] times
@@ -30,7 +40,7 @@ pub fn focal(
     logits: &Tensor,
     targets: &Tensor,
     gamma: f64,
-    class_weights: Option<&Tensor>,
+    weighting: Weighting,
 ) -> Result<Tensor, TrainError> {
     let logs = log_softmax(logits)?;
     // Rounding must not make the base of the power negative.
@@ -38,30 +48,28 @@ pub fn focal(
     let terms = logs
         .f_mul(targets)?
         .f_mul(&unsure.f_pow_tensor_scalar(gamma)?)?;
-    weighted_mean(&terms, targets, class_weights)
+    weighting.mean(&terms, targets)
 }
 
-/// LDAM (Cao et al. 2019, <https://arxiv.org/abs/1906.07413>): cross-entropy of `scale` times logits whose own class has to win
-/// by a margin `[C]`, see [`ldam_margins`]; under soft targets each class by its share of the margin.
+/// LDAM (Cao et al. 2019, <https://arxiv.org/abs/1906.07413>): cross-entropy of logits whose own class has to win by a margin
+/// `[C]`, see [`ldam_margins`]; under soft targets each class by its share of the margin. The paper multiplies them by a scale, as
+/// its head gives cosines. A plain head finds its own scale, and served logits would lack another.
 pub fn ldam(
     logits: &Tensor,
     targets: &Tensor,
     margins: &Tensor,
-    scale: f64,
-    class_weights: Option<&Tensor>,
+    weighting: Weighting,
 ) -> Result<Tensor, TrainError> {
     let logits = logits
         .f_to_kind(Kind::Float)?
         .f_sub(&targets.f_mul(margins)?)?;
-    cross_entropy(&logits.f_mul_scalar(scale)?, targets, class_weights)
+    cross_entropy(&logits, targets, weighting)
 }
 
-/// Margins of the classes: proportional to their number of images to the power of -1/4, `largest` for the rarest.
-pub fn ldam_margins(labels: &[u32], classes: usize, largest: f64) -> Vec<f32> {
-    let roots: Vec<f64> = counts(labels, classes)
-        .into_iter()
-        .map(|count| (count.max(1) as f64).powf(-0.25))
-        .collect();
+/// Margins of the classes: proportional to their number of images to the power of -1/4, `largest` for the rarest. `counts` of
+/// this and the following are [`class_totals`](crate::split::Split::class_totals).
+pub fn ldam_margins(counts: &[f64], largest: f64) -> Vec<f32> {
+    let roots: Vec<f64> = counts.iter().map(|count| count.powf(-0.25)).collect();
     let most = roots.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
     roots
         .iter()
@@ -74,49 +82,39 @@ fn log_softmax(logits: &Tensor) -> Result<Tensor, TrainError> {
     Ok(logits.f_log_softmax(-1, Kind::Float)?)
 }
 
-/// Minus the sum of terms `[N, C]` over that of the targets, both weighted by class.
-fn weighted_mean(
-    terms: &Tensor,
-    targets: &Tensor,
-    class_weights: Option<&Tensor>,
-) -> Result<Tensor, TrainError> {
-    let (terms, total) = match class_weights {
-        Some(weights) => (
-            terms.f_mul(weights)?,
-            targets.f_mul(weights)?.f_sum(Kind::Float)?,
-        ),
-        None => (terms.shallow_clone(), targets.f_sum(Kind::Float)?),
-    };
-    Ok(terms.f_sum(Kind::Float)?.f_neg()?.f_div(&total)?)
+impl Weighting<'_> {
+    /// Minus the sum of terms `[N, C]` over that of the targets, both weighted.
+    fn mean(&self, terms: &Tensor, targets: &Tensor) -> Result<Tensor, TrainError> {
+        let total = self.sum(targets)?;
+        Ok(self.sum(terms)?.f_neg()?.f_div(&total)?)
+    }
+
+    fn sum(&self, values: &Tensor) -> Result<Tensor, TrainError> {
+        let mut values = values.shallow_clone();
+        for weights in [self.classes, self.images].into_iter().flatten() {
+            values = values.f_mul(weights)?;
+        }
+        Ok(values.f_sum(Kind::Float)?)
+    }
 }
 
 /// Weight of each class, inverse to its number of images, with mean 1 over the images.
-pub fn inverse_frequency(labels: &[u32], classes: usize) -> Vec<f32> {
-    counts(labels, classes)
+pub fn inverse_frequency(counts: &[f64]) -> Vec<f32> {
+    let images: f64 = counts.iter().sum();
+    counts
         .iter()
-        .map(|&count| labels.len() as f32 / (classes * count.max(1)) as f32)
+        .map(|count| (images / (counts.len() as f64 * count)) as f32)
         .collect()
 }
 
 /// What the logits are raised by in training (Menon et al. 2021, <https://arxiv.org/abs/2007.07314>): tau times the logarithm
 /// of each class's share of the train images, so that the plain logits favour no class for being frequent.
-pub fn logit_adjustment(labels: &[u32], classes: usize, tau: f64) -> Vec<f32> {
-    let share = |&count: &usize| count.max(1) as f64 / labels.len().max(1) as f64;
-    counts(labels, classes)
-        .iter()
-        .map(|count| (tau * share(count).ln()) as f32)
-        .collect()
-}
-
-/// Images of each class.
-fn counts(labels: &[u32], classes: usize) -> Vec<usize> {
-    let mut counts = vec![0; classes];
-    for &label in labels {
-        if let Some(count) = counts.get_mut(label as usize) {
-            *count += 1;
-        }
-    }
+pub fn logit_adjustment(counts: &[f64], tau: f64) -> Vec<f32> {
+    let images: f64 = counts.iter().sum();
     counts
+        .iter()
+        .map(|count| (tau * (count / images).ln()) as f32)
+        .collect()
 }
 
 /// Symmetric contrastive loss where several images of a batch share a class.
@@ -136,8 +134,9 @@ pub fn contrastive(
         .f_unsqueeze(1)?
         .f_eq_tensor(&text_labels.f_unsqueeze(0)?)?
         .f_to_kind(Kind::Float)?;
-    let to_text = cross_entropy(logits, &spread(&same)?, None)?;
-    let to_image = cross_entropy(&logits.f_tr()?, &spread(&same.f_tr()?)?, None)?;
+    let plain = Weighting::default();
+    let to_text = cross_entropy(logits, &spread(&same)?, plain)?;
+    let to_image = cross_entropy(&logits.f_tr()?, &spread(&same.f_tr()?)?, plain)?;
     Ok(to_text.f_add(&to_image)?.f_mul_scalar(0.5)?)
 }
 
@@ -152,6 +151,7 @@ mod tests {
     use tch::Reduction;
 
     use super::*;
+    use crate::split::Split;
 
     fn logits() -> Tensor {
         Tensor::from_slice(&[
@@ -168,7 +168,10 @@ mod tests {
             let ours = cross_entropy(
                 &logits(),
                 &smooth_targets(&labels, 3, smoothing).unwrap(),
-                weighted.then_some(&weights),
+                Weighting {
+                    classes: weighted.then_some(&weights),
+                    images: None,
+                },
             );
             let theirs = logits().cross_entropy_loss(
                 &labels,
@@ -183,13 +186,8 @@ mod tests {
 
     #[test]
     fn weights_have_mean_one_over_the_images() {
-        let labels = [0, 0, 0, 1, 2, 2];
-        let weights = inverse_frequency(&labels, 3);
-        let mean: f32 = labels
-            .iter()
-            .map(|&label| weights[label as usize])
-            .sum::<f32>()
-            / labels.len() as f32;
+        let weights = inverse_frequency(&[3.0, 1.0, 2.0]);
+        let mean = (3.0 * weights[0] + weights[1] + 2.0 * weights[2]) / 6.0;
         assert!((mean - 1.0).abs() < 1e-6);
         assert!((weights[1] / weights[0] - 3.0).abs() < 1e-6);
     }
@@ -197,11 +195,11 @@ mod tests {
     /// With equal plain logits, the adjusted ones answer with the shares of the train images.
     #[test]
     fn adjusted_logits_are_those_of_the_shares() {
-        let adjustment = logit_adjustment(&[0, 0, 0, 1], 2, 2.0);
+        let adjustment = logit_adjustment(&[3.0, 1.0], 2.0);
         assert!((adjustment[0] - 2.0 * 0.75f32.ln()).abs() < 1e-6);
         assert!((adjustment[1] - 2.0 * 0.25f32.ln()).abs() < 1e-6);
         let softmax =
-            Tensor::from_slice(&logit_adjustment(&[0, 0, 0, 1], 2, 1.0)).softmax(-1, Kind::Float);
+            Tensor::from_slice(&logit_adjustment(&[3.0, 1.0], 1.0)).softmax(-1, Kind::Float);
         assert!((softmax.double_value(&[1]) - 0.25).abs() < 1e-6);
     }
 
@@ -216,11 +214,18 @@ mod tests {
             Tensor::from_slice2(&rows)
         };
         let (logits, targets) = (tensor("logits"), tensor("targets"));
-        let labels: Vec<u32> = serde_json::from_value(cases["labels"].clone()).unwrap();
-        let weights = Tensor::from_slice(&inverse_frequency(&labels, 3));
-        let margins = Tensor::from_slice(&ldam_margins(&labels, 3, 0.5));
+        let split = Split {
+            labels: serde_json::from_value(cases["labels"].clone()).unwrap(),
+            ..Default::default()
+        };
+        let counts = split.class_totals(3, 1.0);
+        let weights = Tensor::from_slice(&inverse_frequency(&counts));
+        let margins = Tensor::from_slice(&ldam_margins(&counts, 0.5));
         for weighted in [false, true] {
-            let weights = weighted.then_some(&weights);
+            let weights = Weighting {
+                classes: weighted.then_some(&weights),
+                images: None,
+            };
             let check = |name: &str, ours: Result<Tensor, TrainError>| {
                 let key = if weighted {
                     format!("{name}_weighted")
@@ -235,11 +240,55 @@ mod tests {
                 );
             };
             check("focal", focal(&logits, &targets, 2.0, weights));
-            check("ldam", ldam(&logits, &targets, &margins, 30.0, weights));
+            check("ldam", ldam(&logits, &targets, &margins, weights));
         }
-        let plain = cross_entropy(&logits, &targets, None).unwrap();
-        let zero = focal(&logits, &targets, 0.0, None).unwrap();
+        let plain = Weighting::default();
+        let zero = focal(&logits, &targets, 0.0, plain).unwrap();
+        let plain = cross_entropy(&logits, &targets, plain).unwrap();
         assert!((plain - zero).abs().double_value(&[]) < 1e-6);
+    }
+
+    /// Whatever the loss and the classes weigh: a weighted batch is the weighted mean of its images' losses, each class weight
+    /// counted in, and images that all weigh the same are as if they had no weights.
+    #[test]
+    fn each_image_counts_its_weight() {
+        let labels = Tensor::from_slice(&[2i64, 0, 1, 1]);
+        let targets = smooth_targets(&labels, 3, 0.1).unwrap();
+        let of_classes = Tensor::from_slice(&[0.5f32, 2.0, 1.0]);
+        let margins = Tensor::from_slice(&ldam_margins(&[3.0, 1.0, 2.0], 0.5));
+        let of_images = [1.0f32, 0.25, 1.0, 0.25];
+        let column = |weights: &[f32]| Tensor::from_slice(weights).view([-1, 1]);
+        type Loss<'a> = &'a dyn Fn(&Tensor, &Tensor, Weighting) -> Result<Tensor, TrainError>;
+        let losses: [Loss; 3] = [
+            &cross_entropy,
+            &|logits, targets, weighting| focal(logits, targets, 2.0, weighting),
+            &|logits, targets, weighting| ldam(logits, targets, &margins, weighting),
+        ];
+        for loss in losses {
+            for classes in [None, Some(&of_classes)] {
+                let whole = |images: Option<&Tensor>| {
+                    let weighting = Weighting { classes, images };
+                    loss(&logits(), &targets, weighting).unwrap()
+                };
+                let (mut sum, mut total) = (0.0, 0.0);
+                for (image, &weight) in of_images.iter().enumerate() {
+                    let row = |of: &Tensor| of.narrow(0, image as i64, 1);
+                    let alone = Weighting {
+                        classes,
+                        images: None,
+                    };
+                    let value = loss(&row(&logits()), &row(&targets), alone).unwrap();
+                    let mass = alone.sum(&row(&targets)).unwrap().double_value(&[]);
+                    sum += f64::from(weight) * mass * value.double_value(&[]);
+                    total += f64::from(weight) * mass;
+                }
+                let weighted = whole(Some(&column(&of_images))).double_value(&[]);
+                assert!((weighted - sum / total).abs() < 1e-5 * weighted);
+                let plain = whole(None);
+                assert!((weighted - plain.double_value(&[])).abs() > 1e-3);
+                assert_eq!(whole(Some(&column(&[1.0; 4]))), plain, "to the bit");
+            }
+        }
     }
 
     #[test]

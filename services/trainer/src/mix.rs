@@ -9,6 +9,7 @@ use tch::Tensor;
 
 use crate::error::TrainError;
 
+/// A batch's images and a row for each that is blended as the images are: its target, and what else it comes with. By
 /// MixUp, CutMix, or where both alphas are above 0 one of them, drawn for each batch as timm does; neither where both are 0.
 pub fn mix(
     images: Tensor,

@@ -12,6 +12,7 @@ use tch::Tensor;
 use crate::{
     error::TrainError,
     request::{Architecture, Head, Job, Kind},
+    stages::Stage,
     start,
 };
 
@@ -63,12 +64,24 @@ impl Network {
         Ok(Self::Vit(build(job, config, runtime, further)?))
     }
 
-    /// Logits `[N, C]` f32 with gradients, in training.
-    pub fn train(&self, pixels: &Tensor) -> Result<Tensor, TrainError> {
+    /// Logits `[N, C]` f32 with gradients, in training. Under a head that trains alone the backbone computes as when served: it
+    /// drops nothing, and its batch statistics stay as they are.
+    pub fn train(&self, pixels: &Tensor, stage: Stage) -> Result<Tensor, TrainError> {
+        let features = match stage {
+            Stage::Head => tch::no_grad(|| self.features(pixels, false))?,
+            Stage::All => self.features(pixels, true)?,
+        };
         Ok(match self {
-            Self::Vit(model) => model.forward_t(pixels, true)?,
-            Self::ResNet(model) => model.forward_t(pixels, true)?,
+            Self::Vit(model) => model.head_t(&features, true)?,
+            Self::ResNet(model) => model.head_t(&features)?,
         })
+    }
+
+    fn features(&self, pixels: &Tensor, train: bool) -> Result<Tensor, ModelError> {
+        match self {
+            Self::Vit(model) => model.features_t(pixels, train),
+            Self::ResNet(model) => model.features_t(pixels, train),
+        }
     }
 
     /// Logits `[N, C]` f32 as when served.
@@ -285,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resnet_trains_its_statistics_too() {
+    fn a_resnet_trains_its_statistics_with_its_backbone() {
         let (_folder, network) = written(Kind::ResnetClassifier, 18);
         let statistics = || {
             network.weights().tensors()["resnet.embedder.embedder.normalization.running_mean"]
@@ -293,12 +306,16 @@ mod tests {
         };
         let before = statistics();
         let images = Tensor::rand([4, 3, 32, 32], (Element::Float, Device::Cpu));
-        let loss = network
-            .train(&images)
-            .unwrap()
-            .square()
-            .mean(Element::Float);
-        loss.backward();
+        let step = |stage| {
+            let logits = network.train(&images, stage).unwrap();
+            logits.square().mean(Element::Float).backward();
+        };
+        step(Stage::Head);
+        assert_eq!(statistics(), before, "the backbone is frozen");
+        for (name, tensor) in network.weights().tensors() {
+            assert_eq!(tensor.grad().defined(), name.starts_with(HEAD), "{name}");
+        }
+        step(Stage::All);
         assert_ne!(statistics(), before);
         for (name, tensor) in network.weights().tensors() {
             let trained = !name.contains("running") && !name.contains("batches");

@@ -7,12 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::TrainError,
-    fit::{Best, Epoch, Scores},
+    fit::{Best, Epoch, Learner, Scores},
     request::Job,
 };
 
 /// Name of the record beside the weights.
 const RECORD: &str = "training.json";
+/// Folder of the models that are kept.
+pub const VERSIONS: &str = "versions";
 /// Raised whenever the same request would give other weights.
 const FORMAT: u32 = 2;
 
@@ -95,8 +97,10 @@ impl Identity {
             .transpose()?;
         let request =
             serde_json::to_value(job).map_err(|error| TrainError::Thread(error.to_string()))?;
+        // From then on a head trains alone on a backbone that computes as when served; nothing else changed.
+        let format = FORMAT + u32::from(job.settings.transfer.head_warmup > 0.0);
         let all =
-            serde_json::json!([FORMAT, request, dataset_hash, initial, precision]).to_string();
+            serde_json::json!([format, request, dataset_hash, initial, precision]).to_string();
         Ok(Self {
             request_hash: saga_imaging::blake3_hex(all.as_bytes()),
             dataset_hash,
@@ -136,15 +140,11 @@ pub struct Outcome<'a> {
     pub stopped: Option<String>,
 }
 
-/// Replaces `output` at once by the files that `write_model` writes, a model card and the record.
-pub fn write(
-    output: &Path,
-    outcome: Outcome,
-    write_model: impl FnOnce(&Path) -> Result<(), ModelError>,
-) -> Result<Record, TrainError> {
+/// Replaces `output` at once by the model's files, a model card and the record.
+pub fn write(output: &Path, outcome: Outcome, model: &dyn Learner) -> Result<Record, TrainError> {
     let mut record = record(outcome);
     directory::replace(output, |new| {
-        write_model(new)?;
+        model.write(new)?;
         record.revision = directory::revision(new)?;
         let card = new.join(directory::MODEL_CARD);
         std::fs::write(&card, model_card(&record))
@@ -152,6 +152,27 @@ pub fn write(
         directory::write_json(&new.join(RECORD), &record)
     })?;
     Ok(record)
+}
+
+/// Where the finished model of `output`, which nobody else may write now, lies: there, or to `keep` it under a second name below the
+/// folder `models` that no later job takes. What is there and whole stays.
+pub fn place(
+    models: &Path,
+    output: &Path,
+    record: &Record,
+    keep: bool,
+) -> Result<PathBuf, TrainError> {
+    if !keep {
+        return Ok(output.to_owned());
+    }
+    // Weights may be the same under other labels or another preparation, which the request decides.
+    let request = record.request_hash.get(..16).unwrap_or_default();
+    let name = format!("{}-{request}", record.revision);
+    let kept = models.join(VERSIONS).join(name);
+    if !directory::revision(&kept).is_ok_and(|found| found == record.revision) {
+        directory::replace(&kept, |new| directory::link(output, new))?;
+    }
+    Ok(kept)
 }
 
 /// Where the best weights of a training that was stopped go.

@@ -10,15 +10,17 @@ use std::{
 use saga_proto::{labelstore::v1::ExtraImage, trainer::v1 as proto};
 use serde::Serialize;
 
-use crate::{error::TrainError, randaugment::RandAugment, sampler::Sampling};
+use crate::{error::TrainError, output::VERSIONS};
 
 mod architecture;
 mod diffusion;
 mod options;
+mod settings;
 
 pub use architecture::{Architecture, Head};
-pub use diffusion::Prediction;
+pub use diffusion::{Denoising, Prediction};
 pub use options::{Loss, Transfer};
+pub use settings::{Length, Settings};
 
 /// What to train.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -30,62 +32,6 @@ pub enum Kind {
     Diffusion,
 }
 
-/// How long to train.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Length {
-    Steps(u32),
-    Epochs(u32),
-}
-
-/// The optimisation; meanings as in the contract.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Settings {
-    pub length: Length,
-    pub batch_size: u32,
-    pub learning_rate: f64,
-    pub weight_decay: f64,
-    pub warmup: f64,
-    pub label_smoothing: f64,
-    pub ema_decay: f64,
-    pub sampling: Sampling,
-    pub class_weights: bool,
-    pub mixup: f64,
-    pub augment: bool,
-    pub gradient_clip: f64,
-    pub patience: u32,
-    pub logit_adjustment: f64,
-    /// Batches of one step; at least 1.
-    pub accumulation: u32,
-    pub transfer: Transfer,
-    pub loss: Loss,
-    pub class_weights_from: f64,
-    pub cutmix: f64,
-    pub rand_augment: RandAugment,
-    pub random_erasing: f64,
-    pub oversampling_limit: u32,
-}
-
-impl Settings {
-    /// Images that one step shows.
-    pub fn images_per_step(&self) -> usize {
-        self.batch_size as usize * self.accumulation as usize
-    }
-
-    /// Whether any of them makes sense for a classifier alone.
-    fn of_classifiers(&self) -> bool {
-        let soft = [
-            self.mixup,
-            self.cutmix,
-            self.label_smoothing,
-            self.logit_adjustment,
-        ];
-        soft.iter().any(|&value| value > 0.0)
-            || self.class_weights
-            || self.loss != Loss::CrossEntropy
-    }
-}
-
 /// One job. What is serialised decides the weights, and with the data's hash identifies them.
 #[derive(Clone, Debug, Serialize)]
 pub struct Job {
@@ -93,6 +39,9 @@ pub struct Job {
     pub id: String,
     #[serde(skip)]
     pub output: PathBuf,
+    /// Whether it is kept beside.
+    #[serde(skip)]
+    pub keep: bool,
     pub kind: Kind,
     pub dataset_id: String,
     pub synthetic_run_id: String,
@@ -105,8 +54,8 @@ pub struct Job {
     pub prompts: BTreeMap<String, Vec<String>>,
     pub init_from: Option<PathBuf>,
     /// Of a diffusion model.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub prediction: Option<Prediction>,
+    #[serde(flatten)]
+    pub denoising: Option<Denoising>,
 }
 
 impl TryFrom<proto::StreamTrainingRequest> for Job {
@@ -120,19 +69,23 @@ impl TryFrom<proto::StreamTrainingRequest> for Job {
             proto::ModelKind::Diffusion => Kind::Diffusion,
             proto::ModelKind::Unspecified => return Err(TrainError::field("kind", "is missing")),
         };
+        let denoising = diffusion::denoising(kind, &request)?;
         if request.dataset_id.is_empty() {
             return Err(TrainError::field("dataset_id", "is missing"));
         }
-        let settings = settings(
+        let mut settings = settings::settings(
             &request
                 .settings
                 .ok_or(TrainError::field("settings", "is missing"))?,
         )?;
         if matches!(kind, Kind::Clip | Kind::Diffusion) && settings.of_classifiers() {
-            let why = "mixup, cutmix, label_smoothing, class_weights, logit_adjustment and loss are of classifiers; leave them out";
+            let why = "mixup, cutmix, label_smoothing, class_weights, logit_adjustment, synthetic_weight and loss are of classifiers; leave them out";
             return Err(TrainError::field("settings", why));
         }
-        let prediction = diffusion::prediction(kind, request.prediction())?;
+        if request.synthetic_run_id.is_empty() && request.extra.is_empty() {
+            // Nothing to weigh: the model is the same, and known as the same.
+            settings.synthetic_weight = 1.0;
+        }
         let sizes = request
             .architecture
             .ok_or(TrainError::field("architecture", "is missing"))?;
@@ -140,6 +93,7 @@ impl TryFrom<proto::StreamTrainingRequest> for Job {
         Ok(Self {
             id: request.job_id,
             output: output(&request.output)?,
+            keep: request.keep,
             kind,
             dataset_id: request.dataset_id,
             synthetic_run_id: request.synthetic_run_id,
@@ -150,66 +104,9 @@ impl TryFrom<proto::StreamTrainingRequest> for Job {
             prompts: prompts(kind, request.prompts)?,
             init_from: Some(PathBuf::from(request.init_from))
                 .filter(|path| !path.as_os_str().is_empty()),
-            prediction,
+            denoising,
         })
     }
-}
-
-fn settings(settings: &proto::TrainingSettings) -> Result<Settings, TrainError> {
-    let length = match (settings.steps, settings.epochs) {
-        (0, 0) => {
-            return Err(TrainError::field(
-                "settings.steps",
-                "is 0, and so is epochs; set one of them",
-            ));
-        }
-        (0, epochs) => Length::Epochs(within("settings.epochs", epochs, 1..=10_000)?),
-        (steps, _) => Length::Steps(within("settings.steps", steps, 1..=10_000_000)?),
-    };
-    let sampling = match settings.sampling() {
-        proto::Sampling::Unspecified | proto::Sampling::Plain => Sampling::Plain,
-        proto::Sampling::Balanced => Sampling::Balanced,
-    };
-    Ok(Settings {
-        length,
-        batch_size: within("settings.batch_size", settings.batch_size, 2..=4096)?,
-        learning_rate: within("settings.learning_rate", settings.learning_rate, 1e-9..=1.0)?,
-        weight_decay: within("settings.weight_decay", settings.weight_decay, 0.0..=10.0)?,
-        warmup: within("settings.warmup", settings.warmup, 0.0..=1.0)?,
-        label_smoothing: within(
-            "settings.label_smoothing",
-            settings.label_smoothing,
-            0.0..=0.9,
-        )?,
-        ema_decay: within("settings.ema_decay", settings.ema_decay, 0.0..=0.999_999)?,
-        sampling,
-        class_weights: settings.class_weights,
-        mixup: within("settings.mixup", settings.mixup, 0.0..=10.0)?,
-        augment: settings.augment,
-        gradient_clip: within("settings.gradient_clip", settings.gradient_clip, 0.0..=1e6)?,
-        patience: settings.patience,
-        logit_adjustment: within(
-            "settings.logit_adjustment",
-            settings.logit_adjustment,
-            0.0..=10.0,
-        )?,
-        accumulation: within("settings.accumulation", settings.accumulation, 0..=1024)?.max(1),
-        transfer: options::transfer(settings)?,
-        loss: options::loss(settings)?,
-        class_weights_from: within(
-            "settings.class_weights_from",
-            settings.class_weights_from,
-            0.0..=1.0,
-        )?,
-        cutmix: within("settings.cutmix", settings.cutmix, 0.0..=10.0)?,
-        rand_augment: options::rand_augment(settings)?,
-        random_erasing: within(
-            "settings.random_erasing",
-            settings.random_erasing,
-            0.0..=1.0,
-        )?,
-        oversampling_limit: settings.oversampling_limit,
-    })
 }
 
 fn prompts(
@@ -239,6 +136,10 @@ fn prompts(
 fn output(path: &str) -> Result<PathBuf, TrainError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
     let plain = |part: Component| matches!(part, Component::Normal(name) if !name.as_encoded_bytes().starts_with(b"."));
+    if Path::new(path).starts_with(VERSIONS) {
+        let why = format!("is '{path}'; {VERSIONS} holds the models that are kept, choose another");
+        return Err(TrainError::field("output", why));
+    }
     let ok = !path.is_empty()
         && path.len() <= 200
         && path.chars().all(allowed)
@@ -273,6 +174,7 @@ fn within<T: PartialOrd + Display>(
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::randaugment::RandAugment;
 
     /// A plain request's job.
     pub fn job() -> Job {
@@ -330,6 +232,11 @@ pub(crate) mod tests {
         );
         let said = refused(|request| request.settings.as_mut().unwrap().mixup = f64::NAN);
         assert!(said.starts_with("settings.mixup: is NaN"), "{said}");
+        let said = refused(|request| request.settings.as_mut().unwrap().synthetic_weight = 1.5);
+        assert_eq!(
+            said,
+            "settings.synthetic_weight: is 1.5; it must lie in 0.01 to 1"
+        );
         let said = refused(|request| request.architecture.as_mut().unwrap().patch_size = 7);
         assert_eq!(
             said,
@@ -337,6 +244,17 @@ pub(crate) mod tests {
         );
         let said = refused(|request| request.settings.as_mut().unwrap().steps = 0);
         assert!(said.starts_with("settings.steps: is 0"), "{said}");
+    }
+
+    #[test]
+    fn a_weight_of_synthetic_images_is_part_of_a_job_that_has_some() {
+        let weight = |run: &str| {
+            let mut request = request();
+            request.synthetic_run_id = run.into();
+            request.settings.as_mut().unwrap().synthetic_weight = 0.5;
+            Job::try_from(request).unwrap().settings.synthetic_weight
+        };
+        assert_eq!((weight("run-1"), weight("")), (0.5, 1.0));
     }
 
     #[test]
@@ -349,6 +267,9 @@ pub(crate) mod tests {
         assert_eq!((settings.accumulation, settings.transfer), (1, plain));
         assert_eq!((settings.loss, settings.cutmix), (Loss::CrossEntropy, 0.0));
         assert_eq!(settings.rand_augment, RandAugment::NONE);
+        assert_eq!(settings.synthetic_weight, 1.0);
+        let known = serde_json::to_value(settings).unwrap();
+        assert!(known.get("synthetic_weight").is_none(), "{known}");
     }
 
     #[test]
@@ -356,14 +277,25 @@ pub(crate) mod tests {
         let said = refused(|request| {
             let settings = request.settings.as_mut().unwrap();
             settings.set_loss(proto::Loss::Ldam);
+            settings.ldam_margin = 31.0;
         });
-        assert!(said.starts_with("settings.ldam_scale: is 0"), "{said}");
+        assert!(said.starts_with("settings.ldam_margin: is 31"), "{said}");
     }
 
     #[test]
     fn output_stays_below_the_models_folder() {
         for bad in [
-            "", "/etc", "../x", "a/../b", ".hidden", "a/.b", "a b", "ä", "./a",
+            "",
+            "versions",
+            "versions/a",
+            "/etc",
+            "../x",
+            "a/../b",
+            ".hidden",
+            "a/.b",
+            "a b",
+            "ä",
+            "./a",
         ] {
             assert!(
                 refused(|request| request.output = bad.into()).starts_with("output: "),
@@ -380,6 +312,11 @@ pub(crate) mod tests {
         let said = refused(|request| {
             clip(request);
             request.settings.as_mut().unwrap().mixup = 0.2;
+        });
+        assert!(said.contains("are of classifiers"), "{said}");
+        let said = refused(|request| {
+            clip(request);
+            request.settings.as_mut().unwrap().synthetic_weight = 0.5;
         });
         assert!(said.contains("are of classifiers"), "{said}");
     }

@@ -212,8 +212,9 @@ async fn extra_images_are_part_of_what_a_model_is_reused_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_option_of_a_classifier_trains() {
-    let bed = Bed::new(FakeStore::separable()).await;
+    let bed = Bed::new(FakeStore::separable().with_synthetic()).await;
     let mut request = request(ModelKind::VitClassifier);
+    request.synthetic_run_id = "run-1".into();
     let settings = request.settings.as_mut().unwrap();
     (settings.steps, settings.epochs) = (0, 2);
     (
@@ -234,7 +235,11 @@ async fn every_option_of_a_classifier_trains() {
         settings.layer_decay,
         settings.oversampling_limit,
     ) = (2, 0.5, 0.7, 2);
-    (settings.class_weights_from, settings.logit_adjustment) = (0.5, 1.0);
+    (
+        settings.class_weights_from,
+        settings.logit_adjustment,
+        settings.synthetic_weight,
+    ) = (0.5, 1.0, 0.5);
     let architecture = request.architecture.as_mut().unwrap();
     architecture.set_head(HeadKind::Mlp);
     (
@@ -268,17 +273,64 @@ async fn every_option_of_a_classifier_trains() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn synthetic_images_count_as_much_as_they_are_to() {
+    let bed = Bed::new(FakeStore::separable().with_synthetic()).await;
+    let mut request = request(ModelKind::VitClassifier);
+    request.synthetic_run_id = "run-1".into();
+    let (_, unset) = bed.train(request.clone()).await.unwrap();
+    request.settings.as_mut().unwrap().synthetic_weight = 1.0;
+    let (_, full) = bed.train(request.clone()).await.unwrap();
+    assert!(full.reused, "1 is what is not set");
+    request.settings.as_mut().unwrap().synthetic_weight = 0.1;
+    let (_, little) = bed.train(request).await.unwrap();
+    assert!(!little.reused);
+    assert_ne!(little.revision, unset.revision);
+    assert_eq!(little.val_accuracy, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_model_stays_when_its_output_is_trained_anew() {
+    let bed = Bed::new(FakeStore::separable()).await;
+    let with = |seed| StreamTrainingRequest {
+        seed,
+        keep: true,
+        ..request(ModelKind::VitClassifier)
+    };
+    let revision =
+        |of: &Finished| saga_models::directory::revision(Path::new(&of.directory)).unwrap();
+    let (_, first) = bed.train(with(1)).await.unwrap();
+    let (_, second) = bed.train(with(2)).await.unwrap();
+    assert_ne!(first.directory, second.directory);
+    for model in [&first, &second] {
+        assert_eq!(revision(model), model.revision);
+        assert_model_directory(model, &[]);
+    }
+    let (_, plain) = bed
+        .train(StreamTrainingRequest {
+            keep: false,
+            ..with(2)
+        })
+        .await
+        .unwrap();
+    assert!(plain.reused && plain.directory.ends_with("run/model"));
+    // One that was lost comes back with the same request.
+    std::fs::remove_dir_all(&second.directory).unwrap();
+    let (_, again) = bed.train(with(2)).await.unwrap();
+    assert!(again.reused);
+    assert_eq!(
+        (&again.directory, revision(&again)),
+        (&second.directory, second.revision)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn other_losses_learn_too() {
     let bed = Bed::new(FakeStore::separable()).await;
     for loss in [Loss::Focal, Loss::Ldam] {
         let mut request = request(ModelKind::VitClassifier);
         let settings = request.settings.as_mut().unwrap();
         settings.set_loss(loss);
-        (
-            settings.focal_gamma,
-            settings.ldam_margin,
-            settings.ldam_scale,
-        ) = (2.0, 0.5, 4.0);
+        (settings.focal_gamma, settings.ldam_margin) = (2.0, 2.0);
         let (_, finished) = bed.train(request).await.unwrap();
         assert_eq!(finished.val_accuracy, 1.0, "{loss:?}");
     }

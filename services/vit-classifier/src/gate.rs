@@ -54,11 +54,11 @@ impl Gate for VitGate {
                 invalid_argument("item.target_label", why)
             })?;
         let image = candidate.candidate;
-        let (logits, timing) = self
+        let (answer, timing) = self
             .inference
-            .classify(&held, "item.candidate", image, candidate.call)
+            .classify(&held, "item.candidate", image, false, candidate.call)
             .await?;
-        let probabilities = probabilities(&logits);
+        let probabilities = probabilities(&answer.logits);
         let score = probabilities
             .get(target)
             .copied()

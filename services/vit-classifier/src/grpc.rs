@@ -37,6 +37,7 @@ impl Classify {
             model,
             top_k,
             threshold,
+            with_features,
         } = request;
         if !(0.0..=1.0).contains(&threshold) {
             return Err(invalid_argument(
@@ -46,19 +47,20 @@ impl Classify {
         }
         let held = self.inference.models.get(&model)?;
         let image = check_image(fields.image, image, self.max_image_bytes)?;
-        let (logits, timing) = self
+        let (answer, timing) = self
             .inference
-            .classify(&held, fields.image, image, call)
+            .classify(&held, fields.image, image, with_features, call)
             .await?;
         Ok(ClassifyResponse {
             predictions: top(
-                &probabilities(&logits),
+                &probabilities(&answer.logits),
                 &held.model.labels,
                 top_k,
                 threshold,
             ),
             model: Some(held.version()),
             timing: Some(timing),
+            features: answer.features,
         })
     }
 

@@ -4,7 +4,11 @@ use std::{path::Path, sync::Arc};
 
 use saga_batching::BatchConfig;
 use saga_chassis::{Readiness, WorkMetrics, status::internal};
-use saga_models::{Checkpoint, ModelError, Runtime, directory, preprocess::Preprocessor, tch};
+use saga_models::{
+    Checkpoint, ModelError, Runtime, directory,
+    preprocess::Preprocessor,
+    tch::{Device, Tensor},
+};
 use saga_proto::{model::v1::LoadedModel, r#type::v1::ModelVersion};
 use saga_serving::{LoadError, Loader, Preprocess, Worker};
 use tokio::sync::OnceCell;
@@ -14,14 +18,28 @@ use crate::explainer::Explainer;
 
 /// A handle to a classifier in service.
 pub(crate) struct Classifier {
-    /// Pixel values in, logits in label order out.
-    pub(crate) worker: Worker<Vec<f32>, Vec<f32>>,
+    pub(crate) worker: Worker<Question, Answer>,
     pub(crate) preprocess: Preprocess,
     pub(crate) labels: Vec<String>,
     /// Height and width of the images that preprocessing makes.
     pub(crate) input_size: (u32, u32),
     /// Its differentiable copy, from the first question for reasons on.
     pub(crate) explainer: OnceCell<Explainer>,
+}
+
+/// One image, and what is asked about it.
+pub(crate) struct Question {
+    /// Pixel values as preprocessing makes them.
+    pub(crate) pixels: Vec<f32>,
+    pub(crate) with_features: bool,
+}
+
+/// What the model makes of one image.
+pub(crate) struct Answer {
+    /// In label order.
+    pub(crate) logits: Vec<f32>,
+    /// What enters the head; empty unless asked for.
+    pub(crate) features: Vec<f32>,
 }
 
 /// Loads ViT classifiers.
@@ -68,7 +86,7 @@ impl Loader for VitLoader {
                 id: model.id(),
                 precision: model.precision().to_string(),
             };
-            let compute = move |images: Vec<Vec<f32>>| answer(&model, &preprocessor, &images);
+            let compute = move |questions| compute(&model, &preprocessor, questions);
             Ok::<_, ModelError>((facts, compute))
         };
         let (worker, facts) = Worker::spawn(
@@ -112,33 +130,53 @@ impl Loader for VitLoader {
 /// The first forward pass allocates and plans; no request should pay for it.
 fn warm_up(model: &saga_models::Classifier, preprocessor: &Preprocessor) -> Result<(), ModelError> {
     let (height, width) = preprocessor.output_size();
-    let blank = vec![0.0; 3 * height as usize * width as usize];
-    logits(model, preprocessor, &[blank]).map(drop)
+    let blank = Question {
+        pixels: vec![0.0; 3 * height as usize * width as usize],
+        with_features: false,
+    };
+    answers(model, preprocessor, vec![blank]).map(drop)
 }
 
-fn answer(
+fn compute(
     model: &saga_models::Classifier,
     preprocessor: &Preprocessor,
-    images: &[Vec<f32>],
-) -> Vec<Result<Vec<f32>, Status>> {
-    match logits(model, preprocessor, images) {
-        Ok(rows) => rows.into_iter().map(Ok).collect(),
+    questions: Vec<Question>,
+) -> Vec<Result<Answer, Status>> {
+    let count = questions.len();
+    match answers(model, preprocessor, questions) {
+        Ok(answers) => answers.into_iter().map(Ok).collect(),
         Err(error) => {
             let failed = internal("MODEL_FAILED", error.to_string());
-            images.iter().map(|_| Err(failed.clone())).collect()
+            (0..count).map(|_| Err(failed.clone())).collect()
         }
     }
 }
 
-/// One row of logits for each image.
-fn logits(
+/// One for each question. Features leave the device only where somebody asks for them.
+fn answers(
     model: &saga_models::Classifier,
     preprocessor: &Preprocessor,
-    images: &[Vec<f32>],
-) -> Result<Vec<Vec<f32>>, ModelError> {
-    let logits = model
-        .forward(&preprocessor.batch(images)?)?
-        .f_to_device(tch::Device::Cpu)?
-        .f_contiguous()?;
-    Ok(Vec::<Vec<f32>>::try_from(&logits)?)
+    questions: Vec<Question>,
+) -> Result<Vec<Answer>, ModelError> {
+    let (pixels, asked): (Vec<_>, Vec<_>) = questions
+        .into_iter()
+        .map(|question| (question.pixels, question.with_features))
+        .unzip();
+    let (logits, features) = model.forward_with_features(&preprocessor.batch(&pixels)?)?;
+    let features = match asked.contains(&true) {
+        true => rows_of(&features)?,
+        false => vec![Vec::new(); asked.len()],
+    };
+    let answers = rows_of(&logits)?.into_iter().zip(features).zip(asked);
+    Ok(answers
+        .map(|((logits, features), asked)| Answer {
+            logits,
+            features: if asked { features } else { Vec::new() },
+        })
+        .collect())
+}
+
+fn rows_of(matrix: &Tensor) -> Result<Vec<Vec<f32>>, ModelError> {
+    let matrix = matrix.f_to_device(Device::Cpu)?.f_contiguous()?;
+    Ok(Vec::<Vec<f32>>::try_from(&matrix)?)
 }

@@ -15,7 +15,11 @@ use saga_serving::{
 };
 use tonic::Status;
 
-use crate::{model::Classifier, predictions::probabilities, service::Inference};
+use crate::{
+    model::{Classifier, Question},
+    predictions::probabilities,
+    service::Inference,
+};
 
 /// Name of the model.
 const NAME: &str = "vit-classifier";
@@ -40,14 +44,20 @@ impl OpenClassifier {
             Elements::Bytes(files) => {
                 let images = encoded_images(files, self.max_image_bytes)?;
                 let answers = images.into_iter().map(|(field, image)| async move {
-                    let (logits, _) = self.inference.classify(held, field, image, call).await?;
-                    Ok(logits)
+                    let answer = self.inference.classify(held, field, image, false, call);
+                    let (answer, _) = answer.await?;
+                    Ok(answer.logits)
                 });
                 try_join_all(answers).await
             }
             Elements::Fp32(pixels) => {
-                let rows = pixel_rows(&pixels, &input.shape)?;
-                held.model.worker.submit_all(rows, call).await
+                let rows = pixel_rows(&pixels, &input.shape)?.into_iter();
+                let questions = rows.map(|pixels| Question {
+                    pixels,
+                    with_features: false,
+                });
+                let answers = held.model.worker.submit_all(questions, call).await?;
+                Ok(answers.into_iter().map(|answer| answer.logits).collect())
             }
             Elements::Int64(_) => Err(not_found("INPUT_UNKNOWN", "the model takes no INT64")),
         }

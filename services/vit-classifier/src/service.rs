@@ -1,4 +1,4 @@
-//! From an encoded image to the logits of every label: decode, batch, compute.
+//! From an encoded image to the logits of every label and the features they come from: decode, batch, compute.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -7,7 +7,7 @@ use saga_proto::r#type::v1::Timing;
 use saga_serving::{Decoded, Decoding, Held, Registry, timing};
 use tonic::Status;
 
-use crate::model::{Classifier, VitLoader};
+use crate::model::{Answer, Classifier, Question, VitLoader};
 
 /// What the gate and the classifier service share.
 pub(crate) struct Inference {
@@ -16,21 +16,27 @@ pub(crate) struct Inference {
 }
 
 impl Inference {
-    /// Logits in label order of the image that came in the message field `field`.
+    /// What the model makes of the image that came in the message field `field`.
     pub(crate) async fn classify(
         &self,
         held: &Held<Classifier>,
         field: impl Into<Cow<'static, str>>,
         image: EncodedImage,
+        with_features: bool,
         call: Call,
-    ) -> Result<(Vec<f32>, Timing), Status> {
+    ) -> Result<(Answer, Timing), Status> {
+        held.model.worker.admit(call)?;
         let preprocess = Arc::clone(&held.model.preprocess);
         let Decoded {
             pixels,
             queue,
             decode,
         } = self.decoding.pixels(field, image, preprocess, call).await?;
-        let batched = held.model.worker.submit(pixels, call).await?;
+        let question = Question {
+            pixels,
+            with_features,
+        };
+        let batched = held.model.worker.submit(question, call).await?;
         let timing = timing(queue, decode, &batched);
         Ok((batched.output, timing))
     }

@@ -20,6 +20,8 @@ use saga_client::{
     conformance::{self, Fixtures},
     limited, wait_until_ready,
 };
+use saga_imaging::DecodeLimits;
+use saga_models::{Checkpoint, Runtime};
 use saga_proto::{
     classifier::v1::{
         ClassifyRequest, ClassifyResponse, ClassifyStreamRequest,
@@ -142,6 +144,33 @@ async fn bad_input_is_refused_by_name_and_spoils_nothing_else() {
         "{status}"
     );
     classify(&transport, Some(png(0)), "").await.unwrap();
+}
+
+#[tokio::test]
+async fn features_are_those_of_the_model_and_sent_where_they_are_asked_for() {
+    let (_running, transport) = empty().await;
+    let folder = load(&transport, "baseline", 1).await;
+    let request = ClassifyRequest {
+        image: Some(png(3)),
+        with_features: true,
+        ..ClassifyRequest::default()
+    };
+    let mut client = ClassifierServiceClient::new(transport.clone());
+    let found = client.classify(request).await.unwrap().into_inner();
+    let checkpoint = Checkpoint::read(folder.path()).unwrap();
+    let picture = saga_imaging::decode(&png(3).data, &DecodeLimits::default()).unwrap();
+    let preprocessor = checkpoint.preprocessor().unwrap();
+    let pixels = preprocessor.batch(&[preprocessor.pixel_values(&picture)]);
+    let model = saga_models::Classifier::from_checkpoint(checkpoint, Runtime::REFERENCE).unwrap();
+    let (_, expected) = model.forward_with_features(&pixels.unwrap()).unwrap();
+    let expected = Vec::<f32>::try_from(expected.view([-1])).unwrap();
+    assert_eq!((found.features.len(), expected.len()), (32, 32));
+    for (found, expected) in found.features.iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-5, "{found}, not {expected}");
+    }
+    let plain = classify(&transport, Some(png(3)), "").await.unwrap();
+    assert!(plain.features.is_empty());
+    assert_eq!(plain.predictions, found.predictions);
 }
 
 #[tokio::test]

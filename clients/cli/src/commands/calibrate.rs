@@ -3,21 +3,20 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, bail};
-use futures::StreamExt as _;
+use futures::TryStreamExt as _;
 use orchestrator::calibration::figures::{Calibration, ClassThreshold};
 use saga_proto::{
     evaluation::v1::{
-        CalibrateRequest, CalibrateResponse, calibrate_response::Event,
+        CalibrateRequest, calibrate_response::Event,
         evaluation_service_client::EvaluationServiceClient,
     },
-    orchestrator::v1::{WatchRunResponse, watch_run_response::Event as Watched},
+    orchestrator::v1::{RunFinished, WatchRunResponse, watch_run_response::Event as Watched},
 };
 
-use super::run;
+use super::{follow::follow, run};
 use crate::{
     args::{CalibrateArgs, Global},
     output,
-    progress::Progress,
     system::{Folders, System},
 };
 
@@ -28,9 +27,11 @@ pub async fn calibrate(global: &Global, args: CalibrateArgs) -> Result<()> {
         confidence: args.confidence,
     };
     let system = System::open(global, Folders::below(&args.out)).await?;
-    let finished = follow(global, &system, request).await;
+    let finished = watch(global, &system, request).await;
     system.stop().await?;
-    let json = finished?;
+    let Some(json) = finished? else {
+        bail!("interrupted; the same command begins anew");
+    };
     let calibration: Calibration =
         serde_json::from_str(&json).context("the calibration is not what this command reads")?;
     fs::write(
@@ -50,26 +51,31 @@ pub async fn calibrate(global: &Global, args: CalibrateArgs) -> Result<()> {
     Ok(())
 }
 
-/// Shows the calibration's events. Leaving the stream cancels it.
-async fn follow(global: &Global, system: &System, request: CalibrateRequest) -> Result<String> {
+/// The calibration as JSON; `None` where the user interrupted it. Leaving the stream cancels it.
+async fn watch(
+    global: &Global,
+    system: &System,
+    request: CalibrateRequest,
+) -> Result<Option<String>> {
     let client = EvaluationServiceClient::new(system.orchestrator.clone());
-    let mut events = saga_client::limited!(client)
-        .calibrate(request)
-        .await?
-        .into_inner();
-    let mut progress = Progress::new(global.json);
-    while let Some(CalibrateResponse { event }) = events.next().await.transpose()? {
-        let event = match event {
-            Some(Event::Finished(finished)) => return Ok(finished.calibration_json),
-            Some(Event::Failed(failed)) => bail!("{} failed: {}", failed.stage, failed.message),
-            Some(Event::StageStarted(started)) => Some(Watched::StageStarted(started)),
-            Some(Event::StageProgress(progress)) => Some(Watched::StageProgress(progress)),
-            Some(Event::StageFinished(finished)) => Some(Watched::StageFinished(finished)),
-            None => None,
-        };
-        progress.show(&WatchRunResponse { event })?;
+    let events = saga_client::limited!(client).calibrate(request).await?;
+    let events = events.into_inner().map_ok(|response| WatchRunResponse {
+        event: response.event.map(watched),
+    });
+    follow(global, events).await
+}
+
+/// The same event as a run has it.
+fn watched(event: Event) -> Watched {
+    match event {
+        Event::StageStarted(started) => Watched::StageStarted(started),
+        Event::StageProgress(progress) => Watched::StageProgress(progress),
+        Event::StageFinished(finished) => Watched::StageFinished(finished),
+        Event::Failed(failed) => Watched::Failed(failed),
+        Event::Finished(finished) => Watched::Finished(RunFinished {
+            results_json: finished.calibration_json,
+        }),
     }
-    bail!("the orchestrator ended the stream before the calibration; try again")
 }
 
 fn table(calibration: &Calibration) -> String {

@@ -3,12 +3,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
 use futures::StreamExt as _;
-use indicatif::{ProgressBar, ProgressStyle};
 use saga_proto::generator::v1::{
     Budget, DescribeRequest, DescribeResponse, Outcome, text_service_client::TextServiceClient,
 };
@@ -20,14 +18,12 @@ use crate::{
     failure,
     folder::images_below,
     output,
-    progress::on_terminal,
+    progress::Counter,
     system::{Folders, System},
 };
 
 /// Requests under way at once.
 const IN_FLIGHT: usize = 8;
-/// Time between two JSON lines.
-const QUIET: Duration = Duration::from_secs(1);
 /// The ledger's name for what this command asks in one folder.
 const NAME: &str = "describe";
 
@@ -45,7 +41,7 @@ pub async fn describe(global: &Global, args: DescribeArgs) -> Result<()> {
         }
     }));
     let mut answers = answers.buffer_unordered(IN_FLIGHT);
-    let mut progress = Progress::new(global.json, images.len());
+    let mut progress = Counter::new(global.json, "describe", images.len() as u64);
     let mut rows = vec![Value::Null; images.len()];
     let (mut without, mut cost) = (0, 0.0);
     while let Some((index, answer)) = answers.next().await {
@@ -58,7 +54,7 @@ pub async fn describe(global: &Global, args: DescribeArgs) -> Result<()> {
         progress.one_more();
     }
     drop(answers);
-    progress.finish();
+    drop(progress);
     system.stop().await?;
     let file = args.out.join("descriptions.jsonl");
     let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
@@ -139,55 +135,4 @@ fn row_json(path: &Path, answer: &Result<DescribeResponse>) -> Value {
         row.extend(words);
     }
     row
-}
-
-/// A bar on a terminal, JSON lines otherwise.
-struct Progress {
-    bar: Option<ProgressBar>,
-    total: usize,
-    done: usize,
-    begun: Instant,
-    told: Instant,
-}
-
-impl Progress {
-    fn new(json: bool, total: usize) -> Self {
-        let template = "  describe [{bar:24}] {pos}/{len}  {per_sec}  {eta} to go";
-        let bar = on_terminal(json).then(|| {
-            let style = ProgressStyle::with_template(template)
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
-            ProgressBar::new(total as u64).with_style(style)
-        });
-        let now = Instant::now();
-        Self {
-            bar,
-            total,
-            done: 0,
-            begun: now,
-            told: now,
-        }
-    }
-
-    fn one_more(&mut self) {
-        self.done += 1;
-        match &self.bar {
-            Some(bar) => bar.inc(1),
-            None if self.told.elapsed() >= QUIET => {
-                self.told = Instant::now();
-                let rate = self.done as f64 / self.begun.elapsed().as_secs_f64();
-                let left = (self.total - self.done) as f64 / rate;
-                eprintln!(
-                    "{}",
-                    json!({"event": "progress", "done": self.done, "total": self.total, "rate": rate, "eta_seconds": left})
-                );
-            }
-            None => {}
-        }
-    }
-
-    fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
 }

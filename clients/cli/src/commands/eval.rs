@@ -3,22 +3,20 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
-use futures::StreamExt as _;
+use futures::TryStreamExt as _;
 use orchestrator::evaluation::figures::Evaluation;
 use saga_proto::{
     evaluation::v1::{
-        EvaluateRequest, EvaluateResponse, evaluate_response::Event,
+        EvaluateRequest, evaluate_response::Event,
         evaluation_service_client::EvaluationServiceClient,
     },
-    orchestrator::v1::{WatchRunResponse, watch_run_response::Event as Watched},
+    orchestrator::v1::{RunFinished, WatchRunResponse, watch_run_response::Event as Watched},
 };
-use tokio_util::sync::CancellationToken;
 
-use super::run;
+use super::{follow::follow, run};
 use crate::{
     args::{EvalArgs, Global},
     output,
-    progress::Progress,
     report::eval as report,
     system::{Folders, System},
 };
@@ -31,7 +29,7 @@ pub async fn eval(global: &Global, args: EvalArgs) -> Result<()> {
         steps: args.steps.unwrap_or(0),
     };
     let system = System::open(global, Folders::below(&args.out)).await?;
-    let finished = follow(global, &system, request).await;
+    let finished = watch(global, &system, request).await;
     system.stop().await?;
     let Some(json) = finished? else {
         bail!("interrupted; the same command goes on: arms that are trained are reused");
@@ -60,49 +58,30 @@ fn write(out: &Path, evaluation: &Evaluation) -> Result<()> {
     Ok(())
 }
 
-/// Shows the evaluation's events; `None` where the user interrupted it. Leaving the stream cancels it.
-async fn follow(
+/// The evaluation as JSON; `None` where the user interrupted it. Leaving the stream cancels it.
+async fn watch(
     global: &Global,
     system: &System,
     request: EvaluateRequest,
 ) -> Result<Option<String>> {
     let client = EvaluationServiceClient::new(system.orchestrator.clone());
-    let mut events = saga_client::limited!(client)
-        .evaluate(request)
-        .await?
-        .into_inner();
-    let mut progress = Progress::new(global.json);
-    let interrupted = CancellationToken::new();
-    saga_chassis::signals::cancel_on_stop(interrupted.clone())?;
-    loop {
-        let event = tokio::select! {
-            event = events.next() => event,
-            () = interrupted.cancelled() => return Ok(None),
-        };
-        let Some(event) = event else {
-            bail!("the orchestrator ended the stream before the evaluation; try again")
-        };
-        match event? {
-            EvaluateResponse {
-                event: Some(Event::Failed(failed)),
-            } => bail!("{} failed: {}", failed.stage, failed.message),
-            EvaluateResponse {
-                event: Some(Event::Finished(finished)),
-            } => return Ok(Some(finished.evaluation_json)),
-            EvaluateResponse { event } => progress.show(&WatchRunResponse {
-                event: event.and_then(watched),
-            })?,
-        }
-    }
+    let events = saga_client::limited!(client).evaluate(request).await?;
+    let events = events.into_inner().map_ok(|response| WatchRunResponse {
+        event: response.event.map(watched),
+    });
+    follow(global, events).await
 }
 
 /// The same event as a run has it.
-fn watched(event: Event) -> Option<Watched> {
+fn watched(event: Event) -> Watched {
     match event {
-        Event::StageStarted(started) => Some(Watched::StageStarted(started)),
-        Event::StageProgress(progress) => Some(Watched::StageProgress(progress)),
-        Event::StageFinished(finished) => Some(Watched::StageFinished(finished)),
-        Event::TrainingEpoch(epoch) => Some(Watched::TrainingEpoch(epoch)),
-        Event::Failed(_) | Event::Finished(_) => None,
+        Event::StageStarted(started) => Watched::StageStarted(started),
+        Event::StageProgress(progress) => Watched::StageProgress(progress),
+        Event::StageFinished(finished) => Watched::StageFinished(finished),
+        Event::TrainingEpoch(epoch) => Watched::TrainingEpoch(epoch),
+        Event::Failed(failed) => Watched::Failed(failed),
+        Event::Finished(finished) => Watched::Finished(RunFinished {
+            results_json: finished.evaluation_json,
+        }),
     }
 }

@@ -11,7 +11,6 @@ use crate::{
     commands::model::Pictures,
     folder::{images_below, spread},
     output,
-    progress::Progress,
 };
 
 /// Writes the model in the form that was asked for.
@@ -56,10 +55,7 @@ fn to_onnx(json: bool, args: &ExportArgs) -> Result<()> {
         )
     })?;
     let mut pictures = match &args.calibration {
-        Some(folder) => Some(Pictures::new(
-            spread(images_below(folder)?),
-            Progress::new(json),
-        )),
+        Some(folder) => Some(Pictures::new(spread(images_below(folder)?), json)),
         None => None,
     };
     let given = pictures

@@ -10,6 +10,7 @@ mod estimate;
 mod eval;
 mod explain;
 mod export;
+mod follow;
 mod guard;
 pub mod load;
 mod model;

@@ -17,17 +17,15 @@ use saga_proto::{
     orchestrator::v1::{
         CancelRunRequest, StartRunRequest, WatchRunRequest,
         orchestrator_service_client::OrchestratorServiceClient, start_run_request::Recipe,
-        watch_run_response::Event,
     },
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 
+use super::follow::follow;
 use crate::{
     args::{Global, RunArgs},
     output,
-    progress::Progress,
     report::{self, Results, arms, comparison, memorisation},
     system::{Folders, System, path_text},
 };
@@ -61,7 +59,7 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<()> {
             return Err(error);
         }
     };
-    let finished = follow(global, &system, &run).await;
+    let finished = watch(global, &system, &run.run_id).await;
     let results = match finished {
         Ok(Some(results)) => results,
         Ok(None) => {
@@ -222,44 +220,21 @@ async fn begin(global: &Global, out: &Path, run: &RunFile) -> Result<System> {
     Ok(system)
 }
 
-/// Shows the events of a run; `None` where the user interrupted it.
-async fn follow(global: &Global, system: &System, run: &RunFile) -> Result<Option<Value>> {
+/// The results of a run; `None` where the user interrupted it, and it was cancelled.
+async fn watch(global: &Global, system: &System, run_id: &str) -> Result<Option<Value>> {
     let mut client =
         saga_client::limited!(OrchestratorServiceClient::new(system.orchestrator.clone()));
-    let mut events = client
-        .watch_run(WatchRunRequest {
-            run_id: run.run_id.clone(),
-        })
-        .await?
-        .into_inner();
-    let mut progress = Progress::new(global.json);
-    let interrupted = CancellationToken::new();
-    saga_chassis::signals::cancel_on_stop(interrupted.clone())?;
-    loop {
-        let event = tokio::select! {
-            event = events.next() => event,
-            () = interrupted.cancelled() => {
-                client.cancel_run(CancelRunRequest { run_id: run.run_id.clone() }).await?;
-                return Ok(None);
-            }
-        };
-        let Some(event) = event else {
-            bail!("the orchestrator ended the stream before the run; try --resume")
-        };
-        let event = event?;
-        progress.show(&event)?;
-        match event.event {
-            Some(Event::Failed(failed)) => {
-                bail!("stage `{}` failed: {}", failed.stage, failed.message)
-            }
-            Some(Event::Finished(finished)) => {
-                let results = serde_json::from_str(&finished.results_json)
-                    .context("the results are not JSON")?;
-                return Ok(Some(results));
-            }
-            _ => {}
-        }
-    }
+    let run_id = run_id.to_owned();
+    let request = WatchRunRequest {
+        run_id: run_id.clone(),
+    };
+    let events = client.watch_run(request).await?.into_inner();
+    let Some(results) = follow(global, events).await? else {
+        client.cancel_run(CancelRunRequest { run_id }).await?;
+        return Ok(None);
+    };
+    let results = serde_json::from_str(&results).context("the results are not JSON")?;
+    Ok(Some(results))
 }
 
 /// Candidates with their images, for the report's grid.

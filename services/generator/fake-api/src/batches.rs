@@ -1,26 +1,30 @@
 //! Batches as Gemini makes them: requests that are sent together, looked at, and answered together.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::to_bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
 use crate::fault::Fault;
 use crate::{Asked, Shared, answer, asked_of};
 
-/// The batches there are, by name.
+/// Batches of one page of the list, however many are asked for.
+const PAGE: usize = 2;
+
+/// The batches there are, by number.
 #[derive(Default)]
 pub(crate) struct Batches {
-    all: HashMap<String, Batch>,
+    all: BTreeMap<u64, Batch>,
     looks: usize,
 }
 
 struct Batch {
     key: String,
+    label: String,
     responses: Vec<Value>,
     looks_left: u32,
     expires: bool,
@@ -68,17 +72,54 @@ pub(crate) async fn take(shared: &Shared, headers: &HeaderMap, body: &Value) -> 
         response["metadata"] = entry["metadata"].clone();
         responses.push(response);
     }
-    let mut state = shared.state.lock().unwrap();
-    let name = format!("batches/{}", state.batches.all.len() + 1);
+    let label = body["batch"]["displayName"].as_str().unwrap();
     let batch = Batch {
         key: whole.key,
+        label: label.to_owned(),
         responses,
         looks_left: settings.batch_looks,
         expires: settings.batches_expire,
     };
-    state.batches.all.insert(name.clone(), batch);
-    let metadata = json!({"state": "BATCH_STATE_PENDING"});
+    let number = {
+        let mut state = shared.state.lock().unwrap();
+        let number = state.batches.all.len() as u64 + 1;
+        state.batches.all.insert(number, batch);
+        number
+    };
+    tokio::time::sleep(settings.batch_latency).await;
+    let (name, metadata) = (name(number), json!({"state": "BATCH_STATE_PENDING"}));
     axum::Json(json!({"name": name, "metadata": metadata})).into_response()
+}
+
+fn name(number: u64) -> String {
+    format!("batches/{number}")
+}
+
+/// Lists the batches of a key, the latest first, page by page, without their answers.
+pub(crate) async fn list(
+    State(shared): State<Arc<Shared>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let key = asked_of(&headers, &Value::Null).key;
+    let mut parameters = uri.query().unwrap_or_default().split('&');
+    let token = parameters.find_map(|parameter| parameter.strip_prefix("pageToken=before-"));
+    let before = token.map_or(u64::MAX, |token| token.parse().unwrap());
+    let state = shared.state.lock().unwrap();
+    let older = state.batches.all.range(..before).rev();
+    let mut own = older.filter(|(_, batch)| batch.key == key).peekable();
+    let mut operations = Vec::new();
+    let mut last = 0;
+    for (number, batch) in own.by_ref().take(PAGE) {
+        let metadata = json!({"displayName": batch.label, "state": "BATCH_STATE_RUNNING"});
+        operations.push(json!({"name": name(*number), "metadata": metadata}));
+        last = *number;
+    }
+    let mut page = json!({"operations": operations});
+    if own.peek().is_some() {
+        page["nextPageToken"] = json!(format!("before-{last}"));
+    }
+    axum::Json(page).into_response()
 }
 
 /// The answer to one request of a batch.
@@ -97,14 +138,14 @@ async fn one(shared: &Shared, asked: Asked) -> Value {
 /// Shows a batch to whoever has its key.
 pub(crate) async fn look(
     State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
+    Path(id): Path<u64>,
     headers: HeaderMap,
 ) -> Response {
     let mut state = shared.state.lock().unwrap();
     state.batches.looks += 1;
-    let name = format!("batches/{id}");
+    let name = name(id);
     let key = asked_of(&headers, &Value::Null).key;
-    let found = state.batches.all.get_mut(&name);
+    let found = state.batches.all.get_mut(&id);
     let Some(batch) = found.filter(|batch| batch.key == key) else {
         let error =
             json!({"error": {"code": 404, "message": "no such batch", "status": "NOT_FOUND"}});

@@ -63,6 +63,8 @@ pub struct Settings {
     pub seed: u64,
     /// Secrets that are not taken.
     pub bad_keys: HashSet<String>,
+    /// Time between the taking of a batch and the answer that it was taken.
+    pub batch_latency: Duration,
     /// How many looks find a batch at work.
     pub batch_looks: u32,
     /// Whether new batches end without answers.
@@ -80,6 +82,7 @@ impl Default for Settings {
             faults: Vec::new(),
             seed: 1,
             bad_keys: HashSet::new(),
+            batch_latency: Duration::ZERO,
             batch_looks: 0,
             batches_expire: false,
             painter: Arc::new(noise),
@@ -125,6 +128,7 @@ impl FakeApi {
         });
         let router = Router::new()
             .route("/v1beta/models/{call}", post(gemini).get(probe))
+            .route("/v1beta/batches", get(batches::list))
             .route("/v1beta/batches/{id}", get(batches::look))
             .route("/v1/models", get(probe))
             .route("/v1/images/generations", post(generations))

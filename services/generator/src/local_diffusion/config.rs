@@ -6,12 +6,10 @@ use std::path::PathBuf;
 use saga_chassis::InvalidValue;
 use serde::{Deserialize, Serialize};
 
-// What the configuration and a request's parameters may hold.
-pub(super) const STEPS: RangeInclusive<usize> = 1..=1000;
-pub(super) const GUIDANCE: RangeInclusive<f64> = 0.0..=100.0;
-pub(super) const STRENGTH: RangeInclusive<f64> = 0.01..=1.0;
+use crate::denoising::{GUIDANCE, JPEG_QUALITY, STEPS, STRENGTH};
+
+/// What the configuration and a request's parameters may hold.
 pub(super) const DETAIL: RangeInclusive<f32> = 0.0..=1.0;
-pub(super) const JPEG_QUALITY: RangeInclusive<u8> = 50..=100;
 
 /// Which model, where it runs, and what requests that say nothing get.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use saga_imaging::{DecodeLimits, Filter, RgbImage, decode, grey, resize};
+use saga_imaging::{DecodeLimits, Filter, RgbImage, decode, grey, is_grey, resize};
 use saga_models::diffusion::class_conditional::Settings;
 
-use super::config::{DETAIL, GUIDANCE, JPEG_QUALITY, LocalDiffusionConfig, STEPS, STRENGTH};
+use super::config::{DETAIL, LocalDiffusionConfig};
 use super::model::{Edited, Facts, Job};
 use crate::backend::Spec;
+use crate::denoising::{self, GUIDANCE, JPEG_QUALITY, STEPS};
 use crate::error::GenerateError;
-use crate::parameters::{Parameters, invalid};
+use crate::parameters::Parameters;
 
 const PARAMETERS: [&str; 5] = ["steps", "guidance", "strength", "detail", "jpeg_quality"];
 
@@ -41,11 +42,7 @@ pub(super) fn read(
     let mut parameters = Parameters::new(spec.parameters);
     let steps = parameters.number("steps", config.steps, STEPS)?;
     let guidance = parameters.number("guidance", config.guidance, GUIDANCE)?;
-    let strength = parameters.number("strength", config.strength, STRENGTH)?;
-    if steps as f64 * strength < 1.0 {
-        let why = format!("is {strength}, less than one of {steps} steps; use more of either");
-        return Err(invalid("strength", why));
-    }
+    let strength = denoising::strength(&mut parameters, config.strength, steps)?;
     let detail = parameters.number("detail", config.detail, DETAIL)?;
     let quality = parameters.number("jpeg_quality", config.jpeg_quality, JPEG_QUALITY)?;
     parameters.check_all_read(&PARAMETERS)?;
@@ -102,11 +99,6 @@ impl Finish {
         }
         self.parameters.in_force()
     }
-}
-
-fn is_grey(picture: &RgbImage) -> bool {
-    let mut pixels = picture.pixels();
-    pixels.all(|image::Rgb([red, green, blue])| red == green && green == blue)
 }
 
 #[cfg(test)]

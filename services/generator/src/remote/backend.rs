@@ -66,7 +66,7 @@ pub(super) struct Shared<R> {
     pub(super) looks: Looks,
     pool: Pool,
     limits: DecodeLimits,
-    config: RemoteConfig,
+    pub(super) config: RemoteConfig,
 }
 
 impl<R: Remote> RemoteBackend<R> {

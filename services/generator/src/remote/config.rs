@@ -32,6 +32,11 @@ impl RemoteConfig {
         Duration::from_secs(self.max_wait_seconds)
     }
 
+    /// The longest that a try takes.
+    pub(super) fn whole_try(&self) -> Duration {
+        Duration::from_secs(self.connect_timeout_seconds + self.timeout_seconds)
+    }
+
     /// Whether every value is within its range.
     ///
     /// # Errors

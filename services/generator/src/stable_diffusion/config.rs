@@ -8,13 +8,11 @@ use saga_models::diffusion::lora::Lora;
 use saga_models::diffusion::scheduler::Kind;
 use serde::{Deserialize, Serialize};
 
+use crate::denoising::{GUIDANCE, JPEG_QUALITY, STEPS, STRENGTH};
+
 // What the configuration and a request's parameters may hold.
-pub(super) const STEPS: RangeInclusive<usize> = 1..=1000;
-pub(super) const GUIDANCE: RangeInclusive<f64> = 0.0..=100.0;
 pub(super) const IMAGE_GUIDANCE: RangeInclusive<f64> = 1.0..=100.0;
-pub(super) const STRENGTH: RangeInclusive<f64> = 0.01..=1.0;
 pub(super) const SIZE: RangeInclusive<u32> = 64..=2048;
-pub(super) const JPEG_QUALITY: RangeInclusive<u8> = 50..=100;
 
 /// Which pipeline, where it runs, and what requests that say nothing get.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

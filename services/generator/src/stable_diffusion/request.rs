@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use saga_imaging::{DecodeLimits, Filter, RgbImage, decode, resize};
 use saga_models::diffusion::{Settings, Task};
 
-use super::config::{
-    GUIDANCE, IMAGE_GUIDANCE, JPEG_QUALITY, SIZE, STEPS, STRENGTH, StableDiffusionConfig,
-};
+use super::config::{IMAGE_GUIDANCE, SIZE, StableDiffusionConfig};
 use super::worker::{Facts, Job};
 use crate::backend::Spec;
+use crate::denoising::{self, GUIDANCE, JPEG_QUALITY, STEPS};
 use crate::error::GenerateError;
 use crate::parameters::{Parameters, invalid};
 
@@ -67,15 +66,9 @@ pub(super) fn read(
                 IMAGE_GUIDANCE,
             )?,
         },
-        (Some(_), false) => {
-            let strength = parameters.number("strength", config.strength, STRENGTH)?;
-            if steps as f64 * strength < 1.0 {
-                let why =
-                    format!("is {strength}, less than one of {steps} steps; use more of either");
-                return Err(invalid("strength", why));
-            }
-            Task::ImageToImage { strength }
-        }
+        (Some(_), false) => Task::ImageToImage {
+            strength: denoising::strength(&mut parameters, config.strength, steps)?,
+        },
         (None, false) => Task::TextToImage {
             width: size,
             height: size,

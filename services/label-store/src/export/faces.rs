@@ -4,7 +4,7 @@ use std::path::Path;
 
 use saga_imaging::{
     DecodeLimits, EncodeError, Face, FaceDetector, Filter, Part, RgbImage, decode, encode_jpeg,
-    encode_jpeg_grey, grey, resize_part,
+    encode_jpeg_grey, grey, is_grey, resize_part,
 };
 
 use super::{Accepted, files};
@@ -123,10 +123,7 @@ fn write(picture: &RgbImage, square: Square, side: u32) -> Result<Vec<u8>, Encod
         height: side,
     };
     let cut = resize_part(picture, (width, height), part, Filter::Bicubic);
-    let colourless = picture
-        .pixels()
-        .all(|pixel| pixel.0.iter().all(|level| *level == pixel.0[0]));
-    if colourless {
+    if is_grey(picture) {
         encode_jpeg_grey(&grey(&cut), QUALITY)
     } else {
         encode_jpeg(&cut, QUALITY)

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
+    io::{BufReader, Read as _, Write as _},
     path::Path,
 };
 
@@ -43,6 +43,12 @@ pub(super) fn replace(
 #[cfg(unix)]
 fn readable_by_all() -> fs::Permissions {
     std::os::unix::fs::PermissionsExt::from_mode(0o644)
+}
+
+/// How an image file keeps its pixels, by Pillow's name.
+pub(super) fn mode(path: &Path) -> Result<&'static str, StoreError> {
+    let file = fs::File::open(path).map_err(|e| StoreError::io("open", path, e))?;
+    Ok(saga_imaging::mode(BufReader::new(file)).unwrap_or("other"))
 }
 
 /// The usual extension of an image file, by its first bytes.

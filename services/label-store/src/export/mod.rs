@@ -83,6 +83,8 @@ pub(crate) struct Accepted {
     pub(crate) file_blake3: String,
     pub(crate) label: String,
     pub(crate) source_label: String,
+    /// How its file keeps the pixels, by Pillow's name.
+    pub(crate) mode: &'static str,
     /// Relative to the export.
     pub(crate) path: String,
 }
@@ -199,7 +201,8 @@ async fn place(
     let label = dataset.label(candidate.target)?.to_owned();
     let source_label = dataset.label(candidate.source_label)?.to_owned();
     let blob = store.blobs.path(&blake3);
-    let extension = blocking(move || files::extension(&blob)).await?;
+    let header = move || Ok((files::extension(&blob)?, files::mode(&blob)?));
+    let (extension, mode) = blocking(header).await?;
     let path = format!("aug_{label}/{}.{extension}", candidate.id);
     Ok(Accepted {
         candidate,
@@ -207,6 +210,7 @@ async fn place(
         blake3,
         label,
         source_label,
+        mode,
         path,
     })
 }

@@ -82,8 +82,7 @@ fn status(contents: &Contents) -> Result<Value, StoreError> {
         },
         "image_size": image_size(contents),
         "cropped": contents.face_side.map(|side| json!({ "side": side, "faces": contents.faces.len(), "without_face": synthetic - contents.faces.len() })),
-        // Whatever a file's own mode, every service reads it as this.
-        "image_mode": "RGB",
+        "image_mode": image_mode(contents),
         "seed": contents.run.seed.cast_unsigned(),
         "split_seed": contents.policy.seed,
         "generator": contents.run.generator,
@@ -150,6 +149,15 @@ fn image_size(contents: &Contents) -> Value {
         json!({ "min": sides().min(), "max": sides().max() })
     };
     json!({ "width": range(|image| image.candidate.width), "height": range(|image| image.candidate.height) })
+}
+
+/// How many of the accepted images' files are of each mode.
+fn image_mode(contents: &Contents) -> BTreeMap<&'static str, usize> {
+    let mut modes = BTreeMap::new();
+    for image in &contents.accepted {
+        *modes.entry(image.mode).or_default() += 1;
+    }
+    modes
 }
 
 /// The bounds each gate applied; a list where they changed within the run.

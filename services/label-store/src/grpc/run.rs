@@ -11,6 +11,7 @@ use crate::{
     dataset, duplicates,
     error::StoreError,
     funnel::{self, Funnel},
+    put_off::{self, PutOff},
     runs::{self, Run, Stage},
     slots::{self, Slot, SlotPlan, Source},
     store::Store,
@@ -86,13 +87,31 @@ impl RunService for Service {
             holder,
             limit,
             ttl,
+            paused_backends: paused,
         } = request.into_inner();
         let ttl_ms = candidate::microseconds(ttl) / 1_000;
-        let leased = slots::lease(&self.store, &run_id, &holder, limit, ttl_ms).await;
+        let leased = slots::lease(&self.store, &run_id, &holder, limit, ttl_ms, &paused).await;
         self.answer(leased.map(|(slots, open)| v1::LeaseSlotsResponse {
             slots: slots.into_iter().map(slot_message).collect(),
             open,
         }))
+    }
+
+    async fn put_off_slot(
+        &self,
+        request: Request<v1::PutOffSlotRequest>,
+    ) -> Result<Response<v1::PutOffSlotResponse>, Status> {
+        let request = request.into_inner();
+        let put_off = PutOff {
+            run_id: request.run_id,
+            slot_id: request.slot_id,
+            attempt: request.attempt,
+            holder: request.holder,
+            wait_ms: candidate::microseconds(request.wait) / 1_000,
+            unasked: request.unasked,
+        };
+        let done = put_off::put_off(&self.store, &put_off).await;
+        self.answer(done.map(|()| v1::PutOffSlotResponse {}))
     }
 
     async fn release_leases(
@@ -212,6 +231,7 @@ fn slot_message(slot: Slot) -> v1::Slot {
         source_label: first.label,
         sources,
         settled: slot.settled,
+        paused_backends: slot.paused,
     }
 }
 

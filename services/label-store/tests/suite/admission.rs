@@ -45,7 +45,7 @@ async fn rejections_refund_until_the_tries_are_used_up() {
         Settlement::Refunded,
         Settlement::Exhausted,
     ]) {
-        let (leased, open) = slots::lease(&fixture.store, "run", "me", 5, 60_000)
+        let (leased, open) = slots::lease(&fixture.store, "run", "me", 5, 60_000, &[])
             .await
             .unwrap();
         assert_eq!((leased.len(), open, leased[0].attempt), (1, 1, number));
@@ -65,7 +65,7 @@ async fn rejections_refund_until_the_tries_are_used_up() {
             expected
         );
     }
-    let (leased, open) = slots::lease(&fixture.store, "run", "me", 5, 60_000)
+    let (leased, open) = slots::lease(&fixture.store, "run", "me", 5, 60_000, &[])
         .await
         .unwrap();
     assert_eq!((leased.len(), open), (0, 0));

@@ -39,7 +39,7 @@ fn from(attempt: Attempt, source: &str) -> Attempt {
 }
 
 async fn lease(fixture: &Fixture, limit: u32) -> Vec<slots::Slot> {
-    let (leased, _) = slots::lease(&fixture.store, "run", "me", limit, 1_000)
+    let (leased, _) = slots::lease(&fixture.store, "run", "me", limit, 1_000, &[])
         .await
         .unwrap();
     leased

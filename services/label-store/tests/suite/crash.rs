@@ -37,7 +37,7 @@ fn outcome(slot: &slots::Slot) -> label_store::admission::Attempt {
 async fn work(store: &Store, mut settled: impl FnMut()) {
     slots::release(store, "run", "worker").await.unwrap();
     loop {
-        let (leased, open) = slots::lease(store, "run", "worker", 1, 60_000)
+        let (leased, open) = slots::lease(store, "run", "worker", 1, 60_000, &[])
             .await
             .unwrap();
         if open == 0 {

@@ -375,6 +375,7 @@ async fn the_status_has_all_its_keys_and_adds_up() {
         status["image_size"]["width"],
         serde_json::json!({ "min": 16, "max": 16 })
     );
+    assert_eq!(status["image_mode"], serde_json::json!({ "RGB": 3 }));
     assert_eq!(status["seed"], u64::MAX);
 }
 

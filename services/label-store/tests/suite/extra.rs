@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 
 use crate::{
     common::noise,
-    grpc::{Clients, create_run, read, served},
+    grpc::{Clients, create_run, read, read_split, served},
 };
 
 async fn with_extra(
@@ -29,17 +29,7 @@ async fn with_extra(
         extra: extra.collect(),
         ..v1::ReadSplitRequest::default()
     };
-    let answers: Vec<_> = clients
-        .datasets
-        .read_split(request)
-        .await?
-        .into_inner()
-        .try_collect()
-        .await?;
-    Ok(answers
-        .into_iter()
-        .filter_map(|answer| answer.row)
-        .collect())
+    read_split(clients, request).await
 }
 
 /// A candidate for "fear" that a gate rejected.
@@ -64,6 +54,7 @@ async fn reject_one(clients: &mut Clients, source: &str) {
             seconds: 60,
             nanos: 0,
         }),
+        ..v1::LeaseSlotsRequest::default()
     };
     let leased = clients.runs.lease_slots(lease).await.unwrap().into_inner();
     let request = v1::SettleCandidateRequest {

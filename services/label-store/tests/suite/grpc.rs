@@ -85,6 +85,13 @@ pub(crate) async fn read(
         synthetic_run_id: run.into(),
         ..v1::ReadSplitRequest::default()
     };
+    read_split(clients, request).await
+}
+
+pub(crate) async fn read_split(
+    clients: &mut Clients,
+    request: v1::ReadSplitRequest,
+) -> Result<Vec<v1::Row>, tonic::Status> {
     let answers: Vec<_> = clients
         .datasets
         .read_split(request)
@@ -254,6 +261,7 @@ async fn settle_one(clients: &mut Clients) -> v1::Slot {
         holder: "test".into(),
         limit: 1,
         ttl,
+        ..v1::LeaseSlotsRequest::default()
     };
     let slot = clients
         .runs

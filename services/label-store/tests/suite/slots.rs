@@ -2,7 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use label_store::{StoreError, admission::settle, candidate::Settlement, slots};
+use label_store::{
+    StoreError,
+    admission::settle,
+    candidate::Settlement,
+    put_off::{PutOff, put_off},
+    slots,
+};
 use proptest::prelude::*;
 
 use crate::common::{Fixture, START, attempt, plan, rejected};
@@ -16,6 +22,14 @@ enum Step {
         holder: usize,
         limit: u32,
         seconds: i64,
+        paused: bool,
+    },
+    /// Puts off the n-th open slot, leased or not.
+    PutOff {
+        n: usize,
+        holder: usize,
+        seconds: i64,
+        unasked: bool,
     },
     /// Ends the attempt of the n-th open slot, leased or not.
     Settle {
@@ -36,7 +50,10 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        3 => (0usize..2, 1u32..5, 1i64..20).prop_map(|(holder, limit, seconds)| Step::Lease { holder, limit, seconds }),
+        3 => (0usize..2, 1u32..5, 1i64..20, any::<bool>())
+            .prop_map(|(holder, limit, seconds, paused)| Step::Lease { holder, limit, seconds, paused }),
+        3 => (0usize..9, 0usize..2, 0i64..20, any::<bool>())
+            .prop_map(|(n, holder, seconds, unasked)| Step::PutOff { n, holder, seconds, unasked }),
         4 => (0usize..9, any::<bool>()).prop_map(|(n, accepted)| Step::Settle { n, accepted }),
         1 => (0usize..9).prop_map(|n| Step::Stale { n }),
         2 => (0i64..15).prop_map(|seconds| Step::Wait { seconds }),
@@ -51,6 +68,8 @@ struct Expected {
     open: bool,
     holder: Option<usize>,
     until: i64,
+    /// Whether a backend was paused when the attempt was first leased.
+    paused: Option<bool>,
 }
 
 /// Slots by ordinal and target: the order of leasing.
@@ -80,11 +99,13 @@ async fn take(fixture: &Fixture, model: &mut Model, now: &mut i64, seed: u64, st
             holder,
             limit,
             seconds,
+            paused,
         } => {
-            let (leased, open) =
-                slots::lease(store, "run", &format!("h{holder}"), limit, seconds * 1_000)
-                    .await
-                    .unwrap();
+            let names: Vec<String> = paused.then(|| "paid".to_owned()).into_iter().collect();
+            let (holder_name, ttl) = (format!("h{holder}"), seconds * 1_000);
+            let (leased, open) = slots::lease(store, "run", &holder_name, limit, ttl, &names)
+                .await
+                .unwrap();
             let free = model
                 .iter_mut()
                 .filter(|(_, s)| s.open && s.until <= *now)
@@ -92,15 +113,39 @@ async fn take(fixture: &Fixture, model: &mut Model, now: &mut i64, seed: u64, st
             let expected: Vec<_> = free
                 .map(|(key, slot)| {
                     (slot.holder, slot.until) = (Some(holder), *now + seconds * 1_000);
-                    (id(*key), slot.attempt)
+                    (id(*key), slot.attempt, *slot.paused.get_or_insert(paused))
                 })
                 .collect();
             let leased: Vec<_> = leased
                 .into_iter()
-                .map(|slot| (slot.id, slot.attempt))
+                .map(|slot| (slot.id, slot.attempt, slot.paused == ["paid"]))
                 .collect();
             assert_eq!(leased, expected);
             assert_eq!(open as usize, model.values().filter(|s| s.open).count());
+        }
+        Step::PutOff {
+            n,
+            holder,
+            seconds,
+            unasked,
+        } => {
+            let Some(key) = nth_open(model, n) else {
+                return;
+            };
+            let slot = model.get_mut(&key).unwrap();
+            let request = PutOff {
+                run_id: "run".into(),
+                slot_id: id(key),
+                attempt: slot.attempt,
+                holder: format!("h{holder}"),
+                wait_ms: seconds * 1_000,
+                unasked,
+            };
+            put_off(store, &request).await.unwrap();
+            if slot.holder == Some(holder) {
+                slot.until = *now + seconds * 1_000;
+                slot.paused = slot.paused.filter(|_| !unasked);
+            }
         }
         Step::Settle { n, accepted } => {
             let Some(key) = nth_open(model, n) else {
@@ -120,7 +165,7 @@ async fn take(fixture: &Fixture, model: &mut Model, now: &mut i64, seed: u64, st
             assert_eq!(settlement, expected);
             slot.open = expected == Settlement::Refunded;
             slot.attempt += u32::from(slot.open);
-            (slot.holder, slot.until) = (None, 0);
+            (slot.holder, slot.until, slot.paused) = (None, 0, None);
         }
         Step::Stale { n } => {
             let Some(key) = nth_open(model, n) else {
@@ -164,7 +209,7 @@ proptest! {
             let mut model = Model::new();
             for (target, label) in TARGETS.iter().enumerate() {
                 plan(&fixture.store, label, 4, &sources[..1], TRIES).await;
-                let slot = Expected { attempt: 0, open: true, holder: None, until: 0 };
+                let slot = Expected { attempt: 0, open: true, holder: None, until: 0, paused: None };
                 model.extend((0..4).map(|ordinal| ((ordinal, target), slot.clone())));
             }
             assert_eq!(plan(&fixture.store, "fear", 4, &sources[..2], 9).await, 0, "slots that are there stay");

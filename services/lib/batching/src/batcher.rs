@@ -12,7 +12,7 @@ use tokio::time::timeout_at;
 use crate::alive::Alive;
 use crate::answer::{Batched, SpawnError, SubmitError};
 use crate::levels::Priority;
-use crate::queue::{NoRoom, Room};
+use crate::queue::Room;
 use crate::stats::Stats;
 use crate::worker::{Entry, Shared, run};
 
@@ -116,7 +116,7 @@ where
     {
         let (name, max_batch) = (metrics.work(), config.max_batch.max(1));
         let capacity = config.queue_capacity.max(1);
-        let shared = Shared::new(capacity, makers.len() * max_batch, metrics);
+        let shared = Shared::new(capacity, makers.len(), max_batch, metrics);
         let batcher = Self(Arc::new(Handle(Arc::new(shared))));
         let mut started = Vec::with_capacity(makers.len());
         for make in makers {
@@ -189,18 +189,35 @@ where
         priority: Priority,
         deadline: Option<Instant>,
     ) -> Result<Batched<Output>, SubmitError<E>> {
+        let room = self.0.0.try_room(priority)?;
+        self.enter(input, priority, deadline, Instant::now(), room)
+            .await
+    }
+
+    /// Whether an item that came now would be taken and be answered in time, as far as can be told: for callers with work to do before
+    /// they have the item, which would be in vain. One who `waits_for_room` is not refused for lack of it. What passes may still be
+    /// refused when it is submitted.
+    ///
+    /// # Errors
+    /// [`SubmitError::Full`], [`SubmitError::DeadlineExceeded`], [`SubmitError::Unhealthy`].
+    pub fn admit(
+        &self,
+        priority: Priority,
+        deadline: Option<Instant>,
+        waits_for_room: bool,
+    ) -> Result<(), SubmitError<E>> {
         let shared = &self.0.0;
-        match shared.queue.try_room(priority) {
-            Ok(room) => {
-                self.enter(input, priority, deadline, Instant::now(), room)
-                    .await
-            }
-            Err(NoRoom::Closed) => Err(shared.unhealthy()),
-            Err(NoRoom::Full { capacity }) => {
-                shared.metrics.full.inc();
-                Err(SubmitError::Full { capacity })
-            }
+        if !waits_for_room {
+            shared.try_room(priority)?;
         }
+        let wait = shared
+            .outlook
+            .wait(shared.queue.ahead(priority), shared.workers);
+        if deadline.is_some_and(|deadline| deadline <= Instant::now() + wait) {
+            shared.metrics.expired.inc();
+            return Err(SubmitError::DeadlineExceeded);
+        }
+        Ok(())
     }
 
     async fn enter(

@@ -55,6 +55,14 @@ impl<T> Levels<T> {
         self.normal.pop_front()
     }
 
+    /// Items that go before one of this priority that came now, those low ones aside that pass normal ones now and then.
+    pub(crate) fn ahead(&self, priority: Priority) -> usize {
+        match priority {
+            Priority::Normal => self.normal.len(),
+            Priority::Low => self.len(),
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }

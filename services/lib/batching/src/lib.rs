@@ -6,7 +6,8 @@
 //! - **Two levels.** Items of [`Priority::Low`] wait behind all normal ones, take at most half of the queue, and never
 //!   starve: while they wait, one of every [`LOW_EVERY`] items taken is a low one.
 //! - **No wasted work.** An item whose caller went away, or whose deadline will have passed when a batch like the last ones is
-//!   done, is skipped before it is computed; where that leaves nothing, batches become smaller.
+//!   done, is skipped before it is computed; where that leaves nothing, batches become smaller. [`Batcher::admit`] tells before
+//!   an item is even prepared whether it would be shed or late.
 //! - **Isolation.** Each item has its own result. A worker that panics or miscounts answers all that wait with
 //!   [`SubmitError::Unhealthy`] and takes no more; nothing hangs.
 //!
@@ -36,6 +37,7 @@ mod alive;
 mod answer;
 mod batcher;
 mod levels;
+mod outlook;
 mod pace;
 mod queue;
 mod stats;

@@ -138,6 +138,11 @@ impl<T> Queue<T> {
         self.lock().closed
     }
 
+    /// Items that go before one of this priority that came now.
+    pub(crate) fn ahead(&self, priority: Priority) -> usize {
+        self.lock().items.ahead(priority)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.lock().items.len()
     }

@@ -11,8 +11,10 @@ use saga_metrics::WorkMetrics;
 use tokio::sync::oneshot;
 
 use crate::answer::{Batched, SubmitError};
+use crate::levels::Priority;
+use crate::outlook::Outlook;
 use crate::pace::Pace;
-use crate::queue::Queue;
+use crate::queue::{NoRoom, Queue, Room};
 
 type Answer<Output, E> = oneshot::Sender<Result<Batched<Output>, SubmitError<E>>>;
 
@@ -28,6 +30,9 @@ pub(crate) struct Entry<Input, Output, E> {
 pub(crate) struct Shared<Input, Output, E> {
     pub(crate) queue: Queue<Entry<Input, Output, E>>,
     pub(crate) metrics: WorkMetrics,
+    pub(crate) outlook: Outlook,
+    /// How many threads take items.
+    pub(crate) workers: usize,
     /// Items that all workers together compute at most.
     pub(crate) places: usize,
     broken: OnceLock<String>,
@@ -36,11 +41,19 @@ pub(crate) struct Shared<Input, Output, E> {
 }
 
 impl<Input, Output, E> Shared<Input, Output, E> {
-    pub(crate) fn new(capacity: usize, places: usize, metrics: WorkMetrics) -> Self {
+    pub(crate) fn new(
+        capacity: usize,
+        workers: usize,
+        max_batch: usize,
+        metrics: WorkMetrics,
+    ) -> Self {
+        let places = workers * max_batch;
         metrics.open(capacity, places);
         Self {
             queue: Queue::new(capacity),
             metrics,
+            outlook: Outlook::new(max_batch),
+            workers,
             places,
             broken: OnceLock::new(),
             in_service: AtomicBool::new(true),
@@ -56,6 +69,17 @@ impl<Input, Output, E> Shared<Input, Output, E> {
             true => self.metrics.open(capacity, places),
             false => self.metrics.close(capacity, places),
         }
+    }
+
+    /// Room for one item now, or what its caller is told.
+    pub(crate) fn try_room(&self, priority: Priority) -> Result<Room, SubmitError<E>> {
+        self.queue.try_room(priority).map_err(|none| match none {
+            NoRoom::Closed => self.unhealthy(),
+            NoRoom::Full { capacity } => {
+                self.metrics.full.inc();
+                SubmitError::Full { capacity }
+            }
+        })
     }
 
     /// The answer of a batcher that takes no items any more.
@@ -97,20 +121,19 @@ pub(crate) fn run<Input, Output, E, Make, Worker, M>(
         let Some(batch) = shared.queue.take(pace.limit(), wanted) else {
             return;
         };
-        if batch.is_empty() {
-            if would_be_late.get() {
-                pace.doubt();
-            }
-            continue;
-        }
         let size = batch.len();
-        match compute(batch, &mut worker, shared) {
-            Ok(compute) => pace.observe(size, compute),
-            Err((reason, unanswered)) => {
-                tracing::error!(reason, "worker out of service");
-                return give_up(shared, reason, unanswered);
+        if size > 0 {
+            match compute(batch, &mut worker, shared) {
+                Ok(compute) => pace.observe(size, compute),
+                Err((reason, unanswered)) => {
+                    tracing::error!(reason, "worker out of service");
+                    return give_up(shared, reason, unanswered);
+                }
             }
+        } else if would_be_late.get() {
+            pace.doubt();
         }
+        shared.outlook.tell(&pace);
     }
 }
 

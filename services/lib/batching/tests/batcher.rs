@@ -136,6 +136,40 @@ async fn what_would_be_late_when_its_batch_is_done_is_not_computed() {
 }
 
 #[tokio::test]
+async fn nobody_is_admitted_whom_the_queue_would_refuse_or_answer_late() {
+    const BATCH: Duration = Duration::from_millis(40);
+    let gated = Gated::new(1, 2).await;
+    let first = gated.occupy().await;
+    let started = Instant::now();
+    while started.elapsed() < BATCH {
+        std::hint::spin_loop();
+    }
+    gated.release.send(()).unwrap();
+    assert!(first.await.unwrap().is_ok());
+    let admit = |within: Duration, waits| {
+        let deadline = Some(Instant::now() + within);
+        gated.batcher.admit(Priority::Normal, deadline, waits)
+    };
+    // Nothing is ahead: one is always tried.
+    assert_eq!(admit(BATCH / 2, false), Ok(()));
+    let second = gated.occupy().await;
+    let mut waiting = gated.submit_all(&[1]).await;
+    assert_eq!(admit(BATCH, false), Err(SubmitError::DeadlineExceeded));
+    assert_eq!(admit(1_000 * BATCH, false), Ok(()));
+    waiting.extend(gated.submit_all(&[2]).await);
+    let full = Err(SubmitError::Full { capacity: 2 });
+    assert_eq!(admit(1_000 * BATCH, false), full);
+    assert_eq!(admit(1_000 * BATCH, true), Ok(()));
+    for _ in 0..3 {
+        gated.release.send(()).unwrap();
+    }
+    assert!(second.await.unwrap().is_ok());
+    assert!(join_all(waiting).await.iter().all(|answer| answer.is_ok()));
+    let stats = gated.batcher.stats();
+    assert_eq!((stats.expired, stats.shed, stats.computed), (1, 1, 4));
+}
+
+#[tokio::test]
 async fn one_items_error_is_its_own() {
     let gated = Gated::new(8, 8).await;
     let first = gated.occupy().await;

@@ -4,7 +4,6 @@ use crate::error::{ExportError, Result};
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
 
 /// A file and its size.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,20 +12,22 @@ pub struct Written {
     pub bytes: u64,
 }
 
-/// Fills a file beside `path` and gives it that name once it is on the disk, readable by others.
+/// Fills a file beside `path` and gives it that name once it is on the disk, readable by whom the
+/// umask lets.
 pub(crate) fn replace(path: &Path, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<Written> {
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).map_err(ExportError::io(parent))?;
-    let mut file = NamedTempFile::new_in(parent).map_err(ExportError::io(parent))?;
+    let mut file = tempfile::Builder::new()
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(parent)
+        .map_err(ExportError::io(parent))?;
     fill(file.as_file_mut())?;
     let whole = file.as_file();
-    let synced = whole
-        .set_permissions(Permissions::from_mode(0o644))
-        .and_then(|()| whole.sync_all());
-    let size = synced
+    let size = whole
+        .sync_all()
         .and_then(|()| whole.metadata())
         .map_err(ExportError::io(path))?;
     file.persist(path)

@@ -112,12 +112,33 @@ where
         span.record("compute_us", microseconds(batched.compute));
         span.record("batch_size", batched.batch_size);
     }
-    answer.map_err(|error| match error {
+    answer.map_err(refusal)
+}
+
+/// Whether the worker would take an item of this call now and answer it in time: asked before work of its own is put into the item.
+///
+/// # Errors
+/// As [`submit`].
+pub fn admit<Input, Output>(
+    batcher: &Batcher<Input, Output, Status>,
+    call: Call,
+) -> Result<(), Status>
+where
+    Input: Send + 'static,
+    Output: Send + 'static,
+{
+    batcher
+        .admit(call.priority, call.deadline, call.waits_for_room)
+        .map_err(refusal)
+}
+
+fn refusal(error: SubmitError<Status>) -> Status {
+    match error {
         SubmitError::Item(status) => status,
         SubmitError::Full { .. } => status::resource_exhausted(error.to_string(), RETRY_AFTER),
         SubmitError::DeadlineExceeded => Status::deadline_exceeded(error.to_string()),
         SubmitError::Unhealthy { .. } => status::internal("WORKER_UNHEALTHY", error.to_string()),
-    })
+    }
 }
 
 fn microseconds(duration: Duration) -> u64 {

@@ -17,7 +17,7 @@ mod thresholds;
 mod timing;
 mod verdict;
 
-pub use call::{Call, submit};
+pub use call::{Call, admit, submit};
 pub use image::{EncodedImage, check_image, decode_error};
 pub use limits::Limits;
 pub use server::{Gate, GateLimits, GateServer};

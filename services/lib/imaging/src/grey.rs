@@ -1,6 +1,6 @@
-//! Luma as Pillow's `convert("L")` computes it.
+//! Pictures without colour, and luma as Pillow's `convert("L")` computes it.
 
-use image::{GrayImage, RgbImage};
+use image::{GrayImage, Rgb, RgbImage};
 
 /// ITU-R 601 luma in Pillow's fixed point: `(19595 R + 38470 G + 7471 B + 32768) >> 16`.
 #[must_use]
@@ -13,6 +13,13 @@ pub fn grey(picture: &RgbImage) -> GrayImage {
     luma
 }
 
+/// Whether red, green and blue are the same in every pixel.
+#[must_use]
+pub fn is_grey(picture: &RgbImage) -> bool {
+    let mut pixels = picture.pixels();
+    pixels.all(|Rgb([red, green, blue])| red == green && green == blue)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -22,5 +29,17 @@ mod tests {
         let picture =
             RgbImage::from_raw(4, 1, vec![255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 255]).unwrap();
         assert_eq!(grey(&picture).into_raw(), [76, 150, 29, 255]);
+    }
+
+    #[test]
+    fn one_pixel_of_colour_is_colour() {
+        let mut picture = RgbImage::from_pixel(3, 2, Rgb([7; 3]));
+        assert!(is_grey(&picture));
+        for channel in 0..3 {
+            let mut coloured = Rgb([7; 3]);
+            coloured.0[channel] = 8;
+            picture.put_pixel(2, 1, coloured);
+            assert!(!is_grey(&picture));
+        }
     }
 }

@@ -53,6 +53,22 @@ impl Classifier {
         }
     }
 
+    /// Logits as [`Self::forward`], and what they were computed from: the features [N, width] in f32 that enter the head's
+    /// first linear map.
+    pub fn forward_with_features(&self, pixel_values: &Tensor) -> Result<(Tensor, Tensor)> {
+        let _guard = tch::no_grad_guard();
+        Ok(match self {
+            Self::Vit(model) => {
+                let features = model.features_t(pixel_values, false)?;
+                (model.head_t(&features, false)?, features)
+            }
+            Self::ResNet(model) => {
+                let features = model.features_t(pixel_values, false)?;
+                (model.head_t(&features)?, features)
+            }
+        })
+    }
+
     /// The activations that class activation maps are made of, and the gradient of the logit of `class` with respect to them: both
     /// [N, channels, rows, columns], of a ViT the first norm of its last block without the CLS token, of a ResNet what
     /// leaves its last stage.

@@ -4,7 +4,8 @@ use crate::checkpoint;
 use crate::error::{ModelError, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 pub const CONFIG: &str = "config.json";
@@ -62,11 +63,12 @@ pub fn replace(dir: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()>
     fs::create_dir_all(parent).map_err(ModelError::io(parent))?;
     let sibling = tempfile::Builder::new()
         .prefix(".saving-")
+        // A temporary directory is private to its owner; a model directory is read by whom the umask lets.
+        .permissions(Permissions::from_mode(0o777))
         .tempdir_in(parent)
         .map_err(ModelError::io(parent))?;
     fill(sibling.path())?;
     sync(sibling.path())?;
-    share(sibling.path())?;
     if dir.exists() {
         // The names change hands in one step; dropping the sibling then deletes the old content.
         exchange(sibling.path(), dir)?;
@@ -76,6 +78,24 @@ pub fn replace(dir: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()>
     fs::File::open(parent)
         .and_then(|parent| parent.sync_all())
         .map_err(ModelError::io(parent))
+}
+
+/// Gives the files of `from` a second name in the empty folder `into`; where the file system has no hard links, copies them.
+/// Whoever replaces `from` as a whole leaves them as they are.
+pub fn link(from: &Path, into: &Path) -> Result<()> {
+    for entry in fs::read_dir(from).map_err(ModelError::io(from))? {
+        let entry = entry.map_err(ModelError::io(from))?;
+        let (path, second) = (entry.path(), into.join(entry.file_name()));
+        if path.is_dir() {
+            fs::create_dir(&second).map_err(ModelError::io(&second))?;
+            link(&path, &second)?;
+        } else {
+            let linked = fs::hard_link(&path, &second);
+            let linked = linked.or_else(|_| fs::copy(&path, &second).map(drop));
+            linked.map_err(ModelError::io(&second))?;
+        }
+    }
+    Ok(())
 }
 
 fn exchange(a: &Path, b: &Path) -> Result<()> {
@@ -101,12 +121,6 @@ fn sync(dir: &Path) -> Result<()> {
         .map_err(ModelError::io(dir))
 }
 
-/// A temporary directory is private to its owner; a model directory is read by other services.
-fn share(dir: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).map_err(ModelError::io(dir))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +143,25 @@ mod tests {
         assert_ne!(revision(&dir).unwrap(), old);
         assert!(!dir.join("stray").exists());
         assert_eq!(fs::read_dir(root.path().join("models")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn linked_files_outlive_what_replaces_the_first() {
+        let root = tempfile::tempdir().unwrap();
+        let [dir, kept] = ["vit", "kept"].map(|name| root.path().join(name));
+        replace(&dir, |new| {
+            let unet = new.join(UNET);
+            fs::create_dir(&unet).map_err(ModelError::io(&unet))?;
+            fs::write(unet.join("of"), "old").map_err(ModelError::io(&unet))?;
+            fs::write(new.join(WEIGHTS), "old").map_err(ModelError::io(new))
+        })
+        .unwrap();
+        replace(&kept, |new| link(&dir, new)).unwrap();
+        save(&dir, "new");
+        for file in [kept.join(WEIGHTS), kept.join(UNET).join("of")] {
+            assert_eq!(fs::read_to_string(file).unwrap(), "old");
+        }
+        assert!(!dir.join(UNET).exists());
     }
 
     #[test]

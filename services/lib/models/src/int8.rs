@@ -270,9 +270,9 @@ fn quantize_as<M: Model, A: Fn(&M, &Tensor) -> Result<Tensor>>(
         output: model.canary_output(&canary(channels, side)?)?,
         agreement,
     };
-    // Beside the final name, so that a crash leaves the old file or the new one; readable by other services.
+    // Beside the final name, so that a crash leaves the old file or the new one; readable by whom the umask lets.
     let unfinished = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(0o644))
+        .permissions(Permissions::from_mode(0o666))
         .tempfile_in(dir)
         .map_err(ModelError::io(dir))?;
     record.write(&directory::revision(dir)?, unfinished.path())?;

@@ -122,7 +122,23 @@ impl ResNetClassifier {
     /// # Errors
     /// As [`Self::forward`].
     pub fn forward_t(&self, pixel_values: &Tensor, train: bool) -> Result<Tensor> {
-        self.head(&self.last_stage(pixel_values, train)?)
+        self.head_t(&self.features_t(pixel_values, train)?)
+    }
+
+    /// The mean of each channel of the last stage, [N, channels] in f32: what the head sees.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn features_t(&self, pixel_values: &Tensor, train: bool) -> Result<Tensor> {
+        pooled(&self.last_stage(pixel_values, train)?)
+    }
+
+    /// Logits of what [`Self::features_t`] gave.
+    ///
+    /// # Errors
+    /// [`ModelError::Torch`] for another width.
+    pub fn head_t(&self, features: &Tensor) -> Result<Tensor> {
+        self.classifier.forward(features)
     }
 
     /// What leaves the last stage, and the gradient of `class`'s logit with respect to it: both [N, channels, rows, columns].
@@ -132,14 +148,8 @@ impl ResNetClassifier {
             self.last_stage(pixel_values, false)?
         };
         let leaf = features.f_set_requires_grad(true)?;
-        let gradient = gradient(&self.head(&leaf)?, class, &leaf)?;
+        let gradient = gradient(&self.head_t(&pooled(&leaf)?)?, class, &leaf)?;
         Ok([leaf.f_detach()?, gradient])
-    }
-
-    /// [N, channels, rows, columns] to logits.
-    fn head(&self, features: &Tensor) -> Result<Tensor> {
-        let pooled = features.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?;
-        self.classifier.forward(&pooled)
     }
 
     fn last_stage(&self, pixel_values: &Tensor, train: bool) -> Result<Tensor> {
@@ -159,6 +169,11 @@ impl ResNetClassifier {
             .iter()
             .try_fold(x, |x, block| block.forward(&x, train))
     }
+}
+
+/// [N, channels, rows, columns] to the mean of each channel.
+fn pooled(activations: &Tensor) -> Result<Tensor> {
+    Ok(activations.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?)
 }
 
 impl Model for ResNetClassifier {

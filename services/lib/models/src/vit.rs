@@ -95,8 +95,12 @@ impl VitClassifier {
 
     /// Logits as [`Self::forward`], with gradients; `train` turns dropout, stochastic depth and batch statistics on.
     pub fn forward_t(&self, pixel_values: &Tensor, train: bool) -> Result<Tensor> {
-        self.classifier
-            .forward(&self.features_t(pixel_values, train)?, train)
+        self.head_t(&self.features_t(pixel_values, train)?, train)
+    }
+
+    /// Logits of what [`Self::features_t`] gave.
+    pub fn head_t(&self, features: &Tensor, train: bool) -> Result<Tensor> {
+        self.classifier.forward(features, train)
     }
 
     /// Later blocks are dropped more often.

@@ -10,6 +10,7 @@ use rand_distr::{Distribution, Normal};
 use safetensors::tensor::{Dtype, TensorView};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fs::{self, File};
 use std::path::Path;
 use taken::Taken;
 use tch::{Device, Kind, Tensor, nn};
@@ -164,7 +165,8 @@ impl Weights {
     }
 }
 
-/// Writes tensors as safetensors with metadata `{"format": "pt"}`, floating-point ones as f32, others as i64.
+/// Writes tensors as safetensors with metadata `{"format": "pt"}`, floating-point ones as f32, others as i64; a file for whom the
+/// umask lets it be.
 pub fn save(tensors: &Tensors, file: &Path) -> Result<()> {
     let _guard = tch::no_grad_guard();
     let data = tensors
@@ -183,7 +185,14 @@ pub fn save(tensors: &Tensors, file: &Path) -> Result<()> {
     });
     let views = views.collect::<Result<Vec<_>>>()?;
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-    safetensors::serialize_to_file(views, Some(metadata), file).map_err(invalid)
+    // The library makes files for their owner alone; one that is made here first tells what the umask allows.
+    let first = File::options().create(true).append(true).open(file);
+    let permissions = first
+        .and_then(|file| file.metadata())
+        .map_err(ModelError::io(file))?
+        .permissions();
+    safetensors::serialize_to_file(views, Some(metadata), file).map_err(invalid)?;
+    fs::set_permissions(file, permissions).map_err(ModelError::io(file))
 }
 
 /// A prefix of parameter names within [`Weights`].
@@ -339,6 +348,17 @@ fn raw(tensor: &Tensor) -> Result<Raw> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_saved_file_is_readable_by_whom_the_umask_lets() {
+        let dir = tempfile::tempdir().unwrap();
+        let [plain, saved] = ["plain", "saved"].map(|name| dir.path().join(name));
+        fs::write(&plain, "").unwrap();
+        let tensors = Tensors::from([("a".to_owned(), Tensor::from_slice(&[1f32]))]);
+        save(&tensors, &saved).unwrap();
+        let permissions = |path| fs::metadata(path).unwrap().permissions();
+        assert_eq!(permissions(&saved), permissions(&plain));
+    }
 
     #[test]
     fn a_model_far_larger_than_its_file_is_not_made() {

@@ -70,6 +70,24 @@ fn pixels(dir: &Path, checkpoint: &Checkpoint) -> Tensor {
     preprocessor.batch(&rows).unwrap()
 }
 
+/// Written by `fixtures/features.py`.
+#[test]
+fn features_are_what_enters_the_libraries_heads() {
+    let names = TINY.into_iter().chain(["vit", "vit-saga-head"]);
+    for name in names.filter(|name| !name.starts_with("open-clip")) {
+        let dir = fixture(name);
+        let file = Tensor::read_safetensors(dir.join("features.safetensors")).unwrap();
+        let [(_, features)] = file.as_slice() else {
+            panic!("{name}: one tensor")
+        };
+        let pixels = &expected_in(&dir)["pixel_values"];
+        let model = Classifier::from_checkpoint(checkpoint(&dir), Runtime::REFERENCE).unwrap();
+        let (logits, found) = model.forward_with_features(pixels).unwrap();
+        compare(&format!("features of {name}"), &found, features);
+        assert_eq!(logits, model.forward(pixels).unwrap(), "{name}");
+    }
+}
+
 #[test]
 fn every_layout_gives_the_numbers_of_the_library_that_wrote_it() {
     for dir in directories() {

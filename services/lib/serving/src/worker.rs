@@ -8,7 +8,7 @@ use std::sync::{
 use futures::future::try_join_all;
 use saga_batching::{BatchConfig, Batched, Batcher};
 use saga_chassis::{Readiness, WorkMetrics};
-use saga_gate::{Call, submit};
+use saga_gate::{Call, admit, submit};
 use tokio::sync::oneshot;
 use tonic::{Code, Status};
 
@@ -70,6 +70,14 @@ where
             .map_err(|_| LoadError("its thread ended".to_owned()))?;
         let worker = Self { batcher, condition };
         Ok((worker, facts))
+    }
+
+    /// Refuses what it would shed or answer too late if it came now, before it is decoded.
+    ///
+    /// # Errors
+    /// As [`admit`].
+    pub fn admit(&self, call: Call) -> Result<(), Status> {
+        admit(&self.batcher, call)
     }
 
     /// Waits for the output of one item.

@@ -40,6 +40,7 @@ fn equals_numpy_to_the_error_of_resampling() {
         .collect();
     let design = Design {
         truth: &truth,
+        subjects: &alone(truth.len()),
         classes: 3,
         resamples: 20_000,
         seed: 5,
@@ -70,11 +71,19 @@ fn equals_numpy_to_the_error_of_resampling() {
     }
 }
 
-fn answers() -> impl Strategy<Value = (Vec<usize>, Vec<Vec<bool>>, Vec<Vec<bool>>)> {
+/// Every image shows somebody else.
+fn alone(images: usize) -> Vec<usize> {
+    (0..images).collect()
+}
+
+/// Class and subject of each image, and two models' answers.
+type Answers = (Vec<(usize, usize)>, Vec<Vec<bool>>, Vec<Vec<bool>>);
+
+fn answers() -> impl Strategy<Value = Answers> {
     (1usize..40, 1usize..4).prop_flat_map(|(images, seeds)| {
         let right = prop::collection::vec(prop::collection::vec(any::<bool>(), images), seeds);
         (
-            prop::collection::vec(0usize..3, images),
+            prop::collection::vec((0usize..3, 0usize..5), images),
             right.clone(),
             right,
         )
@@ -85,8 +94,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn the_other_way_round_changes_the_sign_alone((truth, a, b) in answers(), seed: u64) {
-        let design = Design { truth: &truth, classes: 3, resamples: 50, seed };
+    fn the_other_way_round_changes_the_sign_alone((images, a, b) in answers(), seed: u64) {
+        let (truth, subjects): (Vec<_>, Vec<_>) = images.into_iter().unzip();
+        let design = Design { truth: &truth, subjects: &subjects, classes: 3, resamples: 50, seed };
         let forth = flat(&design.differences(&a, &b).unwrap());
         let back = flat(&design.differences(&b, &a).unwrap());
         for (forth, back) in forth.iter().zip(&back) {
@@ -97,16 +107,18 @@ proptest! {
     }
 
     #[test]
-    fn equal_models_do_not_differ((truth, a, _) in answers(), seed: u64) {
-        let design = Design { truth: &truth, classes: 3, resamples: 20, seed };
+    fn equal_models_do_not_differ((images, a, _) in answers(), seed: u64) {
+        let (truth, subjects): (Vec<_>, Vec<_>) = images.into_iter().unzip();
+        let design = Design { truth: &truth, subjects: &subjects, classes: 3, resamples: 20, seed };
         for estimate in flat(&design.differences(&a, &a).unwrap()) {
             prop_assert_eq!((estimate.value, estimate.interval, estimate.p_value), (0.0, [0.0, 0.0], 1.0));
         }
     }
 
     #[test]
-    fn shares_are_shares_and_a_difference_is_that_of_the_shares((truth, a, b) in answers(), seed: u64) {
-        let design = Design { truth: &truth, classes: 3, resamples: 20, seed };
+    fn shares_are_shares_and_a_difference_is_that_of_the_shares((images, a, b) in answers(), seed: u64) {
+        let (truth, subjects): (Vec<_>, Vec<_>) = images.into_iter().unzip();
+        let design = Design { truth: &truth, subjects: &subjects, classes: 3, resamples: 20, seed };
         let (of_a, of_b) = (flat(&design.shares(&a).unwrap()), flat(&design.shares(&b).unwrap()));
         let differences = flat(&design.differences(&a, &b).unwrap());
         for ((a, b), difference) in of_a.iter().zip(&of_b).zip(&differences) {
@@ -120,6 +132,7 @@ proptest! {
 fn a_class_without_images_has_no_recall_and_unpaired_answers_are_refused() {
     let design = Design {
         truth: &[0, 0, 2],
+        subjects: &[0, 0, 1],
         classes: 3,
         resamples: 10,
         seed: 1,
@@ -130,4 +143,27 @@ fn a_class_without_images_has_no_recall_and_unpaired_answers_are_refused() {
     assert_eq!(shares.balanced_accuracy.value, 0.75);
     assert!(design.differences(&right, &[]).is_none());
     assert!(design.shares(&[vec![true]]).is_none());
+}
+
+#[test]
+fn images_of_one_subject_count_as_the_one_that_they_repeat() {
+    // Twelve subjects of five images each, on all of which a model is alike right or wrong.
+    let subjects: Vec<usize> = (0..60).map(|image| image / 5).collect();
+    let right = [subjects.iter().map(|subject| subject % 3 > 0).collect()];
+    let width = |truth: &[usize], subjects: &[usize], right: &[Vec<bool>]| {
+        let design = Design {
+            truth,
+            subjects,
+            classes: 1,
+            resamples: 20_000,
+            seed: 3,
+        };
+        let [low, high] = design.shares(right).unwrap().accuracy.interval;
+        high - low
+    };
+    let once = [(0..12).map(|subject| subject % 3 > 0).collect()];
+    let clustered = width(&[0; 60], &subjects, &right);
+    assert!((clustered - width(&[0; 12], &alone(12), &once)).abs() < 0.01);
+    let independent = width(&[0; 60], &alone(60), &right);
+    assert!(clustered > 2.0 * independent, "{clustered} {independent}");
 }

@@ -7,7 +7,7 @@ mod offers;
 
 use std::sync::Arc;
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::stream;
 use saga_client::Priority;
 use saga_proto::{
     evaluation::v1::CalibrateRequest, gate::v1::DescribeResponse, guard::v1::Candidate,
@@ -18,20 +18,13 @@ use saga_statistics::threshold::Promise;
 use crate::{
     guard::Guard,
     recipe::{Gate, Recipe, Thresholds},
-    run::{
-        RunContext, RunError, models,
-        stage::{Progress, unrecorded},
-    },
+    run::{RunContext, RunError, bounded, models, stage::unrecorded},
 };
 use figures::{Calibration, ClassThreshold, GateThresholds};
 use offers::{Bad, Offer};
 
 /// Progress of judging.
 const STAGE: &str = "calibration";
-/// Candidates judged at once.
-const IN_FLIGHT: usize = 16;
-/// Candidates between two reports of progress.
-const REPORT_EVERY: u64 = 64;
 /// Where a request says nothing.
 const USUAL: Promise = Promise {
     max_bad_accepts: 0.1,
@@ -128,7 +121,8 @@ async fn scores(
     offers: Vec<Offer>,
 ) -> Result<Vec<Score>, RunError> {
     let total = offers.len() as u64;
-    let judged = stream::iter(offers).map(|offer| async move {
+    let offers = stream::iter(offers.into_iter().map(Ok));
+    let judged = bounded::each(offers, |offer: Offer| async move {
         let (class, bad) = (offer.class, offer.bad);
         let question = Candidate {
             candidate_id: String::new(),
@@ -144,18 +138,9 @@ async fn scores(
         let decision = gate.check(&question, Priority::Low).await?;
         let verdict = decision.verdicts.first();
         let score = verdict.map_or(f64::NAN, |verdict| verdict.score);
-        Ok::<_, RunError>(Score { class, bad, score })
+        Ok(Score { class, bad, score })
     });
-    let mut judged = std::pin::pin!(judged.buffered(IN_FLIGHT));
-    let (mut scores, mut progress) = (Vec::new(), Progress::new(STAGE));
-    while let Some(score) = judged.try_next().await? {
-        scores.push(score);
-        let done = scores.len() as u64;
-        if done.is_multiple_of(REPORT_EVERY) {
-            context.events.emit(progress.at(done, total));
-        }
-    }
-    Ok(scores)
+    bounded::collect(context, STAGE, total, judged).await
 }
 
 fn one_gate(

@@ -7,7 +7,7 @@
 use futures::TryStreamExt as _;
 use saga_proto::{
     gate::v1::DescribeResponse,
-    generator::v1::{CandidateSpec, GenerateRequest},
+    generator::v1::{CandidateSpec, Fault, GenerateRequest},
     guard::v1::Candidate,
     labelstore::v1::{ReadSplitRequest, Row, Split},
     r#type::v1::Image,
@@ -15,26 +15,18 @@ use saga_proto::{
 
 use crate::{
     recipe::Gate,
-    run::{RunContext, RunError, judge, normalise::normalise},
+    results::fault_name,
+    run::{RunContext, RunError, judge, normalise::normalise, read},
 };
 
 /// The backend that knows the truth of its edits.
 const STUDIO: &str = "studio";
-/// Faults that it is told to plant, or not to.
-const FAULTS: [&str; 6] = [
-    "wrong_expression",
-    "other_identity",
-    "unchanged",
-    "blurred",
-    "two_faces",
-    "near_duplicate",
-];
 
 /// What makes a candidate bad for a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bad {
     /// A fault that the studio plants.
-    Planted(&'static str),
+    Planted(Fault),
     /// A real image under a class that is not its own.
     Mismatched,
 }
@@ -43,10 +35,10 @@ impl Bad {
     /// One line for people.
     pub(super) fn about(self) -> &'static str {
         match self {
-            Self::Planted("wrong_expression") => {
+            Self::Planted(Fault::WrongExpression) => {
                 "studio edits that show another class than the target"
             }
-            Self::Planted("other_identity") => {
+            Self::Planted(Fault::OtherIdentity) => {
                 "studio edits that show another person than the source"
             }
             Self::Planted(_) => "studio edits out of focus",
@@ -63,9 +55,9 @@ pub(super) fn kind(context: &RunContext, gate: &Gate, described: &DescribeRespon
         .any(|backend| backend.name == STUDIO);
     let knows_labels = described.needs_target_label || described.needs_prompt;
     match (studio, knows_labels, gate.address.as_str()) {
-        (true, true, _) => Some(Bad::Planted("wrong_expression")),
-        (true, false, "ssim-gate") => Some(Bad::Planted("other_identity")),
-        (true, false, "quality-gate") => Some(Bad::Planted("blurred")),
+        (true, true, _) => Some(Bad::Planted(Fault::WrongExpression)),
+        (true, false, "ssim-gate") => Some(Bad::Planted(Fault::OtherIdentity)),
+        (true, false, "quality-gate") => Some(Bad::Planted(Fault::Blurred)),
         (false, true, _) => Some(Bad::Mismatched),
         _ => None,
     }
@@ -84,21 +76,11 @@ pub(super) struct Offer {
 
 /// The calibration split with its images and classes.
 pub(super) async fn rows(context: &RunContext) -> Result<Vec<(Row, usize)>, RunError> {
-    let request = ReadSplitRequest {
-        dataset_id: context.dataset_id.clone(),
+    let wanted = ReadSplitRequest {
         split: Split::Calibration.into(),
         ..ReadSplitRequest::default()
     };
-    let store = &context.services.datasets;
-    let read = store.call(request, |mut store, request| async move {
-        store.read_split(request).await
-    });
-    let rows: Vec<Row> = read
-        .await?
-        .map_ok(|answer| answer.row.unwrap_or_default())
-        .map_err(|status| store.error(status))
-        .try_collect()
-        .await?;
+    let rows: Vec<Row> = read::split(context, wanted).await?.try_collect().await?;
     if rows.is_empty() {
         let why = "the calibration split is empty; set calibration_fraction in the recipe's [split] and start a new run";
         return Err(RunError::Data(why.into()));
@@ -149,9 +131,16 @@ impl Offer {
     }
 
     /// The studio's edit, with this fault or without any, brought to the recipe's size.
-    async fn edit(&self, context: &RunContext, fault: &str) -> Result<Image, RunError> {
+    async fn edit(&self, context: &RunContext, planted: Fault) -> Result<Image, RunError> {
         let (_, generator) = context.backend(STUDIO)?;
-        let rate = |name: &&str| if self.bad && *name == fault { "1" } else { "0" };
+        let rate = |fault: Fault| {
+            let share = if self.bad && fault == planted {
+                "1"
+            } else {
+                "0"
+            };
+            (fault_name(fault), share.to_owned())
+        };
         let spec = CandidateSpec {
             backend: STUDIO.into(),
             source: self.row.image.clone(),
@@ -163,10 +152,7 @@ impl Offer {
                 .cloned()
                 .unwrap_or_default(),
             seed: self.seed,
-            parameters: FAULTS
-                .iter()
-                .map(|name| ((*name).to_owned(), rate(name).to_owned()))
-                .collect(),
+            parameters: faults().map(rate).collect(),
             ..CandidateSpec::default()
         };
         let request = GenerateRequest { spec: Some(spec) };
@@ -185,5 +171,30 @@ impl Offer {
                 .map_err(|error| RunError::Data(error.to_string())),
             None => Ok(image),
         }
+    }
+}
+
+/// Every fault that the studio can be told to plant, or not to.
+fn faults() -> impl Iterator<Item = Fault> {
+    let numbered = (0..).map_while(|number| Fault::try_from(number).ok());
+    numbered.filter(|fault| !matches!(fault, Fault::Unspecified | Fault::None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_studio_is_told_of_every_fault_by_its_parameters_name() {
+        let names: Vec<String> = faults().map(fault_name).collect();
+        let known = [
+            "wrong_expression",
+            "other_identity",
+            "unchanged",
+            "blurred",
+            "two_faces",
+            "near_duplicate",
+        ];
+        assert_eq!(names, known);
     }
 }

@@ -1,6 +1,6 @@
 //! From answers to figures, comparisons and the verdict.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use saga_statistics::{
     bootstrap::{Design, Estimate, Estimates},
@@ -47,6 +47,7 @@ pub(crate) fn conclude(
     let truth = &measured.golden.truth;
     let design = Design {
         truth,
+        subjects: &measured.golden.subjects,
         classes: classes.len(),
         resamples: RESAMPLES,
         seed: context.seed,
@@ -90,6 +91,12 @@ pub(crate) fn conclude(
         reason,
         golden: Golden {
             images: by_label(classes, (0..classes.len()).map(images)),
+            subjects: measured
+                .golden
+                .subjects
+                .iter()
+                .collect::<BTreeSet<_>>()
+                .len() as u64,
             read_again: measured.golden.earlier.iter().any(read_again),
             earlier_reads: measured.golden.earlier,
         },

@@ -10,15 +10,11 @@ use futures::{TryStreamExt as _, future};
 use saga_client::Priority;
 use saga_proto::{guard::v1::Candidate, labelstore::v1::ListCandidatesResponse};
 
-use super::pool;
 use crate::{
     guard::Guard,
     recipe::Recipe,
-    run::{RunContext, RunError, models},
+    run::{RunContext, RunError, bounded, models, read},
 };
-
-/// Candidates judged at once.
-const IN_FLIGHT: usize = 16;
 
 /// Ids of the candidates that `gate` rejected and every other gate accepts. The gates' models must be loaded.
 pub(crate) async fn passed_without(
@@ -26,13 +22,10 @@ pub(crate) async fn passed_without(
     gate: &str,
 ) -> Result<BTreeSet<String>, RunError> {
     let guard = others(context, gate)?;
-    let rejected = pool::list(context, true)
+    let rejected = read::candidates(context, true)
         .await?
-        .map_err(|status| RunError::from(context.services.runs.error(status)))
         .try_filter(|candidate| future::ready(candidate.rejected_by == gate));
-    let judged = rejected.map_ok(|candidate| accepted(&guard, candidate));
-    judged
-        .try_buffer_unordered(IN_FLIGHT)
+    bounded::each(rejected, |candidate| accepted(&guard, candidate))
         .try_filter_map(future::ok)
         .try_collect()
         .await

@@ -1,6 +1,5 @@
 //! How far the accepted images of a class lie from its real ones, in features that are named.
 
-use futures::{StreamExt as _, TryStreamExt as _};
 use saga_proto::{
     classifier::v1::ClassifyRequest,
     labelstore::v1::{ReadSplitRequest, Row, Split},
@@ -10,21 +9,15 @@ use saga_statistics::{FeatureError, Features, frechet, kernel};
 use serde::{Deserialize, Serialize};
 
 use super::pool::Pool;
-use crate::run::{RunContext, RunError, embed, judge, models, stage::Progress};
+use crate::run::{RunContext, RunError, bounded, embed, judge, models::BASELINE, read};
 
-/// Images under way at once.
-const IN_FLIGHT: usize = 16;
 /// Progress of describing.
 pub(crate) const STAGE: &str = "drift";
-/// Images between two reports of progress.
-const REPORT_EVERY: u64 = 64;
-/// A probability of 0 has no logarithm.
-const SMALLEST_PROBABILITY: f64 = 1e-9;
 
 /// Distances between real and accepted train images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Drift {
-    /// What the distances are measured in: "clip embeddings (REVISION)" or "baseline log-probabilities (REVISION)". Not Inception's,
+    /// What the distances are measured in: "clip embeddings (REVISION)" or "classifier features (REVISION)". Not Inception's,
     /// so that these are no FID and no KID.
     pub features: String,
     /// A class; empty: all that have accepted images, together.
@@ -67,7 +60,7 @@ pub(crate) async fn measure(
     let spaces = [
         Some((
             Space::Classifier,
-            format!("baseline log-probabilities ({baseline})"),
+            format!("classifier features ({baseline})"),
         )),
         clip.map(|revision| (Space::Clip, format!("clip embeddings ({revision})"))),
     ];
@@ -153,38 +146,21 @@ async fn describe_all(
     clip: bool,
     total: u64,
 ) -> Result<Vec<Described>, RunError> {
-    let request = ReadSplitRequest {
-        dataset_id: context.dataset_id.clone(),
+    let wanted = ReadSplitRequest {
         split: Split::Train.into(),
         synthetic_run_id: context.run_id.clone(),
         ..ReadSplitRequest::default()
     };
-    let store = &context.services.datasets;
-    let rows = store.call(request, |mut store, request| async move {
-        store.read_split(request).await
-    });
-    let rows = rows
-        .await?
-        .map_err(|status| RunError::from(store.error(status)));
-    let described =
-        rows.map_ok(|response| describe(context, response.row.unwrap_or_default(), clip));
-    let mut described = std::pin::pin!(described.try_buffered(IN_FLIGHT));
-    let (mut images, mut progress) = (Vec::new(), Progress::new(STAGE));
-    while let Some(image) = described.next().await {
-        images.push(image?);
-        let done = images.len() as u64;
-        if done.is_multiple_of(REPORT_EVERY) {
-            context.events.emit(progress.at(done, total));
-        }
-    }
-    Ok(images)
+    let rows = read::split(context, wanted).await?;
+    let described = bounded::each(rows, |row| describe(context, row, clip));
+    bounded::collect(context, STAGE, total, described).await
 }
 
 async fn describe(context: &RunContext, row: Row, clip: bool) -> Result<Described, RunError> {
     Ok(Described {
         class: judge::truth(context, &row)?,
         synthetic: row.synthetic,
-        classifier: log_probabilities(context, row.image.clone()).await?,
+        classifier: features(context, row.image.clone()).await?,
         clip: match clip {
             true => {
                 let embedding = embed::embedding(context, row.image).await?;
@@ -195,25 +171,14 @@ async fn describe(context: &RunContext, row: Row, clip: bool) -> Result<Describe
     })
 }
 
-/// In label order.
-async fn log_probabilities(
-    context: &RunContext,
-    image: Option<Image>,
-) -> Result<Vec<f64>, RunError> {
+/// What the baseline's head sees of an image.
+async fn features(context: &RunContext, image: Option<Image>) -> Result<Vec<f64>, RunError> {
     let request = ClassifyRequest {
         image,
-        model: models::BASELINE.to_owned(),
+        model: BASELINE.to_owned(),
+        with_features: true,
         ..ClassifyRequest::default()
     };
-    let classifier = &context.services.classifier;
-    let answer = classifier.call(request, |mut classifier, request| async move {
-        classifier.classify(request).await
-    });
-    let mut predictions = answer.await?.predictions;
-    predictions.sort_by_key(|prediction| prediction.index);
-    let logarithm = |probability: f64| probability.max(SMALLEST_PROBABILITY).ln();
-    Ok(predictions
-        .iter()
-        .map(|prediction| logarithm(prediction.probability))
-        .collect())
+    let answer = judge::classify(context, request).await?;
+    Ok(answer.features.into_iter().map(f64::from).collect())
 }

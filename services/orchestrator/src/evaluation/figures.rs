@@ -52,6 +52,8 @@ pub struct Evaluation {
 pub struct Golden {
     /// Images by class.
     pub images: BTreeMap<String, u64>,
+    /// People that they show; an image without a named one counts as another. Intervals rest on so many.
+    pub subjects: u64,
     /// Whether an evaluation of this run had read it before: choices made since then may be fitted to it.
     pub read_again: bool,
     /// Every read before this one, of any run, oldest first.

@@ -1,16 +1,16 @@
 //! The golden set: opened once, after every arm is trained, and every model judged on the same images.
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{TryStreamExt as _, stream};
 use saga_proto::{
-    labelstore::v1::{ListGoldenReadsRequest, ReadGoldenRequest, Row},
+    labelstore::v1::{ListGoldenReadsRequest, Row},
     model::v1::UnloadModelRequest,
 };
 
 use super::{figures::EarlierRead, trainings::TrainedArm};
 use crate::run::{
-    RunContext, RunError,
+    RunContext, RunError, bounded,
     judge::{self, Answer},
-    models,
+    models, read,
     stage::Progress,
 };
 
@@ -20,39 +20,26 @@ pub(crate) const PURPOSE: &str = "evaluate arms";
 pub(crate) const STAGE: &str = "golden";
 /// The name under which one model after the other is loaded; it never gates.
 const JUDGED: &str = "judged";
-/// Images under way at once; lets the classifier form batches.
-const IN_FLIGHT: usize = 16;
 
 /// The golden images and who had read them before.
 pub(crate) struct Golden {
     pub(crate) rows: Vec<Row>,
     /// Class of each, in label order.
     pub(crate) truth: Vec<usize>,
+    /// Subject of each, numbered as [`judge::subjects`] does.
+    pub(crate) subjects: Vec<usize>,
     pub(crate) earlier: Vec<EarlierRead>,
 }
 
 /// Reads the golden set, which the label store records.
 pub(crate) async fn open(context: &RunContext) -> Result<Golden, RunError> {
     let earlier = earlier_reads(context).await?;
-    let request = ReadGoldenRequest {
-        dataset_id: context.dataset_id.clone(),
-        reader: "orchestrator".into(),
-        purpose: PURPOSE.into(),
-        run_id: context.run_id.clone(),
-    };
-    let store = &context.services.golden;
-    let rows = store.call(request, |mut store, request| async move {
-        store.read_golden(request).await
-    });
-    let rows: Vec<Row> = rows
-        .await?
-        .map_ok(|response| response.row.unwrap_or_default())
-        .map_err(|status| store.error(status))
-        .try_collect()
-        .await?;
+    let rows = read::golden(context, PURPOSE).await?;
+    let rows: Vec<Row> = rows.try_collect().await?;
     let truth = rows.iter().map(|row| judge::truth(context, row));
     Ok(Golden {
         truth: truth.collect::<Result<_, _>>()?,
+        subjects: judge::subjects(rows.iter().map(|row| row.subject.as_str())),
         rows,
         earlier,
     })
@@ -91,9 +78,11 @@ pub(crate) async fn judge(
         for model in &arm.models {
             models::load_classifier(context, JUDGED, model).await?;
             // Bytes are shared, not copied.
-            let rows = stream::iter(golden.rows.clone());
-            let rows = rows.map(|row| async move { judge::answer(context, JUDGED, &row).await });
-            let of_model: Vec<Answer> = rows.buffered(IN_FLIGHT).try_collect().await?;
+            let rows = stream::iter(golden.rows.iter().cloned().map(Ok));
+            let answers = bounded::each(rows, |row| async move {
+                judge::answer(context, JUDGED, &row).await
+            });
+            let of_model: Vec<Answer> = answers.try_collect().await?;
             done += of_model.len() as u64;
             of_arm.push(of_model);
             context.events.emit(progress.at(done, total as u64));

@@ -1,10 +1,11 @@
 //! What a finished run left to choose training images from: real ones, and every candidate.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, pin::pin};
 
-use saga_proto::labelstore::v1::{ListCandidatesRequest, ListCandidatesResponse, Settlement};
+use futures::TryStreamExt as _;
+use saga_proto::labelstore::v1::{ListCandidatesResponse, Settlement};
 
-use crate::run::{RunContext, RunError, dataset};
+use crate::run::{RunContext, RunError, dataset, read};
 
 /// A candidate with an image.
 #[derive(Debug, Clone)]
@@ -28,9 +29,8 @@ impl Pool {
     /// Reads ids, no image.
     pub(crate) async fn read(context: &RunContext) -> Result<Self, RunError> {
         let mut slots = BTreeMap::<String, Vec<Made>>::new();
-        let mut listed = list(context, false).await?;
-        let runs = &context.services.runs;
-        while let Some(candidate) = runs.next(&mut listed).await? {
+        let mut listed = pin!(read::candidates(context, false).await?);
+        while let Some(candidate) = listed.try_next().await? {
             if let Some(made) = made(context, &candidate) {
                 slots.entry(candidate.slot_id).or_default().push(made);
             }
@@ -66,23 +66,6 @@ impl Pool {
         }
         counts
     }
-}
-
-/// The run's candidates in the order of settlement, and so of each slot's attempts.
-pub(crate) async fn list(
-    context: &RunContext,
-    include_images: bool,
-) -> Result<tonic::Streaming<ListCandidatesResponse>, RunError> {
-    let request = ListCandidatesRequest {
-        run_id: context.run_id.clone(),
-        limit: 0,
-        include_images,
-    };
-    let runs = &context.services.runs;
-    let call = runs.call(request, |mut runs, request| async move {
-        runs.list_candidates(request).await
-    });
-    Ok(call.await?)
 }
 
 fn made(context: &RunContext, candidate: &ListCandidatesResponse) -> Option<Made> {

@@ -14,6 +14,12 @@ pub struct Diffusion {
     /// What it predicts.
     #[serde(default)]
     pub prediction: Prediction,
+    /// How much noise is added at each time of training.
+    #[serde(default)]
+    pub noise_schedule: NoiseSchedule,
+    /// Times whose signal-to-noise ratio is larger weigh no more than those where it is as large; 5 is usual, 0: all weigh the same.
+    #[serde(default)]
+    pub min_snr_gamma: f64,
     /// Optimiser and schedule; those of classifiers alone stay 0 and false.
     pub settings: Settings,
     /// Checkpoint to start from, below the trainer's models folder; empty: random weights.
@@ -44,6 +50,17 @@ pub enum Prediction {
     Epsilon,
 }
 
+/// Noise schedules by diffusers' names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoiseSchedule {
+    #[default]
+    #[serde(rename = "squaredcos_cap_v2")]
+    SquaredCosine,
+    Linear,
+    ScaledLinear,
+}
+
 impl From<&UNet> for proto::Architecture {
     fn from(of: &UNet) -> Self {
         Self {
@@ -60,6 +77,16 @@ impl From<Prediction> for proto::Prediction {
         match of {
             Prediction::V => Self::V,
             Prediction::Epsilon => Self::Epsilon,
+        }
+    }
+}
+
+impl From<NoiseSchedule> for proto::NoiseSchedule {
+    fn from(of: NoiseSchedule) -> Self {
+        match of {
+            NoiseSchedule::SquaredCosine => Self::SquaredcosCapV2,
+            NoiseSchedule::Linear => Self::Linear,
+            NoiseSchedule::ScaledLinear => Self::ScaledLinear,
         }
     }
 }

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use diffusion::{Diffusion, Prediction, UNet};
+pub use diffusion::{Diffusion, NoiseSchedule, Prediction, UNet};
 pub use error::RecipeError;
 pub use generator::{Backend, Generator};
 pub use library::Library;

@@ -65,17 +65,15 @@ pub struct Architecture {
     /// Classifier's head.
     #[serde(default)]
     pub head: Head,
-    /// Width of the MLP head.
-    #[serde(default = "default_head_hidden_size")]
-    pub head_hidden_size: u32,
+    /// Width of the MLP head, 8 to 16,384; without it 512.
+    pub head_hidden_size: Option<u32>,
     /// Drop-path probability of the last layer; 0 to 0.9.
     #[serde(default)]
     pub drop_path: f64,
 }
 
-fn default_head_hidden_size() -> u32 {
-    512
-}
+/// Where a recipe says nothing.
+const USUAL_HEAD_HIDDEN_SIZE: u32 = 512;
 
 /// Head of the classifier.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,12 +164,9 @@ pub struct Settings {
     /// Focal loss: exponent; 0 to 10.
     #[serde(default = "default_focal_gamma")]
     pub focal_gamma: f64,
-    /// LDAM: margin of the rarest class; 0 to 10.
+    /// LDAM: margin of the rarest class, in units of the logits; 0 to 30.
     #[serde(default = "default_ldam_margin")]
     pub ldam_margin: f64,
-    /// LDAM: factor of the logits; 0.01 to 1,000.
-    #[serde(default = "default_ldam_scale")]
-    pub ldam_scale: f64,
     /// Share of the steps after which `class_weights` apply; 0 to 1.
     #[serde(default)]
     pub class_weights_from: f64,
@@ -193,6 +188,9 @@ pub struct Settings {
     /// Tau of the logit-adjusted loss (Menon et al. 2021); 0 to 10, 0: off.
     #[serde(default)]
     pub logit_adjustment: f64,
+    /// What a synthetic image counts in the loss beside a real one; 0.01 to 1.
+    #[serde(default = "default_synthetic_weight")]
+    pub synthetic_weight: f64,
 }
 
 fn default_accumulation() -> u32 {
@@ -211,12 +209,12 @@ fn default_ldam_margin() -> f64 {
     0.5
 }
 
-fn default_ldam_scale() -> f64 {
-    30.0
-}
-
 fn default_randaugment_magnitude() -> u32 {
     9
+}
+
+fn default_synthetic_weight() -> f64 {
+    1.0
 }
 
 impl From<Kind> for proto::ModelKind {
@@ -230,9 +228,12 @@ impl From<Kind> for proto::ModelKind {
 
 impl From<&Architecture> for proto::Architecture {
     fn from(of: &Architecture) -> Self {
-        let head = match of.head {
-            Head::Linear => proto::HeadKind::Linear,
-            Head::Mlp => proto::HeadKind::Mlp,
+        let (head, head_hidden_size) = match of.head {
+            Head::Linear => (proto::HeadKind::Linear, 0),
+            Head::Mlp => (
+                proto::HeadKind::Mlp,
+                of.head_hidden_size.unwrap_or(USUAL_HEAD_HIDDEN_SIZE),
+            ),
         };
         Self {
             image_size: of.image_size,
@@ -242,7 +243,7 @@ impl From<&Architecture> for proto::Architecture {
             num_attention_heads: of.num_attention_heads,
             intermediate_size: of.intermediate_size,
             head: head.into(),
-            head_hidden_size: of.head_hidden_size,
+            head_hidden_size,
             drop_path: of.drop_path,
         }
     }
@@ -280,7 +281,6 @@ impl From<&Settings> for proto::TrainingSettings {
             loss: loss.into(),
             focal_gamma: of.focal_gamma,
             ldam_margin: of.ldam_margin,
-            ldam_scale: of.ldam_scale,
             class_weights_from: of.class_weights_from,
             cutmix: of.cutmix,
             randaugment_operations: of.randaugment_operations,
@@ -288,6 +288,7 @@ impl From<&Settings> for proto::TrainingSettings {
             random_erasing: of.random_erasing,
             oversampling_limit: of.oversampling_limit,
             logit_adjustment: of.logit_adjustment,
+            synthetic_weight: of.synthetic_weight,
         }
     }
 }

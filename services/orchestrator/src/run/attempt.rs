@@ -1,5 +1,7 @@
 //! One attempt at a slot: generator, then guard, then settlement. One trace, from its root to the label store.
 
+mod later;
+
 use std::sync::Arc;
 
 use saga_client::Priority;
@@ -15,11 +17,13 @@ use tracing::{Instrument as _, Span, field::Empty};
 use super::{
     RunContext, RunError,
     assignment::{self, Assignment},
-    embed,
+    diffusion, embed,
     ended::{Ended, Made, not_now, rejection},
     images::Images,
     normalise::normalise,
+    pauses::Pauses,
     tallies::Tallies,
+    training::Trained,
 };
 use crate::{recipe::Allocation, remote::RemoteError};
 
@@ -36,6 +40,10 @@ pub(super) struct Attempts {
     pub(super) backends: Vec<Backend>,
     /// What the arms came to so far.
     pub(super) tallies: Tallies,
+    /// The run's own diffusion model, where it has one.
+    pub(super) local: Option<Trained>,
+    /// Backends that cannot be asked now.
+    pub(super) pauses: Pauses,
 }
 
 impl Attempts {
@@ -58,9 +66,16 @@ impl Attempts {
         span.follows_from(run);
         async move {
             let task = self.assign(slot).await?;
+            if let Some(later) = self.rests(&task) {
+                return self.put_off(&task.slot, later).await;
+            }
             let limit = self.context.config.run.lease().mul_f64(0.9);
             let made = match tokio::time::timeout(limit, self.make(&task)).await {
                 Ok(Ok(made)) => made,
+                Ok(Err(Ended::Later(later))) => {
+                    self.pauses.pause(&task.backend.name, later.pause());
+                    return self.put_off(&task.slot, later).await;
+                }
                 Ok(Err(not_made)) => return Ok(not_made),
                 Err(_) => Made::error(
                     Candidate::default(),
@@ -83,8 +98,9 @@ impl Attempts {
             Allocation::Bandit => {
                 let tallies = self.tallies.of_first(&self.context, slot.settled).await?;
                 let (seed, late) = (self.seed(&slot), recipe.plan.is_late(slot.attempt));
-                let (prompts, backends) = (&recipe.prompts, &self.backends);
-                assignment::drawn(slot, prompts, backends, &tallies, seed, late)
+                let mut backends = self.backends.clone();
+                backends.retain(|backend| !slot.paused_backends.contains(&backend.name));
+                assignment::drawn(slot, &recipe.prompts, &backends, &tallies, seed, late)
             }
         };
         assigned.ok_or_else(|| RunError::Data("a slot has no source to start from".into()))
@@ -92,7 +108,7 @@ impl Attempts {
 
     /// The candidate with the guard's word on it; else how an attempt ended that is not made now.
     async fn make(&self, task: &Assignment) -> Result<Made, Ended> {
-        let candidate = match self.generate(task).await {
+        let candidate = match self.ask(task).await {
             Ok(candidate) => candidate,
             Err(error) => {
                 return match not_now(&error) {
@@ -109,6 +125,18 @@ impl Attempts {
             });
         }
         Ok(self.judge(&task.slot, candidate).await)
+    }
+
+    /// The generator's answer. One that was started again has lost the run's model: it gets it and is asked once more.
+    async fn ask(&self, task: &Assignment) -> Result<Candidate, RunError> {
+        match (self.generate(task).await, &self.local) {
+            (Err(error), Some(model)) if diffusion::is_lost(&error) => {
+                tracing::info!(%error, "the generator gets the run's model again");
+                diffusion::load(&self.context, model).await?;
+                self.generate(task).await
+            }
+            (answer, _) => answer,
+        }
     }
 
     /// The guard's word on a candidate.

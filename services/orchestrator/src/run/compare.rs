@@ -2,15 +2,13 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use futures::TryStreamExt as _;
-use saga_proto::labelstore::v1::{GetRunRequest, ReadGoldenRequest};
+use saga_proto::labelstore::v1::GetRunRequest;
 
 use saga_statistics::bootstrap::Design;
 
 use super::{
-    RESULTS_STAGE, RunContext, RunError, dataset, diffusion, generate, judge, models,
-    options::OPTIONS_STAGE, planning::PlanRecord, register, stage::Progress, tallies,
-    training::Trained,
+    RESULTS_STAGE, RunContext, RunError, bounded, dataset, diffusion, generate, judge, models,
+    options::OPTIONS_STAGE, planning::PlanRecord, read, register, tallies, training::Trained,
 };
 use crate::{
     metrics::Confusion,
@@ -19,8 +17,6 @@ use crate::{
 
 /// Bootstrap resamples.
 const RESAMPLES: u32 = 2_000;
-/// Images between two reports of progress.
-const REPORT_EVERY: usize = 64;
 
 /// The run's models.
 pub(super) struct Models<'a> {
@@ -106,6 +102,7 @@ fn generator(context: &RunContext) -> String {
 /// One image judged by both models.
 struct Paired {
     truth: usize,
+    subject: String,
     baseline: usize,
     augmented: usize,
 }
@@ -113,6 +110,7 @@ struct Paired {
 /// 95 % interval of the difference in balanced accuracy; `None` without images.
 fn interval(pairs: &[Paired], classes: usize, seed: u64) -> Option<[f64; 2]> {
     let truth: Vec<usize> = pairs.iter().map(|pair| pair.truth).collect();
+    let subjects = judge::subjects(pairs.iter().map(|pair| pair.subject.as_str()));
     let [baseline, augmented] = [
         |pair: &Paired| pair.baseline,
         |pair: &Paired| pair.augmented,
@@ -123,6 +121,7 @@ fn interval(pairs: &[Paired], classes: usize, seed: u64) -> Option<[f64; 2]> {
     });
     let design = Design {
         truth: &truth,
+        subjects: &subjects,
         classes,
         resamples: RESAMPLES,
         seed,
@@ -133,22 +132,8 @@ fn interval(pairs: &[Paired], classes: usize, seed: u64) -> Option<[f64; 2]> {
 
 /// Both models' answers for each golden image. The store records the read.
 async fn judge_golden(context: &RunContext, total: u64) -> Result<Vec<Paired>, RunError> {
-    let request = ReadGoldenRequest {
-        dataset_id: context.dataset_id.clone(),
-        reader: "orchestrator".into(),
-        purpose: "compare baseline and augmented".into(),
-        run_id: context.run_id.clone(),
-    };
-    let store = &context.services.golden;
-    let stream = store
-        .call(request, |mut store, request| async move {
-            store.read_golden(request).await
-        })
-        .await?;
-    let rows = stream
-        .map_ok(|response| response.row.unwrap_or_default())
-        .map_err(|status| store.error(status).into());
-    let judged = judge::each(rows, |row| async move {
+    let rows = read::golden(context, "compare baseline and augmented").await?;
+    let judged = bounded::each(rows, |row| async move {
         let (baseline, augmented) = tokio::try_join!(
             judge::answer(context, models::BASELINE, &row),
             judge::answer(context, models::AUGMENTED, &row)
@@ -157,22 +142,10 @@ async fn judge_golden(context: &RunContext, total: u64) -> Result<Vec<Paired>, R
             truth: judge::truth(context, &row)?,
             baseline: baseline.class,
             augmented: augmented.class,
+            subject: row.subject,
         })
     });
-    let (mut judged, mut pairs, mut progress) = (
-        std::pin::pin!(judged),
-        Vec::new(),
-        Progress::new(RESULTS_STAGE),
-    );
-    while let Some(pair) = judged.try_next().await? {
-        pairs.push(pair);
-        if pairs.len() % REPORT_EVERY == 0 {
-            context.events.emit(progress.at(pairs.len() as u64, total));
-        }
-    }
-    // Answers come in any order; the interval must not depend on it.
-    pairs.sort_unstable_by_key(|pair| (pair.truth, pair.baseline, pair.augmented));
-    Ok(pairs)
+    bounded::collect(context, RESULTS_STAGE, total, judged).await
 }
 
 fn confusion(pairs: &[Paired], classes: usize, predicted: impl Fn(&Paired) -> usize) -> Confusion {

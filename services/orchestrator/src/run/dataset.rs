@@ -1,5 +1,8 @@
 //! Import and split of the real images.
 
+use std::pin::pin;
+
+use futures::TryStreamExt as _;
 use saga_proto::{
     labelstore::v1::{
         ClassCounts, GetDatasetRequest, ImportDatasetRequest, ReadSplitRequest, Split,
@@ -9,7 +12,7 @@ use saga_proto::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{RunContext, RunError, stage::Progress};
+use super::{RunContext, RunError, read, stage::Progress};
 
 /// What the import found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -130,21 +133,14 @@ pub(crate) async fn counts(context: &RunContext) -> Result<Vec<ClassCounts>, Run
 
 /// Ids of the real train images by class, in the store's stable order.
 pub(crate) async fn train_ids(context: &RunContext) -> Result<Vec<Vec<String>>, RunError> {
-    let request = ReadSplitRequest {
-        dataset_id: context.dataset_id.clone(),
+    let wanted = ReadSplitRequest {
         split: Split::Train.into(),
         omit_data: true,
         ..ReadSplitRequest::default()
     };
-    let store = &context.services.datasets;
-    let mut stream = store
-        .call(request, |mut store, request| async move {
-            store.read_split(request).await
-        })
-        .await?;
+    let mut rows = pin!(read::split(context, wanted).await?);
     let mut ids = vec![Vec::new(); context.recipe.classes.len()];
-    while let Some(response) = store.next(&mut stream).await? {
-        let row = response.row.unwrap_or_default();
+    while let Some(row) = rows.try_next().await? {
         if let Some(class) = context
             .recipe
             .class_index(&row.label)

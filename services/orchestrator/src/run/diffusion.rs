@@ -1,14 +1,16 @@
 //! The local diffusion model of a run: trained before candidates are made of it, put into the generator's service, and checked for
 //! what it memorised.
 
+use futures::{TryStreamExt as _, future};
+use saga_chassis::status;
 use saga_proto::{
-    labelstore::v1::{ListCandidatesRequest, ListCandidatesResponse},
+    labelstore::v1::ListCandidatesResponse,
     model::v1::LoadModelRequest,
     trainer::v1::{self as trainer, ModelKind, StreamTrainingRequest},
 };
 
-use super::{RunContext, RunError, training, training::Trained};
-use crate::{recipe::Diffusion, results::Memorisation};
+use super::{RunContext, RunError, read, training, training::Trained};
+use crate::{recipe::Diffusion, remote::RemoteError, results::Memorisation};
 
 /// The name of stage, model and results.
 pub(super) const DIFFUSION: &str = "diffusion";
@@ -43,6 +45,8 @@ pub(super) async fn train(context: &RunContext) -> Result<Trained, RunError> {
         settings: Some((&model.settings).into()),
         init_from: model.init_from.clone(),
         prediction: trainer::Prediction::from(model.prediction).into(),
+        noise_schedule: trainer::NoiseSchedule::from(model.noise_schedule).into(),
+        min_snr_gamma: model.min_snr_gamma,
         ..training::job(context, DIFFUSION, ModelKind::Diffusion)
     };
     training::train(context, DIFFUSION, request).await
@@ -71,25 +75,22 @@ pub(super) async fn load(context: &RunContext, model: &Trained) -> Result<(), Ru
     Ok(())
 }
 
+/// Whether a generator answered that it has no model: it was started again since.
+pub(super) fn is_lost(error: &RunError) -> bool {
+    let RunError::Remote(RemoteError { status, .. }) = error else {
+        return false;
+    };
+    status::reason(status).as_deref() == Some("MODEL_NOT_LOADED")
+}
+
 /// How near its candidates came to the images that it was trained on.
 pub(super) async fn memorisation(context: &RunContext) -> Result<Option<Memorisation>, RunError> {
     if !is_used(context) {
         return Ok(None);
     }
-    let request = ListCandidatesRequest {
-        run_id: context.run_id.clone(),
-        ..ListCandidatesRequest::default()
-    };
-    let runs = &context.services.runs;
-    let call = runs.call(request, |mut runs, request| async move {
-        runs.list_candidates(request).await
-    });
-    let mut stream = call.await?;
-    let mut near = Vec::new();
-    while let Some(candidate) = runs.next(&mut stream).await? {
-        near.extend(nearest(candidate));
-    }
-    Ok(Memorisation::new(near))
+    let candidates = read::candidates(context, false).await?;
+    let near = candidates.try_filter_map(|candidate| future::ok(nearest(candidate)));
+    Ok(Memorisation::new(near.try_collect().await?))
 }
 
 /// What the generator noted of a candidate.

@@ -6,13 +6,15 @@ use std::pin::pin;
 use futures::TryStreamExt as _;
 use saga_proto::{
     clip::v1::EmbedImageRequest,
-    labelstore::v1::{AddEmbeddingsRequest, ImageEmbedding, Split},
+    labelstore::v1::{AddEmbeddingsRequest, ImageEmbedding, ReadSplitRequest, Split},
     r#type::v1::Image,
 };
 use serde::{Deserialize, Serialize};
 use tracing::Instrument as _;
 
-use super::{RunContext, RunError, dataset, judge, models, stage::Progress, training::Trained};
+use super::{
+    RunContext, RunError, bounded, dataset, models, read, stage::Progress, training::Trained,
+};
 use crate::remote::RemoteError;
 
 /// Name of the stage.
@@ -58,8 +60,12 @@ pub(super) async fn real_images(
     let total = counts.iter().map(readable).sum();
     let (mut images, mut progress) = (0, Progress::new(STAGE));
     for split in [Split::Train, Split::Val, Split::Calibration] {
-        let rows = judge::rows(context, split).await?;
-        let embedded = judge::each(rows, |row| async move {
+        let wanted = ReadSplitRequest {
+            split: split.into(),
+            ..ReadSplitRequest::default()
+        };
+        let rows = read::split(context, wanted).await?;
+        let embedded = bounded::each(rows, |row| async move {
             Ok(ImageEmbedding {
                 image_id: row.image_id,
                 embedding: embedding(context, row.image).await?,

@@ -1,7 +1,5 @@
 //! How an attempt at a slot ends: settled with a candidate, lost, or put off.
 
-use std::time::Duration;
-
 use saga_chassis::status;
 use saga_proto::{
     generator::v1::{Candidate, Outcome},
@@ -9,7 +7,7 @@ use saga_proto::{
 };
 use tonic_types::StatusExt as _;
 
-use super::RunError;
+use super::{RunError, pauses::Pause};
 use crate::remote::RemoteError;
 
 /// How an attempt ended.
@@ -24,10 +22,28 @@ pub(super) enum Ended {
     },
     /// The slot is no longer this orchestrator's: its lease ran out.
     Lost(String),
-    /// The backend's quota is used up, or a batch is under way, for so long; the attempt is still to be made.
-    Later(Duration, String),
+    /// The backend rests; the attempt is still to be made.
+    Later(Later),
     /// The run's money is spent; the attempt is not made.
     BudgetSpent(String),
+}
+
+/// Why an attempt is put off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Later {
+    /// The backend's quota is used up: nothing was asked.
+    Quota(Pause),
+    /// A batch is under way, with the answer to this attempt.
+    Batch(Pause),
+}
+
+impl Later {
+    /// What the backend said.
+    pub(super) fn pause(&self) -> &Pause {
+        match self {
+            Self::Quota(pause) | Self::Batch(pause) => pause,
+        }
+    }
 }
 
 /// What is known of a candidate before it is settled.
@@ -62,13 +78,18 @@ pub(super) fn not_now(error: &RunError) -> Option<Ended> {
     let RunError::Remote(RemoteError { status, .. }) = error else {
         return None;
     };
-    let message = status.message().to_owned();
+    let why = status.message().to_owned();
+    let later = |later: fn(Pause) -> Later| {
+        let wait = status.get_details_retry_info()?.retry_delay?;
+        Some(Ended::Later(later(Pause {
+            wait,
+            why: why.clone(),
+        })))
+    };
     match status::reason(status)?.as_str() {
-        "QUOTA_EXHAUSTED" | "BATCH_PENDING" => {
-            let retry = status.get_details_retry_info()?.retry_delay?;
-            Some(Ended::Later(retry, message))
-        }
-        "BUDGET_SPENT" => Some(Ended::BudgetSpent(message)),
+        "QUOTA_EXHAUSTED" => later(Later::Quota),
+        "BATCH_PENDING" => later(Later::Batch),
+        "BUDGET_SPENT" => Some(Ended::BudgetSpent(why)),
         _ => None,
     }
 }

@@ -10,15 +10,12 @@ use saga_proto::{
     orchestrator::v1::watch_run_response::Event,
 };
 use serde::{Deserialize, Serialize};
-use tokio::{
-    task::JoinSet,
-    time::{Instant, MissedTickBehavior},
-};
+use tokio::{task::JoinSet, time::MissedTickBehavior};
 use tracing::Instrument as _;
 
 use super::{
     RunContext, RunError, attempt::Attempts, dataset, diffusion, ended::Ended, images::Images,
-    models, stage::Progress, tallies::Tallies, training::Trained,
+    models, pauses::Pauses, stage::Progress, tallies::Tallies, training::Trained,
 };
 
 /// Time between two reports to the watchers.
@@ -70,6 +67,8 @@ pub(super) async fn generate(
         train: dataset::train_ids(context).await?,
         backends: models::backends(context).await?,
         tallies: Tallies::default(),
+        local: local.cloned(),
+        pauses: Pauses::default(),
     };
     // A holder that starts again has nothing under way.
     release(context).await?;
@@ -93,8 +92,6 @@ struct Flight {
     progress: Progress,
     without_admission: u32,
     errors_in_a_row: u32,
-    /// Until when no slot is leased, and why.
-    paused: Option<(Instant, String)>,
     budget_spent: bool,
 }
 
@@ -107,7 +104,6 @@ impl Flight {
             progress: Progress::new("generate"),
             without_admission: 0,
             errors_in_a_row: 0,
-            paused: None,
             budget_spent: false,
         }
     }
@@ -136,20 +132,29 @@ impl Flight {
             tokio::select! {
                 Some(ended) = self.tasks.join_next() => {
                     self.count(ended.map_err(|error| RunError::Data(error.to_string()))??)?;
-                    if self.tasks.is_empty() && self.paused.is_some() {
-                        // Whoever else can go on need not wait for these leases.
-                        release(&self.context).await?;
-                    }
                 }
                 _ = reports.tick() => {
-                    let waiting_for = self.paused.as_ref().map(|(_, why)| why.clone());
-                    self.progress.waiting_for(waiting_for.unwrap_or_default());
+                    self.progress.waiting_for(self.waiting_for());
                     report(&self.context, &mut self.progress).await?;
                 }
                 () = self.context.cancel.cancelled(), if reason.is_none() => {}
                 () = tokio::time::sleep(POLL), if self.tasks.is_empty() => {}
             }
         }
+    }
+
+    /// What the resting backends said, where nothing else is under way.
+    fn waiting_for(&self) -> String {
+        if !self.tasks.is_empty() {
+            return String::new();
+        }
+        let why = self
+            .attempts
+            .pauses
+            .now()
+            .into_values()
+            .map(|pause| pause.why);
+        why.collect::<Vec<_>>().join("; ")
     }
 
     fn reason_to_stop(&self) -> Option<Result<Stopped, RunError>> {
@@ -165,14 +170,10 @@ impl Flight {
 
     /// Takes slots for the free places and starts their attempts; answers how many slots are open.
     async fn lease(&mut self) -> Result<u32, RunError> {
-        if self
-            .paused
-            .as_ref()
-            .is_some_and(|(until, _)| Instant::now() < *until)
-        {
+        let paused = self.attempts.pauses.now();
+        if paused.len() == self.attempts.backends.len() {
             return Ok(1);
         }
-        self.paused = None;
         let in_flight = self.context.recipe.plan.in_flight;
         let free = in_flight.saturating_sub(self.tasks.len() as u32);
         if free == 0 || (!self.tasks.is_empty() && free < in_flight / 4) {
@@ -183,6 +184,7 @@ impl Flight {
             holder: self.context.config.run.holder.clone(),
             limit: free,
             ttl: self.context.config.run.lease().try_into().ok(),
+            paused_backends: paused.into_keys().collect(),
         };
         let runs = &self.context.services.runs;
         let leased = runs
@@ -211,9 +213,8 @@ impl Flight {
                 error
             }
             Ended::Lost(why) => Some(why),
-            Ended::Later(wait, why) => {
-                tracing::info!(run_id = self.context.run_id, ?wait, why, "put off");
-                self.paused = Some((Instant::now() + wait, why));
+            Ended::Later(later) => {
+                tracing::debug!(run_id = self.context.run_id, ?later, "put off");
                 return Ok(());
             }
             Ended::BudgetSpent(why) => {

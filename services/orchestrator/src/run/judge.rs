@@ -1,16 +1,15 @@
-//! Classification of labelled images, a bounded number at once.
+//! Classification of labelled images.
 
-use futures::{Stream, StreamExt as _, TryStreamExt as _, future};
+use std::{collections::HashMap, pin::pin};
+
+use futures::TryStreamExt as _;
 use saga_proto::{
-    classifier::v1::{ClassifyRequest, Prediction},
+    classifier::v1::{ClassifyRequest, ClassifyResponse, Prediction},
     labelstore::v1::{ReadSplitRequest, Row, Split},
 };
 
-use super::{RunContext, RunError, models::BASELINE};
-use crate::metrics::Confusion;
-
-/// Images under way at once; lets the classifier form batches.
-const IN_FLIGHT: usize = 16;
+use super::{RunContext, RunError, bounded, models::BASELINE, read};
+use crate::{metrics::Confusion, remote::RemoteError};
 
 /// What a model sees in an image.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,17 +30,12 @@ pub(crate) async fn answer(
         image: row.image.clone(),
         model: model.to_owned(),
         top_k: 1,
-        threshold: 0.0,
+        ..ClassifyRequest::default()
     };
-    let classifier = &context.services.classifier;
-    let response = classifier
-        .call(request, |mut classifier, request| async move {
-            classifier.classify(request).await
-        })
-        .await?;
+    let predictions = classify(context, request).await?.predictions;
     let Prediction {
         label, probability, ..
-    } = response.predictions.into_iter().next().unwrap_or_default();
+    } = predictions.into_iter().next().unwrap_or_default();
     let unknown = || {
         RunError::Data(format!(
             "model {model:?} answered {label:?} for image {}; that is no class of the recipe",
@@ -50,6 +44,18 @@ pub(crate) async fn answer(
     };
     let class = context.recipe.class_index(&label).ok_or_else(unknown)?;
     Ok(Answer { class, probability })
+}
+
+/// What the classifier says of an image.
+pub(crate) async fn classify(
+    context: &RunContext,
+    request: ClassifyRequest,
+) -> Result<ClassifyResponse, RemoteError> {
+    let classifier = &context.services.classifier;
+    let call = classifier.call(request, |mut classifier, request| async move {
+        classifier.classify(request).await
+    });
+    call.await
 }
 
 /// Index of a row's own class.
@@ -63,16 +69,30 @@ pub(crate) fn truth(context: &RunContext, row: &Row) -> Result<usize, RunError> 
     context.recipe.class_index(&row.label).ok_or_else(unknown)
 }
 
+/// A number for each image's subject, the same for the same name; an image without one shows somebody else.
+pub(crate) fn subjects<'a>(names: impl Iterator<Item = &'a str>) -> Vec<usize> {
+    let mut known = HashMap::new();
+    let number = |(image, name)| match name {
+        "" => image,
+        name => *known.entry(name).or_insert(image),
+    };
+    names.enumerate().map(number).collect()
+}
+
 /// The baseline on the validation split.
 pub(crate) async fn validate_baseline(context: &RunContext) -> Result<Confusion, RunError> {
-    let rows = rows(context, Split::Val).await?;
-    let judged = each(rows, |row| async move {
+    let wanted = ReadSplitRequest {
+        split: Split::Val.into(),
+        ..ReadSplitRequest::default()
+    };
+    let rows = read::split(context, wanted).await?;
+    let judged = bounded::each(rows, |row| async move {
         Ok((
             truth(context, &row)?,
             answer(context, BASELINE, &row).await?.class,
         ))
     });
-    let mut judged = std::pin::pin!(judged);
+    let mut judged = pin!(judged);
     let mut confusion = Confusion::new(context.recipe.classes.len());
     while let Some((truth, predicted)) = judged.try_next().await? {
         confusion.add(truth, predicted);
@@ -80,39 +100,13 @@ pub(crate) async fn validate_baseline(context: &RunContext) -> Result<Confusion,
     Ok(confusion)
 }
 
-/// The real images of a split.
-pub(super) async fn rows(
-    context: &RunContext,
-    split: Split,
-) -> Result<impl Stream<Item = Result<Row, RunError>>, RunError> {
-    let request = ReadSplitRequest {
-        dataset_id: context.dataset_id.clone(),
-        split: split.into(),
-        ..ReadSplitRequest::default()
-    };
-    let store = &context.services.datasets;
-    let stream = store
-        .call(request, |mut store, request| async move {
-            store.read_split(request).await
-        })
-        .await?;
-    Ok(stream
-        .map_ok(|response| response.row.unwrap_or_default())
-        .map_err(|status| store.error(status).into()))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Judges rows as they arrive, a bounded number at once, in any order.
-pub(crate) fn each<T, F, Fut>(
-    rows: impl Stream<Item = Result<Row, RunError>>,
-    judge: F,
-) -> impl Stream<Item = Result<T, RunError>>
-where
-    F: Fn(Row) -> Fut,
-    Fut: Future<Output = Result<T, RunError>>,
-{
-    let judged = rows.map(move |row| match row {
-        Ok(row) => future::Either::Left(judge(row)),
-        Err(error) => future::Either::Right(future::ready(Err(error))),
-    });
-    judged.buffer_unordered(IN_FLIGHT)
+    #[test]
+    fn images_without_a_subject_show_different_people() {
+        let names = ["a", "", "b", "a", ""];
+        assert_eq!(subjects(names.into_iter()), [0, 1, 2, 0, 4]);
+    }
 }

@@ -4,6 +4,7 @@
 mod active;
 mod assignment;
 mod attempt;
+pub(crate) mod bounded;
 mod compare;
 pub(crate) mod dataset;
 mod diffusion;
@@ -16,7 +17,9 @@ pub(crate) mod judge;
 pub(crate) mod models;
 pub(crate) mod normalise;
 mod options;
+mod pauses;
 mod planning;
+pub(crate) mod read;
 mod register;
 pub(crate) mod stage;
 mod tallies;

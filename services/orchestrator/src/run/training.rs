@@ -45,7 +45,10 @@ struct Environment {
 /// The classifier on real images alone.
 pub(crate) async fn baseline(context: &RunContext) -> Result<Trained, RunError> {
     let settings = &context.recipe.training.classifier.settings;
-    let request = classifier(context, "baseline", settings);
+    let request = StreamTrainingRequest {
+        keep: true,
+        ..classifier(context, "baseline", settings)
+    };
     train(context, "baseline", request).await
 }
 
@@ -58,6 +61,7 @@ pub(crate) async fn augmented(context: &RunContext) -> Result<Trained, RunError>
         "augmented",
         StreamTrainingRequest {
             synthetic_run_id: context.run_id.clone(),
+            keep: true,
             ..request
         },
     )

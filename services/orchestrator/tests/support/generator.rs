@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use saga_chassis::status::failed_precondition;
 use saga_proto::{
     generator::v1::{
         Backend, Candidate, CandidateSpec, CheckKeysRequest, CheckKeysResponse, Fault,
@@ -14,7 +15,7 @@ use saga_proto::{
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Answers;
+use super::{Answers, FakeClassifier};
 
 /// What the generator answers.
 pub type Rule = fn(&CandidateSpec) -> Result<Candidate, Status>;
@@ -26,6 +27,8 @@ pub struct FakeGenerator {
     pub rule: Arc<Mutex<Rule>>,
     /// Candidates it may still make before it hangs.
     pub allowance: Arc<Semaphore>,
+    /// Models without one of which it makes nothing.
+    pub models: Option<FakeClassifier>,
 }
 
 impl Default for FakeGenerator {
@@ -35,6 +38,7 @@ impl Default for FakeGenerator {
             asked: Arc::default(),
             rule: Arc::new(Mutex::new(|spec| Ok(image(spec, "good")))),
             allowance,
+            models: None,
         }
     }
 }
@@ -72,7 +76,12 @@ impl GeneratorService for FakeGenerator {
             cost_usd,
             ..Backend::default()
         };
-        let backends = [("fake", 2, 0.0), ("paid", 0, 0.04)];
+        let backends = [
+            ("fake", 2, 0.0),
+            ("paid", 0, 0.04),
+            ("as-dear", 0, 0.04),
+            ("local-diffusion", 0, 0.0),
+        ];
         Ok(Response::new(ListBackendsResponse {
             backends: backends.map(backend).into(),
         }))
@@ -89,6 +98,13 @@ impl GeneratorService for FakeGenerator {
         &self,
         request: Request<GenerateRequest>,
     ) -> Result<Response<GenerateResponse>, Status> {
+        let models = self.models.as_ref();
+        if models.is_some_and(|models| models.loads.lock().unwrap().is_empty()) {
+            return Err(failed_precondition(
+                "MODEL_NOT_LOADED",
+                "no model is loaded",
+            ));
+        }
         self.allowance.acquire().await.unwrap().forget();
         let spec = request.into_inner().spec.unwrap();
         let rule = *self.rule.lock().unwrap();

@@ -50,7 +50,12 @@ pub static CALLS: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
 
 /// Serves on a free port of the loopback.
 pub async fn serve(routes: Routes) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    serve_at("127.0.0.1:0", routes).await
+}
+
+/// Serves at this address, without its scheme.
+pub async fn serve_at(address: &str, routes: Routes) -> String {
+    let listener = TcpListener::bind(address).await.unwrap();
     let address = listener.local_addr().unwrap();
     let recorded = MapRequestLayer::new(|request: http::Request<Body>| {
         let parent = request.headers().get("traceparent");

@@ -143,7 +143,12 @@ impl ClassifierService for FakeClassifier {
         request: Request<ClassifyRequest>,
     ) -> Result<Response<ClassifyResponse>, Status> {
         let request = request.into_inner();
-        let text = String::from_utf8(request.image.unwrap().data.to_vec()).unwrap();
+        let data = request.image.unwrap().data.to_vec();
+        let features = match request.with_features {
+            true => data.iter().take(2).map(|&byte| byte.into()).collect(),
+            false => Vec::new(),
+        };
+        let text = String::from_utf8(data).unwrap();
         let label = match text.split(' ').next().unwrap() {
             "c" if self.is_weak(&request.model) => "a",
             label => label,
@@ -159,6 +164,7 @@ impl ClassifierService for FakeClassifier {
             .chain(others.map(|other| (0.05, other)));
         Ok(Response::new(ClassifyResponse {
             predictions: predictions.map(prediction).collect(),
+            features,
             ..ClassifyResponse::default()
         }))
     }

@@ -1,18 +1,29 @@
 //! What the label store in memory does with slots, and what it counts.
 
+use std::time::Instant;
+
 use saga_proto::{
     generator::v1::Fault,
     labelstore::v1::{
-        Arm, FaultCounts, GetFunnelResponse, ListCandidatesResponse, Settlement, Slot, SlotSource,
-        TargetFunnel,
+        Arm, FaultCounts, GetFunnelResponse, LeaseSlotsRequest, ListCandidatesResponse, Settlement,
+        Slot, SlotSource, TargetFunnel,
     },
 };
 
 use super::store::{COUNTS, FakeSlot, State};
 
 impl FakeSlot {
-    pub(super) fn lease(&mut self, id: &str, holder: &str, settled: usize) -> Slot {
-        self.holder = Some(holder.to_owned());
+    /// Whether nobody holds it, and it is not put off.
+    pub(super) fn is_free(&self) -> bool {
+        let over = self.until.is_some_and(|until| until <= Instant::now());
+        self.ended.is_none() && (self.holder.is_none() || over)
+    }
+
+    pub(super) fn lease(&mut self, id: &str, by: &LeaseSlotsRequest, settled: usize) -> Slot {
+        (self.holder, self.until) = (Some(by.holder.clone()), None);
+        if self.settled.is_none() {
+            self.paused = by.paused_backends.clone();
+        }
         let sources = self.sources();
         Slot {
             slot_id: id.to_owned(),
@@ -23,6 +34,7 @@ impl FakeSlot {
             source_label: sources[0].label.clone(),
             sources,
             settled: *self.settled.get_or_insert(settled as u64),
+            paused_backends: self.paused.clone(),
         }
     }
 
@@ -43,7 +55,7 @@ impl FakeSlot {
         self.used.push(source.to_owned());
         self.settled = None;
         self.attempt += 1;
-        self.holder = None;
+        (self.holder, self.until) = (None, None);
         let tries = self.plan.tries_per_source * self.plan.source_image_ids.len() as u32;
         let settlement = match accepted {
             true => Settlement::Admitted,

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use saga_proto::{labelstore::v1::*, r#type::v1::Image};
@@ -42,6 +43,10 @@ pub struct FakeSlot {
     pub used: Vec<String>,
     /// Candidates that were settled when the attempt was first leased.
     pub settled: Option<u64>,
+    /// Backends that could not be asked then.
+    pub paused: Vec<String>,
+    /// Until when it is put off.
+    pub until: Option<Instant>,
 }
 
 impl FakeStore {
@@ -259,6 +264,8 @@ impl run_service_server::RunService for FakeStore {
                 ended: None,
                 used: Vec::new(),
                 settled: None,
+                paused: Vec::new(),
+                until: None,
             });
         }
         Ok(Response::new(AddSlotsResponse::default()))
@@ -275,15 +282,26 @@ impl run_service_server::RunService for FakeStore {
             .values()
             .filter(|slot| slot.ended.is_none())
             .count() as u32;
-        let free = state
-            .slots
-            .iter_mut()
-            .filter(|(_, slot)| slot.ended.is_none() && slot.holder.is_none());
+        let free = state.slots.iter_mut().filter(|(_, slot)| slot.is_free());
         let slots = free
             .take(request.limit as usize)
-            .map(|(id, slot)| slot.lease(id, &request.holder, settled))
+            .map(|(id, slot)| slot.lease(id, &request, settled))
             .collect();
         Ok(Response::new(LeaseSlotsResponse { slots, open }))
+    }
+
+    async fn put_off_slot(
+        &self,
+        request: Request<PutOffSlotRequest>,
+    ) -> Result<Response<PutOffSlotResponse>, Status> {
+        let (request, mut state) = (request.into_inner(), self.lock());
+        let slot = state.slots.get_mut(&request.slot_id).unwrap();
+        if slot.holder == Some(request.holder) && slot.attempt == request.attempt {
+            let wait: Duration = request.wait.unwrap().try_into().unwrap();
+            slot.until = Some(Instant::now() + wait);
+            slot.settled = slot.settled.filter(|_| !request.unasked);
+        }
+        Ok(Response::new(PutOffSlotResponse {}))
     }
 
     async fn release_leases(
@@ -295,7 +313,7 @@ impl run_service_server::RunService for FakeStore {
             .slots
             .values_mut()
             .filter(|slot| slot.holder == holder)
-            .for_each(|slot| slot.holder = None);
+            .for_each(|slot| (slot.holder, slot.until) = (None, None));
         Ok(Response::new(ReleaseLeasesResponse::default()))
     }
 

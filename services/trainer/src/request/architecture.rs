@@ -75,13 +75,14 @@ fn resnet(sizes: &proto::Architecture) -> Result<Architecture, TrainError> {
         sizes.patch_size,
         sizes.num_attention_heads,
         sizes.intermediate_size,
+        sizes.head_hidden_size,
     ];
     let linear = matches!(
         sizes.head(),
         proto::HeadKind::Unspecified | proto::HeadKind::Linear
     );
-    if transformer != [0; 3] || sizes.drop_path > 0.0 || !linear {
-        let why = "patch_size, num_attention_heads, intermediate_size, head and drop_path do not apply to a ResNet; leave them out";
+    if transformer != [0; 4] || sizes.drop_path > 0.0 || !linear {
+        let why = "patch_size, num_attention_heads, intermediate_size, head, head_hidden_size and drop_path do not apply to a ResNet; leave them out";
         return Err(TrainError::field("architecture", why));
     }
     Ok(Architecture {
@@ -170,4 +171,32 @@ pub(super) fn divides(
         field,
         format!("is {value}; it must be a multiple of {by_name}, which is {by}"),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resnet_takes_no_head() {
+        let plain = proto::Architecture {
+            image_size: 32,
+            hidden_size: 64,
+            num_hidden_layers: 18,
+            ..Default::default()
+        };
+        assert!(architecture(Kind::ResnetClassifier, &plain).is_ok());
+        for (head, head_hidden_size) in [
+            (proto::HeadKind::Mlp, 0),
+            (proto::HeadKind::Unspecified, 16),
+        ] {
+            let sizes = proto::Architecture {
+                head: head.into(),
+                head_hidden_size,
+                ..plain
+            };
+            let said = architecture(Kind::ResnetClassifier, &sizes).unwrap_err();
+            assert!(said.to_string().contains("head_hidden_size"), "{said}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
-//! What a request for a diffusion model says: sizes of its UNet, and what it predicts.
+//! What a request for a diffusion model says: sizes of its UNet, and what it learns of noisy images.
 
-use saga_models::diffusion::scheduler;
+use saga_models::diffusion::scheduler::{self, BetaSchedule};
 use saga_proto::trainer::v1 as proto;
 use serde::Serialize;
 
@@ -34,21 +34,78 @@ impl From<Prediction> for scheduler::Prediction {
     }
 }
 
-/// Of a diffusion model alone.
-pub(super) fn prediction(
-    kind: Kind,
-    asked: proto::Prediction,
-) -> Result<Option<Prediction>, TrainError> {
-    let prediction = match asked {
-        proto::Prediction::Unspecified => Prediction::default(),
-        _ if kind != Kind::Diffusion => {
-            let why = "is of diffusion models; leave it out";
-            return Err(TrainError::field("prediction", why));
+/// What a diffusion model learns of noisy images. Of what decides its weights, defaults are left out: they were the only choice once.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Denoising {
+    pub prediction: Prediction,
+    #[serde(skip_serializing_if = "is_default_schedule")]
+    pub noise_schedule: BetaSchedule,
+    /// Limit of the signal-to-noise ratio in the loss's weights; 0: all times weigh the same.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub min_snr_gamma: f64,
+}
+
+fn is_default_schedule(schedule: &BetaSchedule) -> bool {
+    *schedule == Denoising::default().noise_schedule
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
+impl Default for Denoising {
+    fn default() -> Self {
+        Self {
+            prediction: Prediction::default(),
+            noise_schedule: BetaSchedule::SquaredCosine,
+            min_snr_gamma: 0.0,
         }
-        proto::Prediction::V => Prediction::V,
-        proto::Prediction::Epsilon => Prediction::Epsilon,
-    };
-    Ok((kind == Kind::Diffusion).then_some(prediction))
+    }
+}
+
+impl From<Denoising> for scheduler::Config {
+    fn from(of: Denoising) -> Self {
+        Self::of_pixels(of.prediction.into(), of.noise_schedule)
+    }
+}
+
+/// Of a diffusion model alone.
+pub(super) fn denoising(
+    kind: Kind,
+    request: &proto::StreamTrainingRequest,
+) -> Result<Option<Denoising>, TrainError> {
+    let (prediction, schedule) = (request.prediction(), request.noise_schedule());
+    if kind != Kind::Diffusion {
+        let given = [
+            ("prediction", prediction != proto::Prediction::Unspecified),
+            (
+                "noise_schedule",
+                schedule != proto::NoiseSchedule::Unspecified,
+            ),
+            ("min_snr_gamma", request.min_snr_gamma != 0.0),
+        ];
+        return match given.into_iter().find(|(_, given)| *given) {
+            Some((field, _)) => {
+                let why = "is of diffusion models; leave it out";
+                Err(TrainError::field(field, why))
+            }
+            None => Ok(None),
+        };
+    }
+    Ok(Some(Denoising {
+        prediction: match prediction {
+            proto::Prediction::Unspecified | proto::Prediction::V => Prediction::V,
+            proto::Prediction::Epsilon => Prediction::Epsilon,
+        },
+        noise_schedule: match schedule {
+            proto::NoiseSchedule::Unspecified | proto::NoiseSchedule::SquaredcosCapV2 => {
+                BetaSchedule::SquaredCosine
+            }
+            proto::NoiseSchedule::Linear => BetaSchedule::Linear,
+            proto::NoiseSchedule::ScaledLinear => BetaSchedule::ScaledLinear,
+        },
+        min_snr_gamma: within("min_snr_gamma", request.min_snr_gamma, 0.0..=1_000.0)?,
+    }))
 }
 
 /// Side, channels of the finest level and residual blocks of each; what a UNet does not have must be left out.
@@ -134,14 +191,38 @@ mod tests {
     }
 
     #[test]
-    fn what_is_predicted_is_of_diffusion_models_alone() {
-        let asked = proto::Prediction::Epsilon;
-        let found = prediction(Kind::Diffusion, asked).unwrap();
-        assert_eq!(found, Some(Prediction::Epsilon));
-        let unspecified = proto::Prediction::Unspecified;
-        let found = prediction(Kind::Diffusion, unspecified).unwrap();
-        assert_eq!(found, Some(Prediction::V));
-        assert_eq!(prediction(Kind::Clip, unspecified).unwrap(), None);
-        assert!(prediction(Kind::Clip, asked).is_err());
+    fn what_is_learned_of_noisy_images_is_of_diffusion_models_alone() {
+        let unspecified = proto::StreamTrainingRequest::default();
+        let found = denoising(Kind::Diffusion, &unspecified).unwrap();
+        assert_eq!(found, Some(Denoising::default()));
+        assert_eq!(denoising(Kind::Clip, &unspecified).unwrap(), None);
+        let asked = proto::StreamTrainingRequest {
+            prediction: proto::Prediction::Epsilon.into(),
+            noise_schedule: proto::NoiseSchedule::ScaledLinear.into(),
+            min_snr_gamma: 5.0,
+            ..unspecified
+        };
+        let expected = Denoising {
+            prediction: Prediction::Epsilon,
+            noise_schedule: BetaSchedule::ScaledLinear,
+            min_snr_gamma: 5.0,
+        };
+        assert_eq!(denoising(Kind::Diffusion, &asked).unwrap(), Some(expected));
+        let refused = |kind, request: &proto::StreamTrainingRequest| {
+            denoising(kind, request).unwrap_err().to_string()
+        };
+        assert!(refused(Kind::Clip, &asked).starts_with("prediction: is of diffusion"));
+        let negative = proto::StreamTrainingRequest {
+            min_snr_gamma: -1.0,
+            ..proto::StreamTrainingRequest::default()
+        };
+        assert!(refused(Kind::Diffusion, &negative).starts_with("min_snr_gamma: is -1"));
+        assert!(refused(Kind::Clip, &negative).starts_with("min_snr_gamma: is of diffusion"));
+    }
+
+    #[test]
+    fn a_model_of_defaults_is_the_one_it_was_before_there_was_a_choice() {
+        let text = serde_json::to_string(&Denoising::default()).unwrap();
+        assert_eq!(text, r#"{"prediction":"v"}"#);
     }
 }

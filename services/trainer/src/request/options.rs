@@ -15,7 +15,7 @@ use crate::{
 pub enum Loss {
     CrossEntropy,
     Focal { gamma: f64 },
-    Ldam { margin: f64, scale: f64 },
+    Ldam { margin: f64 },
 }
 
 /// Stages of fine-tuning; see [`crate::stages`].
@@ -35,8 +35,7 @@ pub(super) fn loss(settings: &proto::TrainingSettings) -> Result<Loss, TrainErro
             gamma: within("settings.focal_gamma", settings.focal_gamma, 0.0..=10.0)?,
         },
         proto::Loss::Ldam => Loss::Ldam {
-            margin: within("settings.ldam_margin", settings.ldam_margin, 0.0..=10.0)?,
-            scale: within("settings.ldam_scale", settings.ldam_scale, 0.01..=1000.0)?,
+            margin: within("settings.ldam_margin", settings.ldam_margin, 0.0..=30.0)?,
         },
     })
 }
@@ -48,6 +47,14 @@ pub(super) fn transfer(settings: &proto::TrainingSettings) -> Result<Transfer, T
         head_warmup: within("settings.head_warmup", settings.head_warmup, 0.0..=0.9)?,
         layer_decay: if layer_decay == 0.0 { 1.0 } else { layer_decay },
     })
+}
+
+/// What a synthetic image counts beside a real one.
+pub(super) fn synthetic_weight(settings: &proto::TrainingSettings) -> Result<f64, TrainError> {
+    match settings.synthetic_weight {
+        0.0 => Ok(1.0),
+        weight => within("settings.synthetic_weight", weight, 0.01..=1.0),
+    }
 }
 
 /// Operations and magnitude, within their limits.

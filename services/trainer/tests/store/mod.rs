@@ -44,6 +44,13 @@ impl FakeStore {
         }
     }
 
+    /// Every second train image is synthetic.
+    pub fn with_synthetic(mut self) -> Self {
+        let rows = self.train.iter_mut().step_by(2);
+        rows.for_each(|row| row.synthetic = true);
+        self
+    }
+
     pub fn without_val(self) -> Self {
         Self {
             val: Vec::new(),

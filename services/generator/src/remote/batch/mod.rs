@@ -1,10 +1,11 @@
 //! Batches: requests that are sent together, cost less, and are answered within hours.
 //!
 //! Requests that come shortly after one another, for the same model, are sent as one. Each has its own permit in the ledger,
-//! which also keeps the server's name of the batch; its caller is told to come back. Whoever comes back, after whatever
-//! crash, has the batch looked at, and all its answers are recorded as soon as there are any.
+//! which also keeps the batch's label and then the server's name of it; its caller is told to come back. Whoever comes back,
+//! after whatever crash, has the batch looked for and looked at, and all its answers are recorded as soon as there are any.
 
 mod forming;
+mod label;
 mod looks;
 mod tries;
 
@@ -22,6 +23,7 @@ use super::prepared::{AnswerPrice, Prepared};
 use crate::backend::{Outcome, Spec};
 
 pub use forming::Forming;
+pub use label::Label;
 pub use looks::Looks;
 
 /// How batches are made; the `[gemini.batch]` section.
@@ -73,9 +75,18 @@ pub trait Batches: Send + Sync {
     fn submit<'a>(
         &'a self,
         http: &'a Http,
+        label: &'a Label,
         entries: &'a [Entry],
         key: &'a Secret,
     ) -> BoxFuture<'a, Result<String, Failure>>;
+
+    /// The server's name of the batch with this label, where it has taken one.
+    fn find<'a>(
+        &'a self,
+        http: &'a Http,
+        label: &'a Label,
+        key: &'a Secret,
+    ) -> BoxFuture<'a, Result<Option<String>, Failure>>;
 
     /// Looks at a batch.
     fn look<'a>(

@@ -1,4 +1,4 @@
-//! A try that goes with others: joining a batch, sending it, and looking at what became of it.
+//! A try that goes with others: joining a batch, sending it, looking for it, and looking at what became of it.
 
 use std::sync::Arc;
 
@@ -8,10 +8,11 @@ use tracing::Instrument as _;
 
 use super::forming::{Batch, Joined, Sent};
 use super::looks::Look;
-use super::{BatchConfig, Batches, Entry, EntryAnswer, Seen};
+use super::{BatchConfig, Batches, Entry, EntryAnswer, Label, Seen};
 use crate::error::GenerateError;
 use crate::remote::answers::Failure;
 use crate::remote::backend::{Remote, Shared};
+use crate::remote::keys::Secret;
 use crate::remote::ledger::Operation;
 
 /// Words to the ledger that are under way at once.
@@ -78,28 +79,44 @@ impl<R: Remote> Shared<R> {
                 batch.key
             )));
         };
-        let submitted = batches.submit(&self.http, &batch.entries, &secret).await;
-        if let Err(Failure::BadKey(why)) = &submitted {
-            self.keys.set_aside(&batch.key, &secret, why);
+        let label = Label::new(batch.entries.iter().map(|entry| entry.permit.as_str()));
+        let noted = self.note(label.as_str(), &batch.entries);
+        match tokio::time::timeout(self.config.whole_try(), noted).await {
+            Ok(noted) => noted.map_err(broken)?,
+            Err(_) => return Err(Failure::Unavailable("the ledger is too slow".to_owned())),
         }
-        let name = submitted?;
-        tracing::info!(batch = name, requests = batch.entries.len(), "sent");
-        let permits: Vec<String> = batch
-            .entries
-            .iter()
-            .map(|entry| entry.permit.clone())
-            .collect();
-        let recorded = futures::stream::iter(permits).map(|permit| {
-            let end = End::Operation(name.clone());
-            async move { self.ledger.settle(&permit, None, end).await }
-        });
-        let mut recorded = recorded.buffer_unordered(SETTLING);
-        while let Some(recorded) = recorded.next().await {
-            if let Err(error) = recorded {
-                tracing::error!(batch = name, %error, "a batch could not be recorded; asked again, it would be paid for again");
+        let submitted = batches
+            .submit(&self.http, &label, &batch.entries, &secret)
+            .await;
+        let name = match submitted {
+            Ok(name) => name,
+            Err(Failure::Lost(why)) => {
+                tracing::warn!(batch = label.as_str(), why, "it may have been taken");
+                return Ok(());
             }
+            Err(failure) => {
+                if let Failure::BadKey(why) = &failure {
+                    self.keys.set_aside(&batch.key, &secret, why);
+                }
+                return Err(failure);
+            }
+        };
+        tracing::info!(batch = name, requests = batch.entries.len(), "sent");
+        if let Err(error) = self.note(&name, &batch.entries).await {
+            tracing::warn!(batch = name, %error, "it has to be looked for by its label");
         }
         Ok(())
+    }
+
+    /// Lets the ledger know under which name a batch goes on; the first error after every permit was told.
+    async fn note(&self, name: &str, entries: &[Entry]) -> Result<(), GenerateError> {
+        let permits: Vec<String> = entries.iter().map(|entry| entry.permit.clone()).collect();
+        let noted = futures::stream::iter(permits).map(|permit| {
+            let end = End::Operation(name.to_owned());
+            async move { self.ledger.settle(&permit, None, end).await }
+        });
+        let noted: Vec<_> = noted.buffer_unordered(SETTLING).collect().await;
+        noted.into_iter().try_for_each(|noted| noted.map(drop))
     }
 
     /// Looks at the batch that a request went with.
@@ -107,6 +124,9 @@ impl<R: Remote> Shared<R> {
     /// # Errors
     /// [`GenerateError::Pending`] while the server works on it. `Ok`: the ledger knows more now.
     pub(in crate::remote) async fn look_at(&self, of: Operation) -> Result<(), GenerateError> {
+        if let Some(label) = Label::parse(&of.name) {
+            return self.find(&of, &label).await;
+        }
         let config = self.batches()?.config();
         let look = self.look(&of);
         match self.looks.latest(&of.name, config.poll(), look).await? {
@@ -120,15 +140,47 @@ impl<R: Remote> Shared<R> {
         }
     }
 
-    async fn look(&self, of: &Operation) -> Result<Look, GenerateError> {
+    /// Looks for a batch of which nobody heard whether it was taken.
+    async fn find(&self, of: &Operation, label: &Label) -> Result<(), GenerateError> {
         let batches = self.batches()?;
-        let Some(secret) = self.keys.secret(&of.key) else {
+        let secret = self.secret_of(of)?;
+        match batches.find(&self.http, label, &secret).await {
+            Ok(Some(name)) => {
+                tracing::info!(batch = name, permit = of.permit, "found");
+                let end = End::Operation(name);
+                self.ledger.settle(&of.permit, None, end).await.map(drop)
+            }
+            // A server that has no list refuses to give one.
+            Ok(None) | Err(Failure::Rejected(_)) if !self.may_arrive(label) => {
+                let why = format!("{} did not reach the server", of.name);
+                self.failed(&of.permit, Failure::Unavailable(why)).await
+            }
+            Ok(None) => Err(pending(batches.config(), "the batch is on its way")),
+            Err(failure) => {
+                tracing::warn!(batch = of.name, %failure, "it could not be looked for");
+                Err(pending(batches.config(), "the batch is looked for"))
+            }
+        }
+    }
+
+    /// Whether a batch that the server does not list may still reach it: noted for as long as a try, then sent, with as much to spare.
+    fn may_arrive(&self, label: &Label) -> bool {
+        label.is_younger_than(3 * self.config.whole_try())
+    }
+
+    fn secret_of(&self, of: &Operation) -> Result<Secret, GenerateError> {
+        self.keys.secret(&of.key).ok_or_else(|| {
             let message = format!(
                 "{} was sent with key '{}', which is gone; put it back to get what it paid for",
                 of.name, of.key
             );
-            return Err(GenerateError::refused("NO_KEY", message));
-        };
+            GenerateError::refused("NO_KEY", message)
+        })
+    }
+
+    async fn look(&self, of: &Operation) -> Result<Look, GenerateError> {
+        let batches = self.batches()?;
+        let secret = self.secret_of(of)?;
         match batches.look(&self.http, &of.name, &secret).await {
             Ok(Seen::Running) => Ok(Look::Running),
             Ok(Seen::Failed(why)) => Ok(Look::Failed(format!("{}: {why}", of.name))),

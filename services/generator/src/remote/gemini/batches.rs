@@ -2,11 +2,17 @@
 
 use futures::future::BoxFuture;
 
+use reqwest::Url;
+
 use super::{Gemini, KEY_HEADER, answer, wire};
 use crate::remote::answers::Failure;
-use crate::remote::batch::{BatchConfig, Batches, Entry, EntryAnswer, Seen};
+use crate::remote::batch::{BatchConfig, Batches, Entry, EntryAnswer, Label, Seen};
 use crate::remote::http::Http;
 use crate::remote::keys::Secret;
+
+/// Batches of one page of the list, and pages that are read: a list that is longer has no end.
+const PAGE: usize = 100;
+const MAX_PAGES: usize = 1_000;
 
 impl Batches for Gemini {
     fn config(&self) -> &BatchConfig {
@@ -16,6 +22,7 @@ impl Batches for Gemini {
     fn submit<'a>(
         &'a self,
         http: &'a Http,
+        label: &'a Label,
         entries: &'a [Entry],
         key: &'a Secret,
     ) -> BoxFuture<'a, Result<String, Failure>> {
@@ -31,7 +38,7 @@ impl Batches for Gemini {
                     price: entry.prepared.price,
                 },
             });
-            let body = wire::BatchRequest::new(model, &first.permit, requests.collect());
+            let body = wire::BatchRequest::new(model, label.as_str(), requests.collect());
             let url = format!("{}/models/{model}:batchGenerateContent", self.config.base());
             let request = http.post(&url).header(KEY_HEADER, key.expose()).json(&body);
             let answer = http.send(request).await?;
@@ -46,6 +53,32 @@ impl Batches for Gemini {
                 let name = operation.name;
                 Err(Failure::Lost(format!("'{name}' is no name of a batch")))
             }
+        })
+    }
+
+    fn find<'a>(
+        &'a self,
+        http: &'a Http,
+        label: &'a Label,
+        key: &'a Secret,
+    ) -> BoxFuture<'a, Result<Option<String>, Failure>> {
+        Box::pin(async move {
+            let mut page = String::new();
+            for _ in 0..MAX_PAGES {
+                let batches = self.list(http, &page, key).await?;
+                let ours = |batch: &wire::Listed| {
+                    batch.metadata.display_name == label.as_str() && is_name(&batch.name)
+                };
+                if let Some(found) = batches.operations.into_iter().find(ours) {
+                    return Ok(Some(found.name));
+                }
+                if batches.next_page_token.is_empty() {
+                    return Ok(None);
+                }
+                page = batches.next_page_token;
+            }
+            let why = format!("the list of batches has more than {MAX_PAGES} pages");
+            Err(Failure::Unavailable(why))
         })
     }
 
@@ -68,6 +101,23 @@ impl Batches for Gemini {
                 serde_json::from_slice(&answer.body).map_err(|error| answer.unreadable(&error))?;
             Ok(seen(operation))
         })
+    }
+}
+
+impl Gemini {
+    /// A page of the key's batches; the first where `page` is empty.
+    async fn list(&self, http: &Http, page: &str, key: &Secret) -> Result<wire::List, Failure> {
+        let size = PAGE.to_string();
+        let parameters = [("pageSize", size.as_str()), ("pageToken", page)];
+        let given = parameters.iter().filter(|(_, value)| !value.is_empty());
+        let url = Url::parse_with_params(&format!("{}/batches", self.config.base()), given);
+        let url = url.map_err(|error| Failure::Rejected(error.to_string()))?;
+        let request = http.get(url.as_str()).header(KEY_HEADER, key.expose());
+        let answer = http.send_for(request, PAGE).await?;
+        if !answer.status.is_success() {
+            return Err(wire::failure(&answer));
+        }
+        serde_json::from_slice(&answer.body).map_err(|error| answer.unreadable(&error))
     }
 }
 

@@ -171,7 +171,7 @@ impl BatchRequest {
         Self {
             batch: Batch {
                 model: format!("models/{model}"),
-                display_name: format!("saga-{name}"),
+                display_name: name.to_owned(),
                 input_config: InputConfig {
                     requests: InlinedRequests { requests },
                 },
@@ -197,6 +197,30 @@ pub(super) struct Operation {
 pub(super) struct OperationMetadata {
     #[serde(default)]
     pub(super) state: String,
+}
+
+/// A page of `batches.list`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct List {
+    pub(super) operations: Vec<Listed>,
+    /// Empty: there are no more.
+    pub(super) next_page_token: String,
+}
+
+/// A batch of the list; its answers are not read.
+#[derive(Debug, Deserialize)]
+pub(super) struct Listed {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) metadata: ListedMetadata,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ListedMetadata {
+    #[serde(default)]
+    pub(super) display_name: String,
 }
 
 #[derive(Debug, Deserialize)]

@@ -8,8 +8,6 @@ use crate::error::{ExportError, Result};
 use crate::source::Source;
 use saga_models::checkpoint::Architecture;
 use saga_models::{ModelError, directory};
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 /// The files that make a tokenizer.
@@ -50,8 +48,7 @@ pub fn export(dir: &Path, out: &Path, run: Option<&Path>) -> Result<()> {
             Architecture::Clip(architecture) => directory::write_json(&config, architecture)?,
         }
         source.preprocessor.config().write(new)?;
-        let weights = new.join(directory::WEIGHTS);
-        saga_models::weights::save(&source.tensors, &weights)?;
+        saga_models::weights::save(&source.tensors, &new.join(directory::WEIGHTS))?;
         let io = |path: &Path| {
             let path = path.to_path_buf();
             move |source| ModelError::Io { path, source }
@@ -64,8 +61,6 @@ pub fn export(dir: &Path, out: &Path, run: Option<&Path>) -> Result<()> {
             let to = new.join(file.file_name().unwrap_or_default());
             std::fs::copy(file, to).map_err(io(file))?;
         }
-        // The safetensors library makes files for their owner alone.
-        std::fs::set_permissions(&weights, Permissions::from_mode(0o644)).map_err(io(&weights))?;
         let path = new.join(directory::MODEL_CARD);
         std::fs::write(&path, card).map_err(io(&path))
     })?;

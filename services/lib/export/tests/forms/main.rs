@@ -3,30 +3,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../common/mod.rs"]
+mod common;
+
 use saga_export::{ExportError, huggingface, pth};
 use saga_models::checkpoint::{Architecture, Checkpoint};
 use saga_models::clip::Clip;
 use saga_models::tch::{Kind, Tensor};
 use saga_models::{Classifier, Model as _, Runtime, Stored, directory, pickle};
 use serde_json::{Value, json};
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-/// Tiny checkpoints that the models crate is tested with.
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../models/tests/fixtures")
-        .join(name)
-}
-
-fn expected(name: &str) -> HashMap<String, Tensor> {
-    let file = fixture(name).join("expected.safetensors");
-    Tensor::read_safetensors(file)
-        .unwrap()
-        .into_iter()
-        .collect()
-}
+use common::{expected, fixture};
 
 const ALL: [&str; 6] = [
     "vit",

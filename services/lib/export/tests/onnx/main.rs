@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../common/mod.rs"]
+mod common;
+
 use saga_export::ExportError;
 use saga_export::onnx::{Precision, Report, export};
 use saga_imaging::RgbImage;
@@ -13,24 +16,10 @@ use saga_models::int8::{COMPARED, OBSERVED};
 use saga_models::tch::Tensor;
 use saga_models::{Classifier, Runtime};
 use serde_json::{Value, json};
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Tiny checkpoints that the models crate is tested with.
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../models/tests/fixtures")
-        .join(name)
-}
-
-fn expected(name: &str) -> HashMap<String, Tensor> {
-    let file = fixture(name).join("expected.safetensors");
-    Tensor::read_safetensors(file)
-        .unwrap()
-        .into_iter()
-        .collect()
-}
+use common::{expected, fixture};
 
 /// Pictures that differ in colour, slope and grain.
 fn pictures(count: usize) -> impl Iterator<Item = RgbImage> {

@@ -8,10 +8,11 @@ mod ddim;
 mod dpm_solver;
 mod euler_ancestral;
 mod forward;
+mod min_snr;
 mod pndm;
 mod schedule;
 
-pub use config::{Config, Kind, Prediction, Spacing};
+pub use config::{BetaSchedule, Config, Kind, Prediction, Spacing};
 pub use forward::Forward;
 
 use crate::error::Result;

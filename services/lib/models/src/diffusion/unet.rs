@@ -4,11 +4,13 @@
 
 mod blocks;
 mod class_conditional;
+mod common;
 mod config;
 mod trunk;
 
 pub use class_conditional::{Config as ClassConfig, UNet2DModel};
-pub use config::{BlockType, Config, Heads};
+pub use common::BlockType;
+pub use config::{Config, Heads};
 
 use super::embeddings::sinusoids;
 use super::part;

@@ -5,8 +5,8 @@ use crate::{TOLERANCE, assert_near, common, group, pipeline};
 use image::RgbImage;
 use saga_models::diffusion::class_conditional::{ClassConditional, Request, Settings, write};
 use saga_models::diffusion::noise::Seeded;
-use saga_models::diffusion::scheduler::{Config, Forward, Prediction};
-use saga_models::diffusion::unet::{ClassConfig, UNet2DModel};
+use saga_models::diffusion::scheduler::{BetaSchedule, Config, Forward, Prediction};
+use saga_models::diffusion::unet::{BlockType, ClassConfig, UNet2DModel};
 use saga_models::tch::{self, Device, Kind, Tensor};
 use saga_models::weights::Weights;
 use saga_models::{ModelError, Precision, Runtime, directory};
@@ -72,7 +72,7 @@ fn training_shows_and_asks_what_diffusers_does() {
     let forward = |prediction| {
         let config = Config {
             prediction_type: prediction,
-            ..Config::of_pixels(prediction)
+            ..Config::of_pixels(prediction, BetaSchedule::SquaredCosine)
         };
         Forward::new(&config, Device::Cpu).unwrap()
     };
@@ -117,7 +117,7 @@ fn written(dir: &Path, labels: &[&str]) -> UNet2DModel {
     let config = config.with_levels(vec![8, 16]);
     let (unet, weights) = UNet2DModel::random(config, Runtime::REFERENCE, 3).unwrap();
     let labels: Vec<String> = labels.iter().map(ToString::to_string).collect();
-    let scheduler = Config::of_pixels(Prediction::VPrediction);
+    let scheduler = Config::of_pixels(Prediction::VPrediction, BetaSchedule::SquaredCosine);
     write(dir, (&unet, &weights), &scheduler, &labels).unwrap();
     unet
 }
@@ -143,6 +143,26 @@ fn what_is_written_is_loaded_again() {
     let error = ClassConditional::load(other.path(), Runtime::REFERENCE).err();
     let error = error.unwrap().to_string();
     assert!(error.contains("1 names for 2 classes"), "{error}");
+}
+
+#[test]
+fn blocks_of_the_other_way_or_the_other_unet_are_refused_by_name() {
+    let with = |change: fn(&mut ClassConfig)| {
+        let mut config = ClassConfig {
+            sample_size: 16,
+            num_class_embeds: 3,
+            ..ClassConfig::default()
+        };
+        change(&mut config);
+        let made = UNet2DModel::random(config, Runtime::REFERENCE, 3);
+        made.err().unwrap().to_string()
+    };
+    let said = with(|config| config.down_block_types[1] = BlockType::AttnUpBlock2D);
+    assert!(said.contains("down_block_types: AttnUpBlock2D"), "{said}");
+    let said = with(|config| config.up_block_types[3] = BlockType::DownBlock2D);
+    assert!(said.contains("up_block_types: DownBlock2D"), "{said}");
+    let said = with(|config| config.up_block_types[0] = BlockType::CrossAttnUpBlock2D);
+    assert!(said.contains("use UpBlock2D or AttnUpBlock2D"), "{said}");
 }
 
 #[test]

@@ -21,6 +21,11 @@ impl Diffusion {
             let why = format!("{size} is no multiple of {unit}");
             require(size.is_multiple_of(unit), &architecture(name), &why)?;
         }
+        within(
+            &format!("{key}.min_snr_gamma"),
+            self.min_snr_gamma,
+            0.0..=1_000.0,
+        )?;
         let Settings {
             label_smoothing,
             mixup,
@@ -69,6 +74,11 @@ mod tests {
                 "hidden_size = 16",
                 "hidden_size = 12",
                 "architecture.hidden_size",
+            ),
+            (
+                "settings",
+                "min_snr_gamma = -5.0\nsettings",
+                "min_snr_gamma",
             ),
             ("layers = 1", "layers = 9", "architecture.num_hidden_layers"),
             ("steps = 1", "mixup = 0.2, steps = 1", "settings"),

@@ -74,6 +74,11 @@ fn values_out_of_range_name_key_value_and_range() {
             "steps = 1500, layer_decay = 0.0",
             "training.classifier.settings.layer_decay is 0; allowed is 0.01 to 1",
         ),
+        (
+            "steps = 1500",
+            "steps = 1500, synthetic_weight = 0.0",
+            "training.classifier.settings.synthetic_weight is 0; allowed is 0.01 to 1",
+        ),
     ];
     for (from, to, expected) in cases {
         let error = broken(from, to);
@@ -175,6 +180,23 @@ fn values_that_contradict_each_other_are_refused() {
     for (from, to, expected) in cases {
         let error = broken(from, to);
         assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_resnet_has_no_head_to_choose() {
+    let line = EMOTION
+        .lines()
+        .find(|line| line.contains("\"mlp\""))
+        .unwrap();
+    let resnet = |head: &str| {
+        let sizes = "kind = \"resnet\"\narchitecture = { image_size = 64, hidden_size = 512, num_hidden_layers = 18";
+        Recipe::parse(&EMOTION.replacen(line, &format!("{sizes}{head} }}"), 1))
+    };
+    resnet("").unwrap();
+    for head in [", head = \"mlp\"", ", head_hidden_size = 512"] {
+        let error = resnet(head).unwrap_err().to_string();
+        assert!(error.contains("head_hidden_size and drop_path"), "{error}");
     }
 }
 

@@ -56,11 +56,9 @@ impl Architecture {
             self.intermediate_size,
             8..=16_384,
         )?;
-        within(
-            &format!("{key}.head_hidden_size"),
-            self.head_hidden_size,
-            8..=16_384,
-        )?;
+        if let Some(width) = self.head_hidden_size {
+            within(&format!("{key}.head_hidden_size"), width, 8..=16_384)?;
+        }
         within(&format!("{key}.drop_path"), self.drop_path, 0.0..=0.9)
     }
 
@@ -86,9 +84,11 @@ impl Architecture {
             self.intermediate_size,
         ];
         require(
-            transformer == [0; 3] && self.drop_path == 0.0 && self.head == Head::Linear,
+            transformer == [0; 3]
+                && self.drop_path == 0.0
+                && (self.head, self.head_hidden_size) == (Head::Linear, None),
             key,
-            "patch_size, num_attention_heads, intermediate_size, head and drop_path are no ResNet's; leave them out",
+            "patch_size, num_attention_heads, intermediate_size, head, head_hidden_size and drop_path are no ResNet's; leave them out",
         )
     }
 }
@@ -123,9 +123,9 @@ impl Settings {
             ("random_erasing", self.random_erasing, 0.0..=1.0),
             ("cutmix", self.cutmix, 0.0..=10.0),
             ("focal_gamma", self.focal_gamma, 0.0..=10.0),
-            ("ldam_margin", self.ldam_margin, 0.0..=10.0),
-            ("ldam_scale", self.ldam_scale, 0.01..=1_000.0),
+            ("ldam_margin", self.ldam_margin, 0.0..=30.0),
             ("logit_adjustment", self.logit_adjustment, 0.0..=10.0),
+            ("synthetic_weight", self.synthetic_weight, 0.01..=1.0),
         ];
         for (name, value, range) in numbers {
             within(&format!("{key}.{name}"), value, range)?;

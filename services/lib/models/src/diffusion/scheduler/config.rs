@@ -180,11 +180,11 @@ impl Config {
         Ok(())
     }
 
-    /// That of a model trained in the pixels of a data set: DDIM, the cosine schedule, and steps that end at its noisiest time.
-    pub fn of_pixels(prediction_type: Prediction) -> Self {
+    /// That of a model trained in the pixels of a data set: DDIM, and steps that begin at its noisiest time.
+    pub fn of_pixels(prediction_type: Prediction, beta_schedule: BetaSchedule) -> Self {
         Self {
             kind: Kind::Ddim,
-            beta_schedule: BetaSchedule::SquaredCosine,
+            beta_schedule,
             prediction_type,
             timestep_spacing: Some(Spacing::Trailing),
             clip_sample: Some(true),
@@ -271,6 +271,21 @@ mod tests {
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("scheduler_config.json");
+        for schedule in [
+            BetaSchedule::Linear,
+            BetaSchedule::ScaledLinear,
+            BetaSchedule::SquaredCosine,
+        ] {
+            let config = Config::of_pixels(Prediction::Epsilon, schedule);
+            config.write_ddim(&path).unwrap();
+            assert_eq!(Config::read(&path).unwrap(), config);
         }
     }
 

@@ -16,17 +16,7 @@ pub(super) struct Schedule {
 impl Schedule {
     /// In f32, as diffusers keeps it.
     pub(super) fn new(config: &Config) -> Result<Self> {
-        let float = (Kind::Float, Device::Cpu);
-        let (start, end) = (config.beta_start, config.beta_end);
-        let times = config.num_train_timesteps;
-        let betas = match config.beta_schedule {
-            BetaSchedule::Linear => Tensor::f_linspace(start, end, times as i64, float)?,
-            BetaSchedule::ScaledLinear => {
-                Tensor::f_linspace(start.sqrt(), end.sqrt(), times as i64, float)?.f_square()?
-            }
-            BetaSchedule::SquaredCosine => Tensor::f_from_slice(&cosine_betas(times))?,
-        };
-        let alphas = betas.f_neg()?.f_add_scalar(1.0)?;
+        let alphas = betas(config)?.f_neg()?.f_add_scalar(1.0)?;
         let alphas_cumprod = Vec::<f32>::try_from(alphas.f_cumprod(0, Kind::Float)?)?;
         let alphas_cumprod: Vec<f64> = alphas_cumprod.into_iter().map(f64::from).collect();
         Ok(Self {
@@ -66,6 +56,20 @@ impl Schedule {
         let alpha = self.alpha(time);
         combine(alpha.sqrt(), clean, (1.0 - alpha).sqrt(), noise)
     }
+}
+
+/// The variance of the noise that each time adds.
+fn betas(config: &Config) -> Result<Tensor> {
+    let float = (Kind::Float, Device::Cpu);
+    let (start, end) = (config.beta_start, config.beta_end);
+    let times = config.num_train_timesteps;
+    Ok(match config.beta_schedule {
+        BetaSchedule::Linear => Tensor::f_linspace(start, end, times as i64, float)?,
+        BetaSchedule::ScaledLinear => {
+            Tensor::f_linspace(start.sqrt(), end.sqrt(), times as i64, float)?.f_square()?
+        }
+        BetaSchedule::SquaredCosine => Tensor::f_from_slice(&cosine_betas(times))?,
+    })
 }
 
 /// The cosine schedule (Nichol and Dhariwal 2021).
@@ -116,4 +120,35 @@ pub(super) fn trailing(trained: usize, apart: f64) -> Vec<f64> {
 /// Times as whole numbers.
 pub(super) fn rounded(times: Vec<f64>) -> Vec<f64> {
     times.into_iter().map(f64::round_ties_even).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn betas_are_those_of_diffusers() {
+        let figures = include_str!("../../../tests/fixtures/noise_schedules.json");
+        let figures: serde_json::Value = serde_json::from_str(figures).unwrap();
+        for schedule in [
+            BetaSchedule::Linear,
+            BetaSchedule::ScaledLinear,
+            BetaSchedule::SquaredCosine,
+        ] {
+            let config = Config::of_pixels(Prediction::Epsilon, schedule);
+            let found = Vec::<f32>::try_from(betas(&config).unwrap()).unwrap();
+            let name = serde_json::to_value(schedule).unwrap();
+            let expected = &figures["schedules"][name.as_str().unwrap()]["betas"];
+            let times = figures["times"].as_array().unwrap();
+            for (time, expected) in times.iter().zip(expected.as_array().unwrap()) {
+                let found = f64::from(found[time.as_u64().unwrap() as usize]);
+                let expected = expected.as_f64().unwrap();
+                let error = (found - expected).abs();
+                assert!(
+                    error <= 1e-6 * expected,
+                    "{name} {time}: {found} {expected}"
+                );
+            }
+        }
+    }
 }

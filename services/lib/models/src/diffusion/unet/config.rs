@@ -1,7 +1,7 @@
 //! unet/config.json, as diffusers writes it.
 
 use super::blocks::{Attending, Sizes};
-use crate::diffusion::config;
+use super::common::{self, BlockType, attends, check_blocks};
 use crate::diffusion::resnet::Norms;
 use crate::error::{ModelError, Result};
 use crate::layers::{check_sizes, check_width};
@@ -30,21 +30,6 @@ pub struct Config {
     pub norm_eps: f64,
     pub flip_sin_to_cos: bool,
     pub freq_shift: f64,
-}
-
-/// What a level of the UNet is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub enum BlockType {
-    DownBlock2D,
-    CrossAttnDownBlock2D,
-    UpBlock2D,
-    CrossAttnUpBlock2D,
-}
-
-impl BlockType {
-    fn attends(self) -> bool {
-        matches!(self, Self::CrossAttnDownBlock2D | Self::CrossAttnUpBlock2D)
-    }
 }
 
 /// One number for all levels, or one for each.
@@ -87,34 +72,26 @@ impl Config {
     pub fn read(path: &Path) -> Result<Self> {
         let (no, null) = ([json!(false)], [Value::Null]);
         let unset = [json!(false), Value::Null];
-        let config: Self = config::read(
+        let config: Self = common::read(
             path,
+            "UNet2DConditionModel",
             &[
-                ("_class_name", &[json!("UNet2DConditionModel")]),
-                ("act_fn", &[json!("silu")]),
                 ("addition_embed_type", &null),
                 ("attention_type", &[json!("default")]),
-                ("center_input_sample", &no),
-                ("class_embed_type", &null),
                 ("conv_in_kernel", &[json!(3)]),
                 ("conv_out_kernel", &[json!(3)]),
                 ("cross_attention_norm", &null),
-                ("downsample_padding", &[json!(1)]),
                 ("dual_cross_attention", &no),
                 ("encoder_hid_dim", &null),
                 ("mid_block_only_cross_attention", &unset),
-                ("mid_block_scale_factor", &[json!(1), json!(1.0)]),
                 ("mid_block_type", &[json!("UNetMidBlock2DCrossAttn")]),
                 ("num_attention_heads", &null),
                 ("num_class_embeds", &null),
                 ("only_cross_attention", &no),
                 ("resnet_out_scale_factor", &[json!(1), json!(1.0)]),
                 ("resnet_skip_time_act", &no),
-                ("resnet_time_scale_shift", &[json!("default")]),
                 ("time_cond_proj_dim", &null),
                 ("time_embedding_act_fn", &null),
-                ("time_embedding_dim", &null),
-                ("time_embedding_type", &[json!("positional")]),
                 ("timestep_post_act", &null),
             ],
         )?;
@@ -130,19 +107,15 @@ impl Config {
         let depths = [self.layers_per_block, self.transformer_layers_per_block];
         check_sizes("layers_per_block", &depths)?;
         let levels = self.block_out_channels.len();
-        check_levels(
+        let attending = [
+            BlockType::CrossAttnDownBlock2D,
+            BlockType::CrossAttnUpBlock2D,
+        ];
+        check_blocks(
             levels,
-            [self.down_block_types.len(), self.up_block_types.len()],
+            [&self.down_block_types, &self.up_block_types],
+            attending,
         )?;
-        let goes_up =
-            |kind: &BlockType| matches!(kind, BlockType::UpBlock2D | BlockType::CrossAttnUpBlock2D);
-        if self.down_block_types.iter().any(goes_up) || !self.up_block_types.iter().all(goes_up) {
-            let why = "down and up blocks are mixed up".to_owned();
-            return Err(ModelError::Config {
-                key: "up_block_types",
-                why,
-            });
-        }
         if let Heads::Each(heads) = &self.attention_head_dim
             && heads.len() != levels
         {
@@ -169,17 +142,13 @@ impl Config {
 
     /// What the blocks are made by.
     pub(super) fn sizes(&self) -> Sizes {
-        let attends = |kinds: &[BlockType]| kinds.iter().map(|kind| kind.attends()).collect();
         let levels = 0..self.block_out_channels.len();
         Sizes {
             sample_size: self.sample_size,
             in_channels: self.in_channels,
             out_channels: self.out_channels,
             channels: self.block_out_channels.clone(),
-            attends: [
-                attends(&self.down_block_types),
-                attends(&self.up_block_types),
-            ],
+            attends: attends([&self.down_block_types, &self.up_block_types]),
             layers_per_block: self.layers_per_block,
             norms: Norms {
                 groups: self.norm_num_groups,
@@ -193,16 +162,4 @@ impl Config {
             },
         }
     }
-}
-
-/// Checks that there are levels, 8 at most, and as many block types on both ways.
-pub(super) fn check_levels(levels: usize, given: [usize; 2]) -> Result<()> {
-    if given == [levels; 2] && (1..=8).contains(&levels) {
-        return Ok(());
-    }
-    let why = format!("{given:?} block types for {levels} levels of channels; use as many, 1 to 8");
-    Err(ModelError::Config {
-        key: "down_block_types",
-        why,
-    })
 }

@@ -1,9 +1,8 @@
 //! config.json of a `UNet2DModel`, as diffusers writes it.
 
-use crate::diffusion::config;
 use crate::diffusion::resnet::Norms;
 use crate::diffusion::unet::blocks::{Attending, Sizes};
-use crate::diffusion::unet::config::check_levels;
+use crate::diffusion::unet::common::{self, BlockType, attends, check_blocks};
 use crate::error::Result;
 use crate::layers::{check_sizes, check_width};
 use serde::{Deserialize, Serialize};
@@ -32,21 +31,6 @@ pub struct Config {
     pub freq_shift: f64,
     /// Classes, and at the end the one that stands for none.
     pub num_class_embeds: i64,
-}
-
-/// What a level is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum BlockType {
-    DownBlock2D,
-    AttnDownBlock2D,
-    UpBlock2D,
-    AttnUpBlock2D,
-}
-
-impl BlockType {
-    fn attends(self) -> bool {
-        matches!(self, Self::AttnDownBlock2D | Self::AttnUpBlock2D)
-    }
 }
 
 impl Default for Config {
@@ -78,24 +62,15 @@ impl Config {
     /// A file that is absent or malformed; [`ModelError::Config`](crate::ModelError) naming the first key that cannot be
     /// followed.
     pub fn read(path: &Path) -> Result<Self> {
-        let (no, null) = ([json!(false)], [Value::Null]);
         let conv = [json!("conv")];
-        let config: Self = config::read(
+        let config: Self = common::read(
             path,
+            CLASS,
             &[
-                ("_class_name", &[json!(CLASS)]),
-                ("act_fn", &[json!("silu")]),
                 ("add_attention", &[json!(true)]),
-                ("attn_norm_num_groups", &null),
-                ("center_input_sample", &no),
-                ("class_embed_type", &null),
-                ("downsample_padding", &[json!(1)]),
+                ("attn_norm_num_groups", &[Value::Null]),
                 ("downsample_type", &conv),
-                ("mid_block_scale_factor", &[json!(1), json!(1.0)]),
                 ("mid_block_type", &[json!("UNetMidBlock2D")]),
-                ("resnet_time_scale_shift", &[json!("default")]),
-                ("time_embedding_dim", &null),
-                ("time_embedding_type", &[json!("positional")]),
                 ("upsample_type", &conv),
             ],
         )?;
@@ -126,9 +101,10 @@ impl Config {
 
     pub(super) fn check(&self) -> Result<()> {
         let levels = self.block_out_channels.len();
-        check_levels(
+        check_blocks(
             levels,
-            [self.down_block_types.len(), self.up_block_types.len()],
+            [&self.down_block_types, &self.up_block_types],
+            [BlockType::AttnDownBlock2D, BlockType::AttnUpBlock2D],
         )?;
         check_sizes("block_out_channels", &self.block_out_channels)?;
         check_sizes("in_channels", &[self.in_channels, self.out_channels])?;
@@ -162,16 +138,12 @@ impl Config {
 
     /// What the blocks are made by.
     pub(in crate::diffusion::unet) fn sizes(&self) -> Sizes {
-        let attends = |kinds: &[BlockType]| kinds.iter().map(|kind| kind.attends()).collect();
         Sizes {
             sample_size: self.sample_size,
             in_channels: self.in_channels,
             out_channels: self.out_channels,
             channels: self.block_out_channels.clone(),
-            attends: [
-                attends(&self.down_block_types),
-                attends(&self.up_block_types),
-            ],
+            attends: attends([&self.down_block_types, &self.up_block_types]),
             layers_per_block: self.layers_per_block,
             norms: Norms {
                 groups: self.norm_num_groups,

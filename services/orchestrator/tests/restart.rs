@@ -1,0 +1,81 @@
+//! A generator that is started again during a run has lost the model that the run gave it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::sync::Arc;
+
+use saga_proto::{
+    generator::v1::generator_service_server::GeneratorServiceServer,
+    model::v1::model_service_server::ModelServiceServer,
+    orchestrator::v1::{StartRunRequest, WatchRunRequest, start_run_request},
+};
+use support::{
+    FakeClassifier, FakeGenerator, RECIPE, World, results, serve, serve_at, start_request, watch,
+};
+use tokio::sync::Semaphore;
+use tonic::service::Routes;
+
+const DIFFUSION: &str = r#"
+[training.diffusion]
+architecture = { image_size = 16, hidden_size = 8, num_hidden_layers = 1 }
+settings = { steps = 10, batch_size = 8, learning_rate = 1e-3 }
+"#;
+
+/// A generator without a model, and its services; it makes so many candidates, then hangs.
+fn generator(allowance: usize) -> (FakeGenerator, Routes) {
+    let models = FakeClassifier::default();
+    let generator = FakeGenerator {
+        allowance: Arc::new(Semaphore::new(allowance)),
+        models: Some(models.clone()),
+        ..FakeGenerator::default()
+    };
+    let routes = Routes::new(GeneratorServiceServer::new(generator.clone()))
+        .add_service(ModelServiceServer::new(models));
+    (generator, routes)
+}
+
+#[tokio::test]
+async fn a_generator_that_was_started_again_gets_the_model_again() {
+    let mut world = World::new().await;
+    // Long enough for another one to listen.
+    world.config.retry.longest_milliseconds = 100;
+    world.config.retry.attempts = 12;
+    let process = tokio::runtime::Runtime::new().unwrap();
+    let (first, routes) = generator(4);
+    let address = process.spawn(serve(routes)).await.unwrap();
+    let backend = format!("backend = \"local-diffusion\"\naddress = \"{address}\"");
+    let recipe = RECIPE.replace("backend = \"fake\"", &backend) + DIFFUSION;
+    let mut client = world.orchestrator().await;
+    let request = StartRunRequest {
+        recipe: Some(start_run_request::Recipe::RecipeToml(recipe)),
+        ..start_request()
+    };
+    client.start_run(request).await.unwrap();
+    let watched = client.watch_run(WatchRunRequest { run_id: "r".into() });
+    let mut events = watched.await.unwrap().into_inner();
+    while world.store.admitted() < 4 {
+        events.message().await.unwrap().unwrap();
+    }
+    // It is killed with requests in flight.
+    tokio::task::spawn_blocking(|| drop(process)).await.unwrap();
+    let (second, routes) = generator(100);
+    serve_at(address.trim_start_matches("http://"), routes).await;
+    let found = results(&watch(&mut client).await);
+    assert_eq!(
+        (found.candidates.accepted, found.candidates.errors),
+        (10, 0),
+        "{:?}",
+        found.candidates.errors_by_message
+    );
+    assert_eq!(second.asked.lock().unwrap().len(), 6);
+    for generator in [first, second] {
+        let models = generator.models.unwrap();
+        let loads = models.loads.lock().unwrap();
+        let of_the_run = |load: &saga_proto::model::v1::LoadModelRequest| {
+            load.directory == "/models/r/diffusion" && load.make_default
+        };
+        assert!(!loads.is_empty() && loads.iter().all(of_the_run));
+    }
+}
