@@ -54,6 +54,7 @@ async fn thresholds_lie_where_the_bad_candidates_end_and_fit_into_a_recipe() {
         assert_eq!((class.bad, certified.bad_accepted), (80, 0));
         assert_eq!((class.good, class.good_accepted), (40, Some(40)));
         assert!(certified.bound <= found.promise.max_bad_accepts);
+        assert_eq!((class.repeated.certified, class.repeated.kept), (200, 200));
     }
     let before = clip.classes["c"].before.unwrap();
     assert_eq!((before.min, before.bad, before.good), (0.1, 80, 40));

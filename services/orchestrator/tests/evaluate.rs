@@ -80,6 +80,9 @@ async fn arms_are_trained_alike_judged_on_one_read_and_decided_upon() {
     let balanced = |arm: usize| evaluation.arms[arm].balanced_accuracy.value;
     assert!((balanced(0) - 2.0 / 3.0).abs() < 1e-9 && (balanced(6) - 1.0).abs() < 1e-9);
     assert_eq!(evaluation.comparisons.len(), 7 + 6);
+    // Four golden images a class show too few people.
+    assert!(evaluation.golden.well_sampled.is_empty());
+    assert!(evaluation.arms.iter().all(|arm| arm.well_sampled.is_none()));
     // Repeated real images do as well, so that the gain is none of the images' own.
     assert_eq!(
         evaluation.verdict,

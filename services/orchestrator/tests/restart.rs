@@ -1,4 +1,4 @@
-//! A generator that is started again during a run has lost the model that the run gave it.
+//! A service that is started again during a run has lost the model that the run gave it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -78,4 +78,35 @@ async fn a_generator_that_was_started_again_gets_the_model_again() {
         };
         assert!(!loads.is_empty() && loads.iter().all(of_the_run));
     }
+}
+
+#[tokio::test]
+async fn gates_that_were_started_again_get_their_models_again() {
+    let mut world = World::new().await;
+    world.generator.allowance = Arc::new(Semaphore::new(4));
+    let generator = Routes::new(GeneratorServiceServer::new(world.generator.clone()));
+    world.config.addresses.generator = serve(generator).await;
+    for gate in &world.gates[1..] {
+        *gate.models.lock().unwrap() = Some(world.classifier.clone());
+    }
+    let mut client = world.orchestrator().await;
+    client.start_run(start_request()).await.unwrap();
+    let watched = client.watch_run(WatchRunRequest { run_id: "r".into() });
+    let mut events = watched.await.unwrap().into_inner();
+    while world.store.admitted() < 4 {
+        events.message().await.unwrap().unwrap();
+    }
+    world.classifier.loads.lock().unwrap().clear();
+    world.generator.allowance.add_permits(100);
+    let found = results(&watch(&mut client).await);
+    assert_eq!(
+        (found.candidates.accepted, found.candidates.errors),
+        (10, 0),
+        "{:?}",
+        found.candidates.errors_by_message
+    );
+    let loads = world.classifier.loads.lock().unwrap();
+    let again: Vec<_> = loads.iter().map(|load| load.name.as_str()).collect();
+    // Nothing but the gates needs this one any more.
+    assert!(again.contains(&"clip"), "{again:?}");
 }

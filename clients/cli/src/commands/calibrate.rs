@@ -45,6 +45,9 @@ pub async fn calibrate(global: &Global, args: CalibrateArgs) -> Result<()> {
     println!("{}", table(&calibration));
     println!("{}", calibration.assumption);
     println!(
+        "kept: how often it was, when the choice was repeated on candidates drawn from the same bad ones"
+    );
+    println!(
         "Written below {}: gates.toml, which takes the place of [[gates]] in a recipe, and calibration.json, every figure",
         args.out.display()
     );
@@ -87,10 +90,11 @@ fn table(calibration: &Calibration) -> String {
         "bad accepted",
         "at most",
         "good accepted",
+        "kept",
     ]);
     for gate in &calibration.gates {
         for (label, class) in &gate.classes {
-            let [before, min, bad, bound, good] = cells(class);
+            let [before, min, bad, bound, good, kept] = cells(class);
             table.add_row([
                 gate.gate.clone(),
                 label.clone(),
@@ -99,6 +103,7 @@ fn table(calibration: &Calibration) -> String {
                 bad,
                 bound,
                 good,
+                kept,
             ]);
         }
         if gate.classes.is_empty() {
@@ -109,13 +114,14 @@ fn table(calibration: &Calibration) -> String {
     table.to_string()
 }
 
-fn cells(class: &ClassThreshold) -> [String; 5] {
+fn cells(class: &ClassThreshold) -> [String; 6] {
     let before = class
         .before
         .map_or_else(|| "-".to_owned(), |before| format!("{:.3}", before.min));
     let Some(certified) = class.certified else {
         let why = format!("none holds, of {}", class.bad);
-        return [before, "as before".into(), why, "-".into(), "-".into()];
+        let none = || "-".to_owned();
+        return [before, "as before".into(), why, none(), none(), none()];
     };
     [
         before,
@@ -123,5 +129,6 @@ fn cells(class: &ClassThreshold) -> [String; 5] {
         format!("{} of {}", certified.bad_accepted, class.bad),
         output::percent(certified.bound),
         format!("{} of {}", class.good_accepted.unwrap_or(0), class.good),
+        format!("{} of {}", class.repeated.kept, class.repeated.certified),
     ]
 }

@@ -119,12 +119,12 @@ where
         let shared = Shared::new(capacity, makers.len(), max_batch, metrics);
         let batcher = Self(Arc::new(Handle(Arc::new(shared))));
         let mut started = Vec::with_capacity(makers.len());
-        for make in makers {
+        for (number, make) in makers.into_iter().enumerate() {
             let (tell, told) = oneshot::channel();
             let shared = Arc::clone(&batcher.0.0);
             let alive = Alive::new();
             let body = move || {
-                run(make, tell, &shared, max_batch);
+                run(number, make, tell, &shared, max_batch);
                 // What the worker owned is gone by now.
                 drop(alive);
             };
@@ -210,9 +210,7 @@ where
         if !waits_for_room {
             shared.try_room(priority)?;
         }
-        let wait = shared
-            .outlook
-            .wait(shared.queue.ahead(priority), shared.workers);
+        let wait = shared.outlook.wait(shared.queue.ahead(priority));
         if deadline.is_some_and(|deadline| deadline <= Instant::now() + wait) {
             shared.metrics.expired.inc();
             return Err(SubmitError::DeadlineExceeded);

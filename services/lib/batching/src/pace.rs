@@ -11,6 +11,10 @@ use std::time::Duration;
 /// Batches that are remembered.
 const RECENT: usize = 8;
 
+/// A batch may take longer than the longest of the last ones by this part of it. Where more come than can be computed, the
+/// caution costs nothing, for younger ones wait; a batch that is late was computed in vain.
+const SLACK: u32 = 5;
+
 /// The sizes and times of a worker's last batches, and how many items the next may have.
 #[derive(Debug)]
 pub(crate) struct Pace {
@@ -37,14 +41,15 @@ impl Pace {
         self.limit
     }
 
-    /// How long the next batch may take: as long as the longest of the last ones, less in proportion where it may only have
-    /// a part of their items; nothing before the first.
+    /// How long the next batch may take: a fifth longer than the longest of the last ones, less in proportion where it may only
+    /// have a part of their items; nothing before the first.
     pub(crate) fn expected(&self) -> Duration {
         let scaled = |&(size, time): &(usize, Duration)| match size > self.limit {
             true => time.mul_f64(self.limit as f64 / size as f64),
             false => time,
         };
-        self.recent.iter().map(scaled).max().unwrap_or_default()
+        let longest = self.recent.iter().map(scaled).max().unwrap_or_default();
+        longest + longest / SLACK
     }
 
     /// A batch of so many took this long.
@@ -80,16 +85,16 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn the_longest_of_the_last_eight_is_expected() {
+    fn a_fifth_more_than_the_longest_of_the_last_eight_is_expected() {
         let mut pace = Pace::new(4);
         assert_eq!(pace.expected(), Duration::ZERO);
         pace.observe(4, 90 * MS);
         for _ in 1..RECENT {
             pace.observe(1, 20 * MS);
-            assert_eq!(pace.expected(), 90 * MS);
+            assert_eq!(pace.expected(), 108 * MS);
         }
         pace.observe(2, 30 * MS);
-        assert_eq!(pace.expected(), 30 * MS);
+        assert_eq!(pace.expected(), 36 * MS);
     }
 
     #[test]
@@ -99,7 +104,7 @@ mod tests {
             pace.observe(1, 5_000 * MS);
         }
         for _ in 0..RECENT {
-            assert_eq!(pace.expected(), 5_000 * MS);
+            assert_eq!(pace.expected(), 6_000 * MS);
             pace.doubt();
         }
         assert_eq!(pace.expected(), Duration::ZERO);
@@ -107,12 +112,12 @@ mod tests {
 
     #[test]
     fn batches_shrink_until_they_are_in_time_and_grow_again() {
-        // 100 ms an item, and callers who wait half a second: five at a time are in time.
+        // 100 ms an item, and callers who wait 600 ms: five at a time are in time, with a fifth to spare.
         let mut pace = Pace::new(16);
         let (mut computed, mut doubted) = (0, 0);
         pace.observe(16, 1_600 * MS);
         for _ in 0..200 {
-            if pace.expected() > 500 * MS {
+            if pace.expected() > 600 * MS {
                 pace.doubt();
                 doubted += 1;
                 continue;

@@ -31,8 +31,6 @@ pub(crate) struct Shared<Input, Output, E> {
     pub(crate) queue: Queue<Entry<Input, Output, E>>,
     pub(crate) metrics: WorkMetrics,
     pub(crate) outlook: Outlook,
-    /// How many threads take items.
-    pub(crate) workers: usize,
     /// Items that all workers together compute at most.
     pub(crate) places: usize,
     broken: OnceLock<String>,
@@ -52,8 +50,7 @@ impl<Input, Output, E> Shared<Input, Output, E> {
         Self {
             queue: Queue::new(capacity),
             metrics,
-            outlook: Outlook::new(max_batch),
-            workers,
+            outlook: Outlook::new(workers, max_batch),
             places,
             broken: OnceLock::new(),
             in_service: AtomicBool::new(true),
@@ -96,8 +93,9 @@ impl<Input, Output, E> Shared<Input, Output, E> {
 /// Ok: made or failed; Err: panicked, with the message.
 type Made<M> = Result<Result<(), M>, String>;
 
-/// The body of a worker thread: makes the worker, reports that, and serves the queue until it closes.
+/// The body of a worker thread, the `number`th from 0: makes the worker, reports that, and serves the queue until it closes.
 pub(crate) fn run<Input, Output, E, Make, Worker, M>(
+    number: usize,
     make: Make,
     tell: oneshot::Sender<Made<M>>,
     shared: &Shared<Input, Output, E>,
@@ -123,6 +121,7 @@ pub(crate) fn run<Input, Output, E, Make, Worker, M>(
         };
         let size = batch.len();
         if size > 0 {
+            shared.outlook.begin(number, expected);
             match compute(batch, &mut worker, shared) {
                 Ok(compute) => pace.observe(size, compute),
                 Err((reason, unanswered)) => {
@@ -133,7 +132,7 @@ pub(crate) fn run<Input, Output, E, Make, Worker, M>(
         } else if would_be_late.get() {
             pace.doubt();
         }
-        shared.outlook.tell(&pace);
+        shared.outlook.end(number, &pace);
     }
 }
 

@@ -13,6 +13,10 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+/// Recall over fewer subjects is the luck of a few people: one of two is right or wrong, and a mean of classes moves by half a
+/// class's share.
+pub const FEWEST_SUBJECTS: usize = 10;
+
 /// What is resampled, and how often.
 #[derive(Debug, Clone, Copy)]
 pub struct Design<'a> {
@@ -58,6 +62,8 @@ pub struct Estimates {
     pub accuracy: Estimate,
     /// Mean of the classes' recalls.
     pub balanced_accuracy: Estimate,
+    /// Mean of the recalls of those classes that show at least [`FEWEST_SUBJECTS`]; `None` without such classes.
+    pub well_sampled: Option<Estimate>,
     /// By class.
     pub recall: Vec<Option<Estimate>>,
 }
@@ -96,10 +102,10 @@ impl Design<'_> {
             return None;
         }
         let strata: Vec<Stratum> = (0..self.classes).map(|class| self.stratum(class)).collect();
-        let sizes: Vec<usize> = strata.iter().map(Stratum::images).collect();
+        let sizes: Vec<Size> = strata.iter().map(Stratum::size).collect();
         let once = Draw::everything(&strata, scores.len()).means(scores);
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
-        let mut resampled = vec![Vec::with_capacity(self.resamples as usize); self.classes + 2];
+        let mut resampled = vec![Vec::with_capacity(self.resamples as usize); self.classes + 3];
         for _ in 0..self.resamples {
             let draw = Draw::random(&strata, scores.len(), &mut random);
             let figures = figures(&draw.means(scores), &sizes);
@@ -114,8 +120,16 @@ impl Design<'_> {
         Some(Estimates {
             accuracy: estimates.next().flatten()?,
             balanced_accuracy: estimates.next().flatten()?,
+            well_sampled: estimates.next().flatten(),
             recall: estimates.collect(),
         })
+    }
+
+    /// Whether each class shows at least [`FEWEST_SUBJECTS`].
+    pub fn well_sampled(&self) -> Vec<bool> {
+        (0..self.classes)
+            .map(|class| self.stratum(class).size().is_well_sampled)
+            .collect()
     }
 
     fn stratum(&self, class: usize) -> Stratum {
@@ -132,9 +146,19 @@ impl Design<'_> {
 /// The images of one class, by subject.
 struct Stratum(Vec<Vec<usize>>);
 
+/// What a figure over several classes needs to know of each.
+#[derive(Clone, Copy)]
+struct Size {
+    images: usize,
+    is_well_sampled: bool,
+}
+
 impl Stratum {
-    fn images(&self) -> usize {
-        self.0.iter().map(Vec::len).sum()
+    fn size(&self) -> Size {
+        Size {
+            images: self.0.iter().map(Vec::len).sum(),
+            is_well_sampled: self.0.len() >= FEWEST_SUBJECTS,
+        }
     }
 
     /// As many subjects as there are, and of each as many images as it has.
@@ -192,23 +216,32 @@ impl Draw {
     }
 }
 
-/// Accuracy, balanced accuracy, and the recalls, from the means of the classes and their numbers of images.
-fn figures(means: &[Option<f64>], sizes: &[usize]) -> Vec<Option<f64>> {
+/// Accuracy, balanced accuracy, that of the well sampled classes, and the recalls, from the means of the classes and their sizes.
+fn figures(means: &[Option<f64>], sizes: &[Size]) -> Vec<Option<f64>> {
     let present = || {
         means
             .iter()
             .zip(sizes)
-            .filter_map(|(mean, &size)| Some((mean.as_ref()?, size)))
+            .filter_map(|(mean, &size)| Some(((*mean)?, size)))
     };
-    let images: usize = present().map(|(_, images)| images).sum();
+    let images: usize = present().map(|(_, size)| size.images).sum();
     let accuracy = present()
-        .map(|(mean, images)| mean * images as f64)
+        .map(|(mean, size)| mean * size.images as f64)
         .sum::<f64>()
         / images as f64;
-    let balanced = present().map(|(mean, _)| mean).sum::<f64>() / present().count() as f64;
-    let mut figures = vec![Some(accuracy), Some(balanced)];
+    let well_sampled = present().filter(|(_, size)| size.is_well_sampled);
+    let mut figures = vec![
+        Some(accuracy),
+        mean(present().map(|(mean, _)| mean)),
+        mean(well_sampled.map(|(mean, _)| mean)),
+    ];
     figures.extend_from_slice(means);
     figures
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = values.fold((0.0, 0), |(sum, count), value| (sum + value, count + 1));
+    (count > 0).then(|| sum / f64::from(count))
 }
 
 fn estimate(value: f64, mut resampled: Vec<f64>) -> Estimate {

@@ -6,6 +6,8 @@
 //! stated is at most 1 - confidence, for any number of thresholds. Assumed: the calibration's bad candidates are independent
 //! draws of the bad candidates that will come.
 
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::binomial;
@@ -35,6 +37,17 @@ pub struct Certified {
     pub bound: f64,
 }
 
+/// What came of making the same choice many times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repeated {
+    /// How often.
+    pub repetitions: u32,
+    /// Times that a threshold was certified.
+    pub certified: u32,
+    /// Times of those that it accepted no more of the bad candidates than promised.
+    pub kept: u32,
+}
+
 impl Promise {
     /// Fewest bad candidates with which any threshold can be certified: enough to rule the share out if none is accepted.
     pub fn fewest_bad(&self) -> u64 {
@@ -44,16 +57,12 @@ impl Promise {
     /// The loosest threshold from `strictest` down to `loosest` that keeps the promise, given the scores of bad candidates;
     /// a score that is not a number counts as accepted. `None` where even the strictest is not certified.
     pub fn loosest(&self, bad: &[f64], [loosest, strictest]: [f64; 2]) -> Option<Certified> {
-        let trials = bad.len() as u64;
+        let bad = Ordered::new(bad.iter().copied());
+        let trials = bad.0.len() as u64;
         let thresholds = (0..=STEPS)
             .map(|step| strictest + (loosest - strictest) * f64::from(step) / f64::from(STEPS))
             .map(|min| (min * UNIT).round() / UNIT);
-        let accepted = |min: f64| {
-            bad.iter()
-                .filter(|&&score| score >= min || score.is_nan())
-                .count() as u64
-        };
-        let tested = thresholds.map(|min| (min, accepted(min)));
+        let tested = thresholds.map(|min| (min, bad.accepted(min)));
         let kept = tested.take_while(|&(_, accepted)| {
             trials > 0
                 && binomial::cumulative(accepted, trials, self.max_bad_accepts)
@@ -65,13 +74,56 @@ impl Promise {
             bound: binomial::upper_bound(bad_accepted, trials, self.confidence),
         })
     }
+
+    /// [`loosest`](Self::loosest) again and again, each time for as many scores drawn from `bad` with replacement, so that
+    /// what the threshold really accepts is known: its share of `bad`. The promise is worth its words where `kept` is at
+    /// least `confidence` of `certified`, but for the chance of so many repetitions.
+    pub fn repeated(&self, bad: &[f64], range: [f64; 2], repetitions: u32, seed: u64) -> Repeated {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut found = Repeated {
+            repetitions,
+            certified: 0,
+            kept: 0,
+        };
+        if bad.is_empty() {
+            return found;
+        }
+        let all = Ordered::new(bad.iter().copied());
+        let allowed = self.max_bad_accepts * bad.len() as f64;
+        for _ in 0..repetitions {
+            let drawn: Vec<f64> = (0..bad.len())
+                .filter_map(|_| bad.get(random.random_range(0..bad.len())).copied())
+                .collect();
+            if let Some(chosen) = self.loosest(&drawn, range) {
+                found.certified += 1;
+                found.kept += u32::from(all.accepted(chosen.min) as f64 <= allowed);
+            }
+        }
+        found
+    }
+}
+
+/// Scores in ascending order; what is not a number comes last.
+struct Ordered(Vec<f64>);
+
+impl Ordered {
+    fn new(scores: impl Iterator<Item = f64>) -> Self {
+        let number = |score: f64| {
+            if score.is_nan() { f64::INFINITY } else { score }
+        };
+        let mut scores: Vec<f64> = scores.map(number).collect();
+        scores.sort_unstable_by(f64::total_cmp);
+        Self(scores)
+    }
+
+    /// Scores of at least `min`.
+    fn accepted(&self, min: f64) -> u64 {
+        (self.0.len() - self.0.partition_point(|&score| score < min)) as u64
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use rand::{RngExt as _, SeedableRng as _};
-    use rand_chacha::ChaCha8Rng;
-
     use super::*;
 
     const PROMISE: Promise = Promise {
@@ -99,6 +151,29 @@ mod tests {
         );
         // A bound that is kept by rejecting everything would be worth nothing.
         assert!(share > 0.04, "accepts {share} of the bad on average");
+    }
+
+    /// Most of the scores are one and the same, as those of gates often are.
+    #[test]
+    fn repeated_on_scores_with_ties_the_promise_is_kept_at_its_rate() {
+        let bad: Vec<f64> = (0..200)
+            .map(|i| f64::from((i % 40).max(20)) / 40.0)
+            .collect();
+        let found = PROMISE.repeated(&bad, [0.0, 1.0], 200, 1);
+        let deviation = (200.0f64 * 0.1 * 0.9).sqrt();
+        assert_eq!(found.certified, 200);
+        assert!(
+            f64::from(found.kept) >= 180.0 - 3.0 * deviation,
+            "{found:?}"
+        );
+        assert!(
+            found.kept < 200,
+            "a promise that is never broken is too careful"
+        );
+        assert_eq!(found, PROMISE.repeated(&bad, [0.0, 1.0], 200, 1));
+        let none = PROMISE.repeated(&bad[..10], [0.0, 1.0], 200, 1);
+        assert_eq!((none.certified, none.kept), (0, 0));
+        assert_eq!(PROMISE.repeated(&[], [0.0, 1.0], 200, 1).certified, 0);
     }
 
     #[test]

@@ -167,3 +167,37 @@ fn images_of_one_subject_count_as_the_one_that_they_repeat() {
     let independent = width(&[0; 60], &alone(60), &right);
     assert!(clustered > 2.0 * independent, "{clustered} {independent}");
 }
+
+#[test]
+fn classes_of_few_subjects_are_left_out_of_the_well_sampled_ones() {
+    // Ten subjects of class 0, four of them right; nine of class 1, of twenty images, all wrong; one of class 2.
+    let truth: Vec<usize> = [vec![0; 10], vec![1; 20], vec![2]].concat();
+    let subjects: Vec<usize> = (0..31)
+        .map(|image| if image < 10 { image } else { 10 + image % 9 })
+        .collect();
+    let design = Design {
+        truth: &truth,
+        subjects: &subjects,
+        classes: 4,
+        resamples: 50,
+        seed: 2,
+    };
+    assert_eq!(design.well_sampled(), [true, false, false, false]);
+    let right: Vec<bool> = (0..31).map(|image| image < 4).collect();
+    let shares = design.shares(&[right]).unwrap();
+    let well_sampled = shares.well_sampled.unwrap();
+    assert_eq!(well_sampled.value, 0.4);
+    assert_eq!(well_sampled.interval, shares.recall[0].unwrap().interval);
+    assert!((shares.balanced_accuracy.value - 0.4 / 3.0).abs() < 1e-12);
+    let few = Design {
+        truth: &truth[10..],
+        subjects: &subjects[10..],
+        ..design
+    };
+    assert!(
+        few.shares(&[vec![true; 21]])
+            .unwrap()
+            .well_sampled
+            .is_none()
+    );
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use saga_statistics::threshold::{Certified, Promise};
+use saga_statistics::threshold::{Certified, Promise, Repeated};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -64,6 +64,8 @@ pub struct ClassThreshold {
     pub certified: Option<Certified>,
     /// Good candidates that the certified threshold accepts.
     pub good_accepted: Option<u64>,
+    /// How often the promise was kept when the choice was repeated on candidates drawn from the same bad ones.
+    pub repeated: Repeated,
 }
 
 /// What a threshold accepts.
@@ -83,6 +85,7 @@ impl ClassThreshold {
         good: &[f64],
         before: Option<f64>,
         certified: Option<Certified>,
+        repeated: Repeated,
     ) -> Self {
         let accepted =
             |scores: &[f64], min: f64| scores.iter().filter(|&&score| score >= min).count() as u64;
@@ -96,6 +99,7 @@ impl ClassThreshold {
             }),
             certified,
             good_accepted: certified.map(|certified| accepted(good, certified.min)),
+            repeated,
         }
     }
 }

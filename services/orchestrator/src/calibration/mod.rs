@@ -25,6 +25,8 @@ use offers::{Bad, Offer};
 
 /// Progress of judging.
 const STAGE: &str = "calibration";
+/// Repetitions that show whether the promise is kept.
+const REPETITIONS: u32 = 200;
 /// Where a request says nothing.
 const USUAL: Promise = Promise {
     max_bad_accepts: 0.1,
@@ -159,12 +161,13 @@ fn one_gate(
                 .filter(|score| score.class == index && score.bad == bad);
             side.map(|score| score.score).collect()
         };
-        let before = gate.thresholds_for(label).get("min").copied();
+        let (bad, good) = (of(true), of(false));
         let found = ClassThreshold::new(
-            &of(true),
-            &of(false),
-            before,
-            promise.loosest(&of(true), range),
+            &bad,
+            &good,
+            gate.thresholds_for(label).get("min").copied(),
+            promise.loosest(&bad, range),
+            promise.repeated(&bad, range, REPETITIONS, context.seed),
         );
         (label.clone(), found)
     };

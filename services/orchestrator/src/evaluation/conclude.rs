@@ -97,6 +97,12 @@ pub(crate) fn conclude(
                 .iter()
                 .collect::<BTreeSet<_>>()
                 .len() as u64,
+            well_sampled: classes
+                .iter()
+                .zip(design.well_sampled())
+                .filter(|(_, is_well_sampled)| *is_well_sampled)
+                .map(|(label, _)| label.clone())
+                .collect(),
             read_again: measured.golden.earlier.iter().any(read_again),
             earlier_reads: measured.golden.earlier,
         },
@@ -152,6 +158,7 @@ fn arm_figures(
         models: models.map(model).collect(),
         accuracy: shares.accuracy,
         balanced_accuracy: shares.balanced_accuracy,
+        well_sampled: shares.well_sampled,
         macro_f1: scores.macro_f1,
         groups: Group::ALL.into_iter().filter_map(of_group).collect(),
         recall: by_label(classes, shares.recall),

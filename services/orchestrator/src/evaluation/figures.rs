@@ -54,6 +54,9 @@ pub struct Golden {
     pub images: BTreeMap<String, u64>,
     /// People that they show; an image without a named one counts as another. Intervals rest on so many.
     pub subjects: u64,
+    /// Classes that show enough people for their recall to say something.
+    #[serde(default)]
+    pub well_sampled: Vec<String>,
     /// Whether an evaluation of this run had read it before: choices made since then may be fitted to it.
     pub read_again: bool,
     /// Every read before this one, of any run, oldest first.
@@ -105,6 +108,9 @@ pub struct ArmFigures {
     pub accuracy: Estimate,
     /// With interval.
     pub balanced_accuracy: Estimate,
+    /// That of the well sampled classes alone, with interval.
+    #[serde(default)]
+    pub well_sampled: Option<Estimate>,
     /// Mean over the seeds.
     pub macro_f1: f64,
     /// By class; `None` where the golden set holds none of it.
@@ -141,6 +147,9 @@ pub struct Comparison {
     pub accuracy: Estimate,
     /// Difference.
     pub balanced_accuracy: Estimate,
+    /// Difference over the well sampled classes alone.
+    #[serde(default)]
+    pub well_sampled: Option<Estimate>,
     /// By class, where the golden set holds any of it.
     pub recall: BTreeMap<String, RecallDifference>,
 }
@@ -192,6 +201,7 @@ pub(crate) fn comparison(
         reference: reference.to_owned(),
         accuracy: found.accuracy,
         balanced_accuracy: found.balanced_accuracy,
+        well_sampled: found.well_sampled,
         recall: recall
             .map(|((label, estimate), holm_p)| {
                 (label.clone(), RecallDifference { estimate, holm_p })

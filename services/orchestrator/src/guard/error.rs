@@ -30,14 +30,14 @@ pub enum GuardError {
         why: String,
     },
     /// Nobody answers, or the gate is not ready.
-    #[error("gate {gate:?} at {address} is not available: {why}")]
+    #[error("gate {gate:?} at {address} is not available: {}", .status.message())]
     Unavailable {
         /// The gate's name in the recipe.
         gate: String,
         /// Where it was called.
         address: String,
-        /// The transport's or the gate's words.
-        why: String,
+        /// The transport's or the gate's answer.
+        status: Box<Status>,
     },
     /// The gate refused the item.
     #[error("gate {gate:?} at {address}: {}", .status.message())]
@@ -72,19 +72,28 @@ impl GuardError {
     /// An answer of a gate that is no verdict.
     pub(super) fn of_gate(gate: &str, address: &str, status: Status) -> Self {
         let (gate, address) = (gate.to_owned(), address.to_owned());
-        match status.code() {
+        let (code, status) = (status.code(), Box::new(status));
+        match code {
             Code::Unavailable | Code::Unimplemented | Code::FailedPrecondition => {
                 Self::Unavailable {
                     gate,
                     address,
-                    why: status.message().to_owned(),
+                    status,
                 }
             }
             _ => Self::Refused {
                 gate,
                 address,
-                status: Box::new(status),
+                status,
             },
+        }
+    }
+
+    /// What the gate answered, where it did.
+    pub(crate) fn status(&self) -> Option<&Status> {
+        match self {
+            Self::Unavailable { status, .. } | Self::Refused { status, .. } => Some(status),
+            _ => None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 mod later;
 
-use std::sync::Arc;
+use std::{fmt::Display, sync::Arc};
 
 use saga_client::Priority;
 use saga_proto::{
@@ -17,13 +17,13 @@ use tracing::{Instrument as _, Span, field::Empty};
 use super::{
     RunContext, RunError,
     assignment::{self, Assignment},
-    diffusion, embed,
+    embed,
     ended::{Ended, Made, not_now, rejection},
     images::Images,
+    models::{self, InUse},
     normalise::normalise,
     pauses::Pauses,
     tallies::Tallies,
-    training::Trained,
 };
 use crate::{recipe::Allocation, remote::RemoteError};
 
@@ -40,8 +40,8 @@ pub(super) struct Attempts {
     pub(super) backends: Vec<Backend>,
     /// What the arms came to so far.
     pub(super) tallies: Tallies,
-    /// The run's own diffusion model, where it has one.
-    pub(super) local: Option<Trained>,
+    /// What candidates are made and judged with.
+    pub(super) models: InUse,
     /// Backends that cannot be asked now.
     pub(super) pauses: Pauses,
 }
@@ -129,14 +129,31 @@ impl Attempts {
 
     /// The generator's answer. One that was started again has lost the run's model: it gets it and is asked once more.
     async fn ask(&self, task: &Assignment) -> Result<Candidate, RunError> {
-        match (self.generate(task).await, &self.local) {
-            (Err(error), Some(model)) if diffusion::is_lost(&error) => {
-                tracing::info!(%error, "the generator gets the run's model again");
-                diffusion::load(&self.context, model).await?;
+        match self.generate(task).await {
+            Err(RunError::Remote(error)) if models::is_lost(&error.status) => {
+                self.load_again(&error.status).await?;
                 self.generate(task).await
             }
-            (answer, _) => answer,
+            answer => answer,
         }
+    }
+
+    /// The guard's answer, with models that gates may have lost, as [`ask`](Self::ask).
+    async fn check(&self, question: &guard::Candidate) -> Result<guard::Decision, RunError> {
+        // Work in bulk: whoever else asks the gates goes first.
+        let check = || self.context.guard.check(question, Priority::Low);
+        match check().await {
+            Err(error) if error.status().is_some_and(models::is_lost) => {
+                self.load_again(&error).await?;
+                Ok(check().await?)
+            }
+            answer => Ok(answer?),
+        }
+    }
+
+    async fn load_again(&self, why: &impl Display) -> Result<(), RunError> {
+        tracing::info!(run_id = self.context.run_id, %why, "a service that was started again gets the run's models");
+        self.models.load(&self.context).await
     }
 
     /// The guard's word on a candidate.
@@ -152,8 +169,7 @@ impl Attempts {
             target_label: slot.target_label.clone(),
             recipe: String::new(),
         };
-        // Work in bulk: whoever else asks the gates goes first.
-        let decision = match self.context.guard.check(&question, Priority::Low).await {
+        let decision = match self.check(&question).await {
             Ok(decision) => decision,
             Err(error) => return Made::error(candidate, error.to_string()),
         };

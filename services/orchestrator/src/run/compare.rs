@@ -7,8 +7,12 @@ use saga_proto::labelstore::v1::GetRunRequest;
 use saga_statistics::bootstrap::Design;
 
 use super::{
-    RESULTS_STAGE, RunContext, RunError, bounded, dataset, diffusion, generate, judge, models,
-    options::OPTIONS_STAGE, planning::PlanRecord, read, register, tallies, training::Trained,
+    RESULTS_STAGE, RunContext, RunError, bounded, dataset, diffusion, generate, judge,
+    models::{self, InUse},
+    options::OPTIONS_STAGE,
+    planning::PlanRecord,
+    read, register, tallies,
+    training::Trained,
 };
 use crate::{
     metrics::Confusion,
@@ -18,23 +22,16 @@ use crate::{
 /// Bootstrap resamples.
 const RESAMPLES: u32 = 2_000;
 
-/// The run's models.
-pub(super) struct Models<'a> {
-    pub(super) baseline: &'a Trained,
-    pub(super) clip: Option<&'a Trained>,
-    pub(super) diffusion: Option<&'a Trained>,
-    pub(super) augmented: &'a Trained,
-}
-
 /// Judges both models and writes down what the run found.
 pub(super) async fn compare(
     context: &RunContext,
-    models: &Models<'_>,
+    models: &InUse,
+    augmented: &Trained,
     plan: &PlanRecord,
 ) -> Result<Results, RunError> {
     let started = Instant::now();
-    models::load_classifier(context, models::BASELINE, models.baseline).await?;
-    models::load_classifier(context, models::AUGMENTED, models.augmented).await?;
+    models::load_classifier(context, models::BASELINE, &models.baseline).await?;
+    models::load_classifier(context, models::AUGMENTED, augmented).await?;
     let counts = dataset::counts(context).await?;
     let pairs = judge_golden(
         context,
@@ -43,13 +40,13 @@ pub(super) async fn compare(
     .await?;
     let funnel = generate::funnel(context).await?;
     let classes = &context.recipe.classes;
-    let [baseline, augmented] = [
+    let [judged_baseline, judged_augmented] = [
         |pair: &Paired| pair.baseline,
         |pair: &Paired| pair.augmented,
     ]
     .map(|predicted| ModelResult::new(classes, confusion(&pairs, classes.len(), predicted)));
-    register::classifier(context, models.baseline, "", &baseline).await?;
-    register::classifier(context, models.augmented, &context.run_id, &augmented).await?;
+    register::classifier(context, &models.baseline, "", &judged_baseline).await?;
+    register::classifier(context, augmented, &context.run_id, &judged_augmented).await?;
     let interval = interval(&pairs, classes.len(), context.seed);
     let judged = |class| pairs.iter().filter(|pair| pair.truth == class).count() as u64;
     let mut seconds = recorded_seconds(context).await?;
@@ -70,9 +67,9 @@ pub(super) async fn compare(
                 .map(|(class, label)| (label, judged(class)))
                 .collect(),
         },
-        delta: Delta::new(&baseline, &augmented, interval),
-        baseline,
-        augmented,
+        delta: Delta::new(&judged_baseline, &judged_augmented, interval),
+        baseline: judged_baseline,
+        augmented: judged_augmented,
         candidates: Candidates::new(&funnel),
         arms: tallies::count(context, 0, None)
             .await?
@@ -84,7 +81,7 @@ pub(super) async fn compare(
         plan: plan.classes.clone(),
         prompt_version: context.recipe.prompts.version(&context.recipe.classes),
         gates: context.recipe.gates.clone(),
-        model_revisions: revisions(models),
+        model_revisions: revisions(models, augmented),
         seconds,
     })
 }
@@ -156,12 +153,12 @@ fn confusion(pairs: &[Paired], classes: usize, predicted: impl Fn(&Paired) -> us
     confusion
 }
 
-fn revisions(models: &Models<'_>) -> BTreeMap<String, String> {
+fn revisions(models: &InUse, augmented: &Trained) -> BTreeMap<String, String> {
     let of = [
-        (models::BASELINE, Some(models.baseline)),
-        (models::CLIP, models.clip),
-        (diffusion::DIFFUSION, models.diffusion),
-        (models::AUGMENTED, Some(models.augmented)),
+        (models::BASELINE, Some(&models.baseline)),
+        (models::CLIP, models.clip.as_ref()),
+        (diffusion::DIFFUSION, models.local.as_ref()),
+        (models::AUGMENTED, Some(augmented)),
     ];
     of.into_iter()
         .filter_map(|(name, model)| Some((name.to_owned(), model?.revision.clone())))

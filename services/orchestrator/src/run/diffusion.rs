@@ -2,7 +2,6 @@
 //! what it memorised.
 
 use futures::{TryStreamExt as _, future};
-use saga_chassis::status;
 use saga_proto::{
     labelstore::v1::ListCandidatesResponse,
     model::v1::LoadModelRequest,
@@ -10,7 +9,7 @@ use saga_proto::{
 };
 
 use super::{RunContext, RunError, read, training, training::Trained};
-use crate::{recipe::Diffusion, remote::RemoteError, results::Memorisation};
+use crate::{recipe::Diffusion, results::Memorisation};
 
 /// The name of stage, model and results.
 pub(super) const DIFFUSION: &str = "diffusion";
@@ -73,14 +72,6 @@ pub(super) async fn load(context: &RunContext, model: &Trained) -> Result<(), Ru
             .await?;
     }
     Ok(())
-}
-
-/// Whether a generator answered that it has no model: it was started again since.
-pub(super) fn is_lost(error: &RunError) -> bool {
-    let RunError::Remote(RemoteError { status, .. }) = error else {
-        return false;
-    };
-    status::reason(status).as_deref() == Some("MODEL_NOT_LOADED")
 }
 
 /// How near its candidates came to the images that it was trained on.

@@ -14,8 +14,15 @@ use tokio::{task::JoinSet, time::MissedTickBehavior};
 use tracing::Instrument as _;
 
 use super::{
-    RunContext, RunError, attempt::Attempts, dataset, diffusion, ended::Ended, images::Images,
-    models, pauses::Pauses, stage::Progress, tallies::Tallies, training::Trained,
+    RunContext, RunError,
+    attempt::Attempts,
+    dataset,
+    ended::Ended,
+    images::Images,
+    models::{InUse, backends},
+    pauses::Pauses,
+    stage::Progress,
+    tallies::Tallies,
 };
 
 /// Time between two reports to the watchers.
@@ -46,17 +53,9 @@ enum Stopped {
 /// Works off the plan.
 pub(super) async fn generate(
     context: &Arc<RunContext>,
-    baseline: &Trained,
-    clip: Option<&Trained>,
-    local: Option<&Trained>,
+    models: InUse,
 ) -> Result<GenerateRecord, RunError> {
-    models::load_classifier(context, models::BASELINE, baseline).await?;
-    if let Some(clip) = clip {
-        models::load_clip(context, clip).await?;
-    }
-    if let Some(model) = local {
-        diffusion::load(context, model).await?;
-    }
+    models.load(context).await?;
     context.guard.describe().await?;
     let attempts = Attempts {
         context: context.clone(),
@@ -65,9 +64,9 @@ pub(super) async fn generate(
             context.config.run.image_cache_bytes,
         ),
         train: dataset::train_ids(context).await?,
-        backends: models::backends(context).await?,
+        backends: backends(context).await?,
         tallies: Tallies::default(),
-        local: local.cloned(),
+        models,
         pauses: Pauses::default(),
     };
     // A holder that starts again has nothing under way.

@@ -141,22 +141,17 @@ async fn all_stages(context: &Arc<RunContext>, stages: &Stages<'_>) -> Result<Re
         let embed = embed::real_images(context, clip);
         stages.run(embed::STAGE, embed).await?;
     }
+    let models = models::InUse {
+        baseline,
+        clip,
+        local,
+    };
     stages
-        .run(
-            "generate",
-            generate::generate(context, &baseline, clip.as_ref(), local.as_ref()),
-        )
+        .run("generate", generate::generate(context, models.clone()))
         .await?;
     let augmented = stages
         .run("augmented", training::augmented(context))
         .await?;
-    let models = compare::Models {
-        baseline: &baseline,
-        clip: clip.as_ref(),
-        diffusion: local.as_ref(),
-        augmented: &augmented,
-    };
-    stages
-        .run(RESULTS_STAGE, compare::compare(context, &models, &plan))
-        .await
+    let results = compare::compare(context, &models, &augmented, &plan);
+    stages.run(RESULTS_STAGE, results).await
 }

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use saga_chassis::status;
 use saga_proto::{
     generator::v1::{Backend, ListBackendsRequest},
     labelstore::v1::Stage,
     model::v1::LoadModelRequest,
 };
 
-use super::{RunContext, RunError, stage::recorded, training::Trained};
+use tonic::Status;
+
+use super::{RunContext, RunError, diffusion, stage::recorded, training::Trained};
 use crate::{
     config::Config,
     guard::{Guard, GuardError},
@@ -95,6 +98,40 @@ pub(crate) async fn load_recorded(
     let clip: Trained = recorded(stages, "clip")?;
     load_clip(context, &clip).await?;
     Ok((baseline.revision, Some(clip.revision)))
+}
+
+/// The models that candidates are made and judged with.
+#[derive(Debug, Clone)]
+pub(super) struct InUse {
+    /// Gates by class.
+    pub(super) baseline: Trained,
+    /// Gates by prompt, where the recipe asks for it.
+    pub(super) clip: Option<Trained>,
+    /// Makes candidates, where the run has a model for that.
+    pub(super) local: Option<Trained>,
+}
+
+impl InUse {
+    /// Puts all of them into service; the same again is a no-op.
+    pub(super) async fn load(&self, context: &RunContext) -> Result<(), RunError> {
+        load_classifier(context, BASELINE, &self.baseline).await?;
+        if let Some(clip) = &self.clip {
+            load_clip(context, clip).await?;
+        }
+        match &self.local {
+            Some(local) => diffusion::load(context, local).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether a service answered that it has not the run's model: it was started again since it got it.
+pub(super) fn is_lost(answer: &Status) -> bool {
+    let reason = status::reason(answer);
+    matches!(
+        reason.as_deref(),
+        Some("MODEL_NOT_LOADED" | "MODEL_UNKNOWN")
+    )
 }
 
 /// Loads a model into the classifier; the same again is a no-op.

@@ -12,7 +12,7 @@ use saga_proto::gate::v1::{
 };
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Answers;
+use super::{Answers, FakeClassifier};
 
 #[derive(Debug, Clone)]
 pub struct FakeGate {
@@ -25,6 +25,8 @@ pub struct FakeGate {
     pub failures: Arc<AtomicU32>,
     /// What it reports where it accepts.
     pub score: f64,
+    /// Models without one of which it judges nothing.
+    pub models: Arc<Mutex<Option<FakeClassifier>>>,
 }
 
 impl FakeGate {
@@ -35,6 +37,7 @@ impl FakeGate {
             low: Arc::default(),
             failures: Arc::default(),
             score: 0.9,
+            models: Arc::default(),
         }
     }
 
@@ -74,6 +77,9 @@ impl GateService for FakeGate {
         &self,
         request: Request<EvaluateRequest>,
     ) -> Result<Response<EvaluateResponse>, Status> {
+        if let Some(models) = self.models.lock().unwrap().as_ref() {
+            models.check_loaded()?;
+        }
         if self
             .failures
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use saga_chassis::status::failed_precondition;
 use saga_proto::{
     generator::v1::{
         Backend, Candidate, CandidateSpec, CheckKeysRequest, CheckKeysResponse, Fault,
@@ -98,12 +97,8 @@ impl GeneratorService for FakeGenerator {
         &self,
         request: Request<GenerateRequest>,
     ) -> Result<Response<GenerateResponse>, Status> {
-        let models = self.models.as_ref();
-        if models.is_some_and(|models| models.loads.lock().unwrap().is_empty()) {
-            return Err(failed_precondition(
-                "MODEL_NOT_LOADED",
-                "no model is loaded",
-            ));
+        if let Some(models) = &self.models {
+            models.check_loaded()?;
         }
         self.allowance.acquire().await.unwrap().forget();
         let spec = request.into_inner().spec.unwrap();

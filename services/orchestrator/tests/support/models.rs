@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use saga_chassis::status::failed_precondition;
 use saga_proto::{
     classifier::v1::{
         ClassifyRequest, ClassifyResponse, ClassifyStreamRequest, ClassifyStreamResponse,
@@ -67,6 +68,17 @@ pub struct FakeClassifier {
 }
 
 impl FakeClassifier {
+    /// Refuses as a service does that was started again.
+    pub fn check_loaded(&self) -> Result<(), Status> {
+        match self.loads.lock().unwrap().is_empty() {
+            false => Ok(()),
+            true => Err(failed_precondition(
+                "MODEL_NOT_LOADED",
+                "no model is loaded",
+            )),
+        }
+    }
+
     /// Whether a model saw real images alone.
     fn is_weak(&self, model: &str) -> bool {
         let loads = self.loads.lock().unwrap();

@@ -5,7 +5,7 @@ mod view;
 use anyhow::Result;
 use minijinja::{Value, context, value::Serde};
 use orchestrator::evaluation::figures::Evaluation;
-use saga_statistics::verdict::Verdict;
+use saga_statistics::{bootstrap::FEWEST_SUBJECTS, verdict::Verdict};
 
 use crate::output::{self, percent, points};
 
@@ -14,6 +14,7 @@ pub fn html(evaluation: &Evaluation) -> Result<String> {
     let values = context! {
         evaluation => Value::from(Serde(evaluation)),
         sentence => sentence(evaluation),
+        fewest_subjects => FEWEST_SUBJECTS,
         added => evaluation.arms.iter().map(|arm| arm.added.values().sum::<u64>()).collect::<Vec<_>>(),
         comparisons => Value::from(Serde(view::comparisons(evaluation))),
         recalls => Value::from(Serde(view::recalls(evaluation))),
@@ -87,6 +88,9 @@ mod tests {
         assert!(!page.contains("was read by an evaluation"));
         assert!(!page.contains("http://") && !page.contains("https://"));
         evaluation.golden.read_again = true;
+        evaluation.golden.well_sampled = vec!["neutral".into(), "happy".into()];
+        evaluation.comparisons[0].well_sampled = Some(evaluation.comparisons[0].accuracy);
+        assert!(html(&evaluation).unwrap().contains("neutral, happy"));
         assert!(
             html(&evaluation)
                 .unwrap()

@@ -13,6 +13,7 @@ pub struct Row {
     arm: String,
     reference: String,
     estimate: Estimate,
+    well_sampled: Option<Estimate>,
     /// Left end and width of the interval, and place of the value.
     plot: [f64; 3],
     /// Classes that gained or lost, with the difference.
@@ -37,6 +38,7 @@ pub fn comparisons(evaluation: &Evaluation) -> Vec<Row> {
             arm: pair.arm.clone(),
             reference: pair.reference.clone(),
             estimate: pair.balanced_accuracy,
+            well_sampled: pair.well_sampled,
             plot: [
                 place(low),
                 place(high) - place(low),

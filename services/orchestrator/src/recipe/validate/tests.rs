@@ -65,18 +65,18 @@ fn values_out_of_range_name_key_value_and_range() {
             "plan.cap.total is 0; allowed is 1 to 1000000000",
         ),
         (
-            "steps = 1500",
+            "steps = 600",
             "steps = 0",
             "training.classifier.settings.steps is 0",
         ),
         (
-            "steps = 1500",
-            "steps = 1500, layer_decay = 0.0",
+            "steps = 600",
+            "steps = 600, layer_decay = 0.0",
             "training.classifier.settings.layer_decay is 0; allowed is 0.01 to 1",
         ),
         (
-            "steps = 1500",
-            "steps = 1500, synthetic_weight = 0.0",
+            "steps = 600",
+            "steps = 600, synthetic_weight = 0.0",
             "training.classifier.settings.synthetic_weight is 0; allowed is 0.01 to 1",
         ),
     ];
@@ -100,8 +100,8 @@ fn values_that_contradict_each_other_are_refused() {
             "7 does not divide image_size 64",
         ),
         (
-            "[training.classifier]",
-            "[training.classifier]\nkind = \"resnet\"",
+            "num_hidden_layers = 18",
+            "num_hidden_layers = 4",
             "4 is no ResNet's: 18, 34, 50 or 101",
         ),
         (
@@ -185,17 +185,9 @@ fn values_that_contradict_each_other_are_refused() {
 
 #[test]
 fn a_resnet_has_no_head_to_choose() {
-    let line = EMOTION
-        .lines()
-        .find(|line| line.contains("\"mlp\""))
-        .unwrap();
-    let resnet = |head: &str| {
-        let sizes = "kind = \"resnet\"\narchitecture = { image_size = 64, hidden_size = 512, num_hidden_layers = 18";
-        Recipe::parse(&EMOTION.replacen(line, &format!("{sizes}{head} }}"), 1))
-    };
-    resnet("").unwrap();
-    for head in [", head = \"mlp\"", ", head_hidden_size = 512"] {
-        let error = resnet(head).unwrap_err().to_string();
+    for head in ["head = \"mlp\"", "head_hidden_size = 512"] {
+        let layers = "num_hidden_layers = 18";
+        let error = broken(layers, &format!("{layers}, {head}"));
         assert!(error.contains("head_hidden_size and drop_path"), "{error}");
     }
 }
