@@ -33,6 +33,12 @@ pub(crate) struct Window {
     pub(crate) until: Instant,
 }
 
+impl Window {
+    fn holds(&self, at: Instant) -> bool {
+        (self.from..self.until).contains(&at)
+    }
+}
+
 /// Collects the answers of a step.
 pub(crate) struct Recorder {
     load: Load,
@@ -40,8 +46,10 @@ pub(crate) struct Recorder {
     limits: Limits,
     begun: SystemTime,
     requests: u64,
+    /// OK answers of those within the deadline.
     in_time: u64,
-    last_done: Instant,
+    /// OK answers that came within the window, and those within the deadline.
+    done: [u64; 2],
     latency: Times,
     lateness: Times,
     stages: [Times; 4],
@@ -62,7 +70,7 @@ impl Recorder {
             begun: SystemTime::now() + ahead,
             requests: 0,
             in_time: 0,
-            last_done: window.from,
+            done: [0; 2],
             latency: Times::new()?,
             lateness: Times::new()?,
             stages: [Times::new()?, Times::new()?, Times::new()?, Times::new()?],
@@ -75,22 +83,30 @@ impl Recorder {
     }
 
     /// Takes one answer. Those outside the window count only where they are wrong.
+    ///
+    /// Rates are of the answers that came within it: under overload a gate begins the window with requests of the warm-up and ends
+    /// it with others in its queue, and what it is able to do is what it gets done meanwhile.
     pub(crate) fn record(&mut self, answer: Answer) -> Result<(), CreationError> {
         if answer.mismatch.is_some() {
             self.mismatches += 1;
         }
         let measured = self.measures(&answer);
         let (latency, lateness) = (answer.latency(), answer.lateness());
+        let in_time = latency <= self.limits.deadline;
+        if answer.code == Code::Ok && self.window.holds(answer.done) {
+            let [all, of_these_in_time] = &mut self.done;
+            *all += 1;
+            *of_these_in_time += u64::from(in_time);
+        }
         self.first_mismatch = self.first_mismatch.take().or(answer.mismatch);
         if !measured {
             return Ok(());
         }
         self.requests += 1;
-        self.last_done = self.last_done.max(answer.done);
         self.lateness.record(lateness);
         *self.outcomes.entry(code_name(answer.code)).or_default() += 1;
         if answer.code == Code::Ok {
-            self.in_time += u64::from(latency <= self.limits.deadline);
+            self.in_time += u64::from(in_time);
             if let Some(timing) = &answer.timing {
                 self.record_stages(timing, latency);
             }
@@ -115,18 +131,16 @@ impl Recorder {
             let window = end.saturating_duration_since(self.window.from);
             window.as_secs_f64()
         };
-        let (is_open, seconds) = match self.load {
-            // A gate that is behind at the end works off its queue; that takes time too.
-            Load::Open { .. } => (true, since(end.max(self.last_done))),
-            Load::Closed { .. } => (false, since(end)),
-        };
-        let per_second = |count: u64, seconds: f64| {
+        let seconds = since(end);
+        let per_second = |count: u64| {
             if seconds > 0.0 {
                 count as f64 / seconds
             } else {
                 0.0
             }
         };
+        let is_open = matches!(self.load, Load::Open { .. });
+        let [answered, in_time] = self.done;
         let latency_ms = self.latency.percentiles();
         let median = latency_ms.map_or(0.0, |latency| latency.p50);
         Step {
@@ -134,9 +148,9 @@ impl Recorder {
             load: self.load,
             seconds,
             requests: self.requests,
-            offered: is_open.then(|| per_second(self.requests, since(end))),
-            throughput: per_second(self.answered(), seconds),
-            goodput: per_second(self.in_time, seconds),
+            offered: is_open.then(|| per_second(self.requests)),
+            throughput: per_second(answered),
+            goodput: per_second(in_time),
             goodput_share: self.in_time as f64 / self.requests.max(1) as f64,
             latency_ms,
             lateness: is_open.then(|| lateness(&self.lateness, median, self.limits.max_lateness)),
@@ -155,12 +169,10 @@ impl Recorder {
     /// The open loop measures the requests that were due within the window, for each of them is owed an answer; the closed
     /// loop what was answered within it, for its pace is the gate's.
     fn measures(&self, answer: &Answer) -> bool {
-        let Window { from, until } = self.window;
-        let at = match self.load {
+        self.window.holds(match self.load {
             Load::Open { .. } => answer.intended,
             Load::Closed { .. } => answer.done,
-        };
-        (from..until).contains(&at)
+        })
     }
 
     fn record_stages(&mut self, timing: &Timing, latency: Duration) {

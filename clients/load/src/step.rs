@@ -36,9 +36,9 @@ pub struct Step {
     pub requests: u64,
     /// Requests that were due; absent in the closed loop, where the answers set the pace.
     pub offered: Option<f64>,
-    /// OK answers.
+    /// OK answers that came while it was measured.
     pub throughput: f64,
-    /// OK answers within the deadline.
+    /// Those of them within the deadline.
     pub goodput: f64,
     /// OK answers within the deadline as a share of the requests, 0 to 1.
     pub goodput_share: f64,

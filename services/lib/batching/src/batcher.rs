@@ -211,7 +211,8 @@ where
             shared.try_room(priority)?;
         }
         let wait = shared.outlook.wait(shared.queue.ahead(priority));
-        if deadline.is_some_and(|deadline| deadline <= Instant::now() + wait) {
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+        if deadline.is_some_and(|deadline| left(deadline) <= wait) {
             shared.metrics.expired.inc();
             return Err(SubmitError::DeadlineExceeded);
         }

@@ -5,9 +5,9 @@
 //! - **Bounded.** [`Batcher::submit`] waits for room (backpressure for streams); [`Batcher::try_submit`] sheds.
 //! - **Two levels.** Items of [`Priority::Low`] wait behind all normal ones, take at most half of the queue, and never
 //!   starve: while they wait, one of every [`LOW_EVERY`] items taken is a low one.
-//! - **No wasted work.** An item whose caller went away, or whose deadline will have passed when a batch like the last ones is
-//!   done, is skipped before it is computed; where that leaves nothing, batches become smaller. [`Batcher::admit`] tells before
-//!   an item is even prepared whether it would be shed or late.
+//! - **No wasted work.** An item whose caller went away, or whose deadline will have passed when its batch is done, as the last
+//!   ones tell, is skipped before it is computed, and a batch has no more items than are done in time. [`Batcher::admit`] tells
+//!   before an item is even prepared whether it would be shed or late.
 //! - **Isolation.** Each item has its own result. A worker that panics or miscounts answers all that wait with
 //!   [`SubmitError::Unhealthy`] and takes no more; nothing hangs.
 //!
@@ -36,6 +36,7 @@
 mod alive;
 mod answer;
 mod batcher;
+mod intake;
 mod levels;
 mod outlook;
 mod pace;

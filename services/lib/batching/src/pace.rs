@@ -1,9 +1,8 @@
 //! How long a batch takes, so that none is spent on items whose callers will have left when it is done.
 //!
 //! Under overload the item at the head of the queue is the one that has waited longest: computing whatever has not expired yet
-//! would compute, batch after batch, what expires meanwhile. And where whole batches take longer than callers wait, on a starved
-//! machine, smaller ones are tried: halved when nothing could be in time, one larger after each eight that filled up (as
-//! Clipper does, Crankshaw et al. 2017).
+//! would compute, batch after batch, what expires meanwhile. So a batch has as many items as are done before the first of its
+//! callers leaves, as far as the last batches tell (Clipper, Crankshaw et al. 2017, seeks such a size step by step).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,70 +10,65 @@ use std::time::Duration;
 /// Batches that are remembered.
 const RECENT: usize = 8;
 
-/// A batch may take longer than the longest of the last ones by this part of it. Where more come than can be computed, the
-/// caution costs nothing, for younger ones wait; a batch that is late was computed in vain.
-const SLACK: u32 = 5;
+/// A batch may take this much longer than expected. Where more come than can be computed, the caution costs nothing, for
+/// younger ones wait; a batch that is late was computed in vain.
+const CAUTION: f64 = 1.2;
 
-/// The sizes and times of a worker's last batches, and how many items the next may have.
+/// What one batch tells at most of how much longer than expected the next may take.
+const MOST_SURPRISE: f64 = 100.0;
+
+/// One of the last batches.
 #[derive(Debug)]
-pub(crate) struct Pace {
-    recent: VecDeque<(usize, Duration)>,
-    largest: usize,
-    limit: usize,
-    /// Batches in a row that filled the limit.
-    filled: usize,
+struct Measured {
+    items: usize,
+    time: Duration,
+    /// Its time by what the batches before it had said; at least 1.
+    surprise: f64,
 }
 
+/// The last batches of the workers.
+#[derive(Debug, Default)]
+pub(crate) struct Pace(VecDeque<Measured>);
+
 impl Pace {
-    /// Of batches of at most `largest` items.
-    pub(crate) fn new(largest: usize) -> Self {
-        Self {
-            recent: VecDeque::new(),
-            largest,
-            limit: largest,
-            filled: 0,
-        }
+    /// How long a batch of so many items may take; nothing before the first.
+    ///
+    /// An item more never makes a batch quicker, and twice the items take at most twice the time: each batch bounds how long any
+    /// other takes. The lowest bound counts, by the worst surprise that the last ones were, and some caution.
+    pub(crate) fn expected(&self, items: usize) -> Duration {
+        let surprises = self.0.iter().map(|measured| measured.surprise);
+        self.bound(items)
+            .mul_f64(CAUTION * surprises.fold(1.0, f64::max))
     }
 
-    /// Items of the next batch at most.
-    pub(crate) fn limit(&self) -> usize {
-        self.limit
+    fn bound(&self, items: usize) -> Duration {
+        let bounds = self.0.iter().map(|measured| {
+            let times = items as f64 / measured.items as f64;
+            measured.time.mul_f64(times.max(1.0))
+        });
+        bounds.min().unwrap_or_default()
     }
 
-    /// How long the next batch may take: a fifth longer than the longest of the last ones, less in proportion where it may only
-    /// have a part of their items; nothing before the first.
-    pub(crate) fn expected(&self) -> Duration {
-        let scaled = |&(size, time): &(usize, Duration)| match size > self.limit {
-            true => time.mul_f64(self.limit as f64 / size as f64),
-            false => time,
+    /// A batch of so many, at least one, took this long.
+    pub(crate) fn observe(&mut self, items: usize, time: Duration) {
+        let bound = self.bound(items);
+        let surprise = match bound.is_zero() {
+            true => 1.0,
+            false => time.div_duration_f64(bound).clamp(1.0, MOST_SURPRISE),
         };
-        let longest = self.recent.iter().map(scaled).max().unwrap_or_default();
-        longest + longest / SLACK
+        if self.0.len() == RECENT {
+            self.forget();
+        }
+        self.0.push_back(Measured {
+            items,
+            time,
+            surprise,
+        });
     }
 
-    /// A batch of so many took this long.
-    pub(crate) fn observe(&mut self, size: usize, compute: Duration) {
-        if self.recent.len() == RECENT {
-            self.recent.pop_front();
-        }
-        self.recent.push_back((size, compute));
-        self.filled = if size < self.limit {
-            0
-        } else {
-            self.filled + 1
-        };
-        if self.filled == RECENT {
-            self.filled = 0;
-            self.limit = (self.limit + 1).min(self.largest);
-        }
-    }
-
-    /// Nothing was worth computing. The next batch is to be smaller; and were that because of one slow batch, no other would
-    /// ever be measured: the oldest is forgotten.
-    pub(crate) fn doubt(&mut self) {
-        self.recent.pop_front();
-        self.filled = 0;
-        self.limit = (self.limit / 2).max(1);
+    /// Forgets the oldest: where nothing is worth computing because of one slow batch, no other would ever be measured.
+    pub(crate) fn forget(&mut self) {
+        self.0.pop_front();
     }
 }
 
@@ -84,52 +78,46 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    /// In whole milliseconds.
+    fn expected(pace: &Pace, items: usize) -> u128 {
+        (pace.expected(items) + MS / 2).as_millis()
+    }
+
     #[test]
-    fn a_fifth_more_than_the_longest_of_the_last_eight_is_expected() {
-        let mut pace = Pace::new(4);
-        assert_eq!(pace.expected(), Duration::ZERO);
-        pace.observe(4, 90 * MS);
-        for _ in 1..RECENT {
-            pace.observe(1, 20 * MS);
-            assert_eq!(pace.expected(), 108 * MS);
+    fn the_lowest_bound_of_the_last_batches_counts_and_a_fifth() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.expected(7), Duration::ZERO);
+        pace.observe(1, 50 * MS);
+        assert_eq!([1, 4].map(|items| expected(&pace, items)), [60, 240]);
+        // Four at once take no longer than one: so do three, and eight twice as long.
+        pace.observe(4, 50 * MS);
+        assert_eq!([3, 4, 8].map(|items| expected(&pace, items)), [60, 60, 120]);
+    }
+
+    #[test]
+    fn a_surprise_counts_until_it_is_forgotten() {
+        let mut pace = Pace::default();
+        pace.observe(2, 20 * MS);
+        pace.observe(2, 60 * MS);
+        assert_eq!(expected(&pace, 2), 72);
+        for _ in 0..RECENT - 1 {
+            pace.observe(2, 20 * MS);
+            assert_eq!(expected(&pace, 2), 72);
         }
-        pace.observe(2, 30 * MS);
-        assert_eq!(pace.expected(), 36 * MS);
+        pace.observe(2, 20 * MS);
+        assert_eq!(expected(&pace, 2), 24);
     }
 
     #[test]
     fn a_slow_batch_cannot_refuse_everything_for_ever() {
-        let mut pace = Pace::new(1);
+        let mut pace = Pace::default();
         for _ in 0..RECENT {
             pace.observe(1, 5_000 * MS);
         }
         for _ in 0..RECENT {
-            assert_eq!(pace.expected(), 6_000 * MS);
-            pace.doubt();
+            assert_eq!(expected(&pace, 1), 6_000);
+            pace.forget();
         }
-        assert_eq!(pace.expected(), Duration::ZERO);
-    }
-
-    #[test]
-    fn batches_shrink_until_they_are_in_time_and_grow_again() {
-        // 100 ms an item, and callers who wait 600 ms: five at a time are in time, with a fifth to spare.
-        let mut pace = Pace::new(16);
-        let (mut computed, mut doubted) = (0, 0);
-        pace.observe(16, 1_600 * MS);
-        for _ in 0..200 {
-            if pace.expected() > 600 * MS {
-                pace.doubt();
-                doubted += 1;
-                continue;
-            }
-            let size = pace.limit();
-            pace.observe(size, size as u32 * 100 * MS);
-            computed += size;
-        }
-        assert!(computed > 600 && doubted < 20, "{computed}, {doubted}");
-        for _ in 0..16 * RECENT {
-            pace.observe(pace.limit(), 10 * MS);
-        }
-        assert_eq!(pace.limit(), 16);
+        assert_eq!(pace.expected(1), Duration::ZERO);
     }
 }

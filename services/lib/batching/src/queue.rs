@@ -1,5 +1,6 @@
 //! A bounded queue of two levels between asynchronous callers and blocking threads.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
@@ -103,9 +104,12 @@ impl<T> Queue<T> {
         !state.closed
     }
 
-    /// Blocks for an item, then takes what is there until `most` have passed `keep`; it may keep none of them.
+    /// Blocks for an item, then takes what is there and passes `keep`, until that breaks off; it may keep none of them.
     /// None: closed and empty.
-    pub(crate) fn take(&self, most: usize, mut keep: impl FnMut(T) -> Option<T>) -> Option<Vec<T>> {
+    pub(crate) fn take(
+        &self,
+        mut keep: impl FnMut(T) -> ControlFlow<Option<T>, Option<T>>,
+    ) -> Option<Vec<T>> {
         let mut state = self.lock();
         while state.items.is_empty() {
             if state.closed {
@@ -117,11 +121,14 @@ impl<T> Queue<T> {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         let mut taken = Vec::new();
-        while taken.len() < most {
-            let Some((item, _room)) = state.items.pop() else {
-                break;
-            };
-            taken.extend(keep(item));
+        while let Some((item, _room)) = state.items.pop() {
+            match keep(item) {
+                ControlFlow::Continue(kept) => taken.extend(kept),
+                ControlFlow::Break(kept) => {
+                    taken.extend(kept);
+                    break;
+                }
+            }
         }
         Some(taken)
     }

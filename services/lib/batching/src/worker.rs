@@ -1,7 +1,7 @@
 //! The worker's side: taking a batch, computing it, answering every item.
 
 use std::any::Any;
-use std::cell::Cell;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,9 +11,9 @@ use saga_metrics::WorkMetrics;
 use tokio::sync::oneshot;
 
 use crate::answer::{Batched, SubmitError};
+use crate::intake::Intake;
 use crate::levels::Priority;
 use crate::outlook::Outlook;
-use crate::pace::Pace;
 use crate::queue::{NoRoom, Queue, Room};
 
 type Answer<Output, E> = oneshot::Sender<Result<Batched<Output>, SubmitError<E>>>;
@@ -112,53 +112,25 @@ pub(crate) fn run<Input, Output, E, Make, Worker, M>(
     if tell.send(Ok(Ok(()))).is_err() {
         return;
     }
-    let mut pace = Pace::new(max_batch);
     loop {
-        let (expected, would_be_late) = (pace.expected(), Cell::new(false));
-        let wanted = |entry| still_wanted(entry, expected, &would_be_late, &shared.metrics);
-        let Some(batch) = shared.queue.take(pace.limit(), wanted) else {
+        let mut intake = Intake::new(&shared.outlook, &shared.metrics, max_batch);
+        let Some(batch) = shared.queue.take(|entry| intake.judge(entry)) else {
             return;
         };
-        let size = batch.len();
-        if size > 0 {
-            shared.outlook.begin(number, expected);
+        let items = intake.items();
+        if items > 0 {
+            shared.outlook.begin(number, items);
             match compute(batch, &mut worker, shared) {
-                Ok(compute) => pace.observe(size, compute),
+                Ok(time) => shared.outlook.end(number, items, time),
                 Err((reason, unanswered)) => {
                     tracing::error!(reason, "worker out of service");
                     return give_up(shared, reason, unanswered);
                 }
             }
-        } else if would_be_late.get() {
-            pace.doubt();
+        } else if intake.would_be_late() {
+            shared.outlook.doubt();
         }
-        shared.outlook.end(number, &pace);
     }
-}
-
-/// The entry, where its caller will still be there after a batch that takes as long as `expected`. Tells of one who is there
-/// now but will not be then.
-fn still_wanted<Input, Output, E>(
-    entry: Entry<Input, Output, E>,
-    expected: Duration,
-    would_be_late: &Cell<bool>,
-    metrics: &WorkMetrics,
-) -> Option<Entry<Input, Output, E>> {
-    metrics.queue_length.dec();
-    if entry.answer.is_closed() {
-        metrics.abandoned.inc();
-        return None;
-    }
-    let now = Instant::now();
-    if let Some(deadline) = entry.deadline
-        && deadline <= now + expected
-    {
-        would_be_late.set(would_be_late.get() || deadline > now);
-        metrics.expired.inc();
-        let _ = entry.answer.send(Err(SubmitError::DeadlineExceeded));
-        return None;
-    }
-    Some(entry)
 }
 
 /// Computes and answers one batch, and tells how long it took. Err: the worker panicked or miscounted; nobody was answered.
@@ -228,9 +200,9 @@ fn give_up<Input, Output, E>(
     unanswered.into_iter().for_each(refuse);
     let unqueued = |entry| {
         shared.metrics.queue_length.dec();
-        Some(entry)
+        ControlFlow::Continue(Some(entry))
     };
-    while let Some(waiting) = shared.queue.take(usize::MAX, unqueued) {
+    while let Some(waiting) = shared.queue.take(unqueued) {
         waiting
             .into_iter()
             .map(|entry| entry.answer)
