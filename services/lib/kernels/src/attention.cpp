@@ -1,4 +1,5 @@
-// Attention on AMX: scores, softmax and mixture of 32 queries at a time, so that what lies between them stays in the cache.
+// Attention in bf16 with AVX-512: scores, softmax and mixture of 32 queries at a time, so that what lies between them stays in the
+// cache. The products are AMX's where the processor has it.
 
 #include "ffi.hpp"
 
@@ -16,7 +17,8 @@
 #include <cstring>
 #include <vector>
 
-#define TARGET                                                                                     \
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
+#define TARGET_TILES                                                                               \
   __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,amx-tile,amx-bf16")))
 
 namespace {
@@ -28,7 +30,7 @@ constexpr int64_t BLOCK = 32;      // queries at a time, two tiles
 constexpr int64_t INTERLEAVED = 4; // rows of softmax at a time: one alone waits for its own sums
 constexpr float LOG2_E = 1.44269504f;
 
-// A model's pairs of numbers, as AMX takes the second matrix: [rows / 2][columns] of two rows each.
+// A model's pairs of numbers, as both kinds of product take the second matrix: [rows / 2][columns] of two rows each.
 using Pairs = uint32_t;
 
 // 2^x to 17 bits, more than the eight that bf16 keeps.
@@ -106,8 +108,38 @@ TARGET void pack_values(const Head &head, const BFloat16 *value, Pairs *to) {
 }
 
 // [32, inner] times [inner, columns]; both sizes whole blocks.
-TARGET void product(const BFloat16 *a, int64_t stride, const Pairs *b, int64_t inner,
-                    int64_t columns, float *to) {
+using Product = void (*)(const BFloat16 *a, int64_t stride, const Pairs *b, int64_t inner,
+                         int64_t columns, float *to);
+
+TARGET void product_by_vectors(const BFloat16 *a, int64_t stride, const Pairs *b, int64_t inner,
+                               int64_t columns, float *to) {
+  constexpr int64_t ROWS = 8; // with two vectors of each, enough sums to hide how long one takes
+  for (int64_t row = 0; row < BLOCK; row += ROWS)
+    for (int64_t column = 0; column < columns; column += 2 * LANES) {
+      __m512 sums[ROWS][2];
+      for (auto &sum : sums)
+        sum[0] = sum[1] = _mm512_setzero_ps();
+      for (int64_t i = 0; i < inner; i += 2) {
+        const Pairs *pairs = b + i / 2 * columns + column;
+        auto low = (__m512bh)_mm512_loadu_si512(pairs);
+        auto high = (__m512bh)_mm512_loadu_si512(pairs + LANES);
+        for (int64_t r = 0; r < ROWS; r++) {
+          int pair;
+          std::memcpy(&pair, a + (row + r) * stride + i, sizeof pair);
+          auto both = (__m512bh)_mm512_set1_epi32(pair);
+          sums[r][0] = _mm512_dpbf16_ps(sums[r][0], both, low);
+          sums[r][1] = _mm512_dpbf16_ps(sums[r][1], both, high);
+        }
+      }
+      for (int64_t r = 0; r < ROWS; r++) {
+        _mm512_storeu_ps(to + (row + r) * columns + column, sums[r][0]);
+        _mm512_storeu_ps(to + (row + r) * columns + column + LANES, sums[r][1]);
+      }
+    }
+}
+
+TARGET_TILES void product_by_tiles(const BFloat16 *a, int64_t stride, const Pairs *b, int64_t inner,
+                                   int64_t columns, float *to) {
   for (int64_t column = 0; column < columns; column += 2 * LANES) {
     _tile_zero(0);
     _tile_zero(1);
@@ -202,8 +234,8 @@ struct Scratch {
 };
 
 // One head of one image: its first query, key and value, and the first of its mixtures, `to_stride` from row to row.
-TARGET void attend(const Head &head, Scratch &scratch, const BFloat16 *query, const BFloat16 *key,
-                   const BFloat16 *value, BFloat16 *to, int64_t to_stride) {
+TARGET void attend(const Head &head, Product product, Scratch &scratch, const BFloat16 *query,
+                   const BFloat16 *key, const BFloat16 *value, BFloat16 *to, int64_t to_stride) {
   pack_keys(head, key, scratch.keys.data());
   pack_values(head, value, scratch.values.data());
   for (int64_t row = 0; row < head.tokens; row += BLOCK) {
@@ -225,9 +257,9 @@ TARGET void attend(const Head &head, Scratch &scratch, const BFloat16 *query, co
   }
 }
 
-TARGET void load_tiles() { _tile_loadconfig(&TILES); }
+TARGET_TILES void load_tiles() { _tile_loadconfig(&TILES); }
 
-TARGET void release_tiles() { _tile_release(); }
+TARGET_TILES void release_tiles() { _tile_release(); }
 
 // Linux gives a process the tiles' registers only where it asks.
 bool may_use_tiles() {
@@ -239,16 +271,18 @@ bool may_use_tiles() {
 
 extern "C" {
 
-// Whether processor and operating system can.
-bool saga_attention_available() {
-  static const bool available = __builtin_cpu_supports("amx-bf16") &&
-                                __builtin_cpu_supports("avx512bf16") &&
-                                __builtin_cpu_supports("avx512bw") && may_use_tiles();
-  return available;
+// What processor and operating system can do: 0 nothing of this, 1 the products by vectors, 2 those by tiles, too.
+int saga_attention_available() {
+  static const bool vectors = __builtin_cpu_supports("avx512bf16") &&
+                              __builtin_cpu_supports("avx512bw") &&
+                              __builtin_cpu_supports("avx512dq") &&
+                              __builtin_cpu_supports("avx512vl");
+  static const bool tiles = vectors && __builtin_cpu_supports("amx-bf16") && may_use_tiles();
+  return vectors + tiles;
 }
 
-// [N, tokens, 3 width] of bf16, contiguous, to [N, tokens, width].
-at::Tensor *saga_attention_forward(const at::Tensor *qkv, int64_t heads, char **error) {
+// [N, tokens, 3 width] of bf16, contiguous, to [N, tokens, width], by tiles or by vectors.
+at::Tensor *saga_attention_forward(const at::Tensor *qkv, int64_t heads, bool tiles, char **error) {
   return answer(error, [&] {
     const int64_t images = qkv->size(0), tokens = qkv->size(1), width = qkv->size(2) / 3;
     at::Tensor mixed = at::empty({images, tokens, width}, qkv->options());
@@ -257,14 +291,16 @@ at::Tensor *saga_attention_forward(const at::Tensor *qkv, int64_t heads, char **
     BFloat16 *to = mixed.data_ptr<BFloat16>();
     at::parallel_for(0, images * heads, 1, [&](int64_t begin, int64_t end) {
       Scratch scratch(head);
-      load_tiles();
+      if (tiles)
+        load_tiles();
       for (int64_t i = begin; i < end; i++) {
         const int64_t image = i / heads, column = i % heads * head.width;
         const BFloat16 *query = from + image * tokens * head.stride + column;
-        attend(head, scratch, query, query + width, query + 2 * width,
+        attend(head, tiles ? product_by_tiles : product_by_vectors, scratch, query, query + width, query + 2 * width,
                to + image * tokens * width + column, width);
       }
-      release_tiles();
+      if (tiles)
+        release_tiles();
     });
     return mixed;
   });
@@ -275,10 +311,10 @@ at::Tensor *saga_attention_forward(const at::Tensor *qkv, int64_t heads, char **
 
 extern "C" {
 
-bool saga_attention_available() { return false; }
+int saga_attention_available() { return 0; }
 
-at::Tensor *saga_attention_forward(const at::Tensor *, int64_t, char **error) {
-  return answer(error, []() -> at::Tensor { throw std::runtime_error("no AMX on this platform"); });
+at::Tensor *saga_attention_forward(const at::Tensor *, int64_t, bool, char **error) {
+  return answer(error, []() -> at::Tensor { throw std::runtime_error("no AVX-512 here"); });
 }
 }
 

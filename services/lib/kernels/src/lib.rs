@@ -3,7 +3,7 @@
 //! - [`PackedLinear`]: oneDNN's linear maps, fused with what follows them
 //! - [`PackedConv2d`]: oneDNN's convolutions, the weight reordered once
 //! - [`QuantizedLinear`]: the same in 8-bit integers
-//! - [`attention`]: of short sequences in bf16, on AMX
+//! - [`attention`]: of short sequences in bf16, with AVX-512 or AMX
 //!
 //! Each tells whether it can serve ([`linear::available`], [`convolution::available`], [`quantized::available`], [`attends`]); callers have libtorch's operators for everything else. The
 //! C++ half of each lies beside it.

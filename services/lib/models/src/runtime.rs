@@ -2,7 +2,6 @@
 
 use crate::error::{ModelError, Result};
 use crate::model::SEALED_FOR;
-use std::sync::LazyLock;
 use tch::{Device, Kind, Tensor};
 
 /// Element type of the arithmetic. Master weights are always f32.
@@ -21,7 +20,7 @@ impl Precision {
     /// Of what flows between the layers.
     pub fn kind(self) -> Kind {
         match self {
-            Self::Int8 if cpu_has_amx_bf16() => Kind::BFloat16,
+            Self::Int8 if cpu_multiplies_bf16() => Kind::BFloat16,
             Self::F32 | Self::Int8 => Kind::Float,
             Self::Bf16 => Kind::BFloat16,
             Self::F16 => Kind::Half,
@@ -61,7 +60,7 @@ impl Runtime {
     /// Chooses from `device` ("auto", "cpu", "cuda", "cuda:N") and `precision` ("auto", "f32", "bf16"; on a GPU "f16", on
     /// a CPU "int8").
     ///
-    /// "auto" takes the first GPU where there is one, and bf16 where the CPU has AMX or the GPU computes in it. On a CPU this
+    /// "auto" takes the first GPU where there is one, and bf16 where the CPU (AVX-512, AMX) or the GPU computes in it. On a CPU this
     /// process keeps freed memory from now on, for tensors to come.
     ///
     /// # Errors
@@ -237,22 +236,18 @@ fn open_global(path: &std::path::Path) -> bool {
 
 fn computes_bf16_fast(device: Device) -> bool {
     match device {
-        Device::Cpu => cpu_has_amx_bf16(),
+        Device::Cpu => cpu_multiplies_bf16(),
         device => multiplies_bf16(device),
     }
 }
 
-/// Reads the processor's flags as the kernel reports them; std's feature detection of AMX is not stable.
-fn cpu_has_amx_bf16() -> bool {
-    static FOUND: LazyLock<bool> = LazyLock::new(|| {
-        let Ok(info) = std::fs::read_to_string("/proc/cpuinfo") else {
-            return false;
-        };
-        info.lines()
-            .find(|line| line.starts_with("flags"))
-            .is_some_and(|line| line.split(' ').any(|flag| flag == "amx_bf16"))
-    });
-    *FOUND
+/// Whether the processor multiplies bf16 in AVX-512, as all that have AMX do. ViT-B/16 took 78 ms an image in f32 and 47 in bf16 on two
+/// cores without AMX.
+fn cpu_multiplies_bf16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx512bf16");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
 }
 
 fn multiplies_bf16(device: Device) -> bool {
