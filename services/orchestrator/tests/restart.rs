@@ -9,13 +9,16 @@ use std::sync::Arc;
 use saga_proto::{
     generator::v1::generator_service_server::GeneratorServiceServer,
     model::v1::model_service_server::ModelServiceServer,
-    orchestrator::v1::{StartRunRequest, WatchRunRequest, start_run_request},
+    orchestrator::v1::{
+        StartRunRequest, WatchRunRequest, orchestrator_service_client::OrchestratorServiceClient,
+        start_run_request,
+    },
 };
 use support::{
     FakeClassifier, FakeGenerator, RECIPE, World, results, serve, serve_at, start_request, watch,
 };
 use tokio::sync::Semaphore;
-use tonic::service::Routes;
+use tonic::{service::Routes, transport::Channel};
 
 const DIFFUSION: &str = r#"
 [training.diffusion]
@@ -36,6 +39,15 @@ fn generator(allowance: usize) -> (FakeGenerator, Routes) {
     (generator, routes)
 }
 
+/// Waits until the run has so many candidates; it goes on.
+async fn four_admitted(world: &World, client: &mut OrchestratorServiceClient<Channel>) {
+    let watched = client.watch_run(WatchRunRequest { run_id: "r".into() });
+    let mut events = watched.await.unwrap().into_inner();
+    while world.store.admitted() < 4 {
+        events.message().await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_generator_that_was_started_again_gets_the_model_again() {
     let mut world = World::new().await;
@@ -53,11 +65,7 @@ async fn a_generator_that_was_started_again_gets_the_model_again() {
         ..start_request()
     };
     client.start_run(request).await.unwrap();
-    let watched = client.watch_run(WatchRunRequest { run_id: "r".into() });
-    let mut events = watched.await.unwrap().into_inner();
-    while world.store.admitted() < 4 {
-        events.message().await.unwrap().unwrap();
-    }
+    four_admitted(&world, &mut client).await;
     // It is killed with requests in flight.
     tokio::task::spawn_blocking(|| drop(process)).await.unwrap();
     let (second, routes) = generator(100);
@@ -91,11 +99,7 @@ async fn gates_that_were_started_again_get_their_models_again() {
     }
     let mut client = world.orchestrator().await;
     client.start_run(start_request()).await.unwrap();
-    let watched = client.watch_run(WatchRunRequest { run_id: "r".into() });
-    let mut events = watched.await.unwrap().into_inner();
-    while world.store.admitted() < 4 {
-        events.message().await.unwrap().unwrap();
-    }
+    four_admitted(&world, &mut client).await;
     world.classifier.loads.lock().unwrap().clear();
     world.generator.allowance.add_permits(100);
     let found = results(&watch(&mut client).await);
