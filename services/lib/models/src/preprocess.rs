@@ -135,7 +135,7 @@ pub struct Preprocessor {
     /// Height and width of what comes out.
     output: (u32, u32),
     /// The pixel value of each byte, a channel a table.
-    tables: [Vec<f32>; 3],
+    tables: [[f32; 256]; 3],
 }
 
 impl Preprocessor {
@@ -184,16 +184,18 @@ impl Preprocessor {
 
     /// The numeric half: rescaled and normalised, channels first.
     pub fn normalise(&self, picture: &RgbImage) -> Vec<f32> {
-        let bytes = picture.as_raw();
-        let channel = |(index, table): (usize, &Vec<f32>)| {
-            let table = table.clone();
-            bytes
+        let (pixels, _) = picture.as_raw().as_chunks::<3>();
+        let mut values = Vec::with_capacity(3 * pixels.len());
+        let [red, green, blue] = &self.tables;
+        // Of each kind a loop of its own, whose length is known.
+        values.extend(pixels.iter().map(|&[level, _, _]| red[usize::from(level)]));
+        values.extend(
+            pixels
                 .iter()
-                .skip(index)
-                .step_by(3)
-                .map(move |&byte| table.get(usize::from(byte)).copied().unwrap_or(0.0))
-        };
-        self.tables.iter().enumerate().flat_map(channel).collect()
+                .map(|&[_, level, _]| green[usize::from(level)]),
+        );
+        values.extend(pixels.iter().map(|&[_, _, level]| blue[usize::from(level)]));
+        values
     }
 
     /// The picture that [`Self::normalise`] made these pixel values of; black where there are too few.
@@ -202,9 +204,7 @@ impl Preprocessor {
         let plane = width as usize * height as usize;
         let mut picture = RgbImage::new(width, height);
         for (channel, table) in self.tables.iter().enumerate() {
-            let (Some(&black), Some(&white)) = (table.first(), table.last()) else {
-                continue;
-            };
+            let (black, white) = (table[0], table[255]);
             let values = values.iter().skip(channel * plane).take(plane);
             for (pixel, value) in picture.chunks_exact_mut(3).zip(values) {
                 if let Some(level) = pixel.get_mut(channel) {
@@ -246,7 +246,7 @@ fn filter(resample: u8) -> Result<Filter> {
 }
 
 /// transformers rescales in f64, rounds to f32, and normalises in f32.
-fn table(config: &Config, channel: usize) -> Result<Vec<f32>> {
+fn table(config: &Config, channel: usize) -> Result<[f32; 256]> {
     let scale = if config.do_rescale {
         config.rescale_factor
     } else {
@@ -267,9 +267,8 @@ fn table(config: &Config, channel: usize) -> Result<Vec<f32>> {
             });
         }
     };
-    Ok((0..=255)
-        .map(|byte: u8| ((f64::from(byte) * scale) as f32 - mean) / deviation)
-        .collect())
+    let value = |level: usize| ((level as f64 * scale) as f32 - mean) / deviation;
+    Ok(std::array::from_fn(value))
 }
 
 #[cfg(test)]
