@@ -7,6 +7,7 @@ use saga_metrics::WorkMetrics;
 
 use crate::answer::SubmitError;
 use crate::outlook::Outlook;
+use crate::queue::Kept;
 use crate::worker::Entry;
 
 /// The batch that a worker takes now.
@@ -46,7 +47,7 @@ impl<'a> Intake<'a> {
     pub(crate) fn judge<Input, Output, E>(
         &mut self,
         entry: Entry<Input, Output, E>,
-    ) -> ControlFlow<Option<Entry<Input, Output, E>>, Option<Entry<Input, Output, E>>> {
+    ) -> Kept<Entry<Input, Output, E>> {
         self.metrics.queue_length.dec();
         if entry.answer.is_closed() {
             self.metrics.abandoned.inc();

@@ -31,6 +31,9 @@ pub(crate) struct Room {
     _low: Option<OwnedSemaphorePermit>,
 }
 
+/// What becomes of an item that is taken: it is kept or not, and others follow or, where that breaks off, do not.
+pub(crate) type Kept<T> = ControlFlow<Option<T>, Option<T>>;
+
 /// Why there is no room.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NoRoom {
@@ -106,10 +109,7 @@ impl<T> Queue<T> {
 
     /// Blocks for an item, then takes what is there and passes `keep`, until that breaks off; it may keep none of them.
     /// None: closed and empty.
-    pub(crate) fn take(
-        &self,
-        mut keep: impl FnMut(T) -> ControlFlow<Option<T>, Option<T>>,
-    ) -> Option<Vec<T>> {
+    pub(crate) fn take(&self, mut keep: impl FnMut(T) -> Kept<T>) -> Option<Vec<T>> {
         let mut state = self.lock();
         while state.items.is_empty() {
             if state.closed {
