@@ -11,10 +11,11 @@ use tokio::time::timeout_at;
 
 use crate::alive::Alive;
 use crate::answer::{Batched, SpawnError, SubmitError};
+use crate::entry::Entry;
 use crate::levels::Priority;
 use crate::queue::Room;
 use crate::stats::Stats;
-use crate::worker::{Entry, Shared, run};
+use crate::worker::{Shared, run};
 
 /// Sizes of the queue and of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use std::time::Instant;
 use saga_metrics::WorkMetrics;
 
 use crate::answer::SubmitError;
+use crate::entry::Entry;
 use crate::outlook::Outlook;
 use crate::queue::Kept;
-use crate::worker::Entry;
 
 /// The batch that a worker takes now.
 pub(crate) struct Intake<'a> {

@@ -36,6 +36,7 @@
 mod alive;
 mod answer;
 mod batcher;
+mod entry;
 mod intake;
 mod levels;
 mod outlook;

@@ -11,20 +11,11 @@ use saga_metrics::WorkMetrics;
 use tokio::sync::oneshot;
 
 use crate::answer::{Batched, SubmitError};
+use crate::entry::{Answer, Entry};
 use crate::intake::Intake;
 use crate::levels::Priority;
 use crate::outlook::Outlook;
 use crate::queue::{NoRoom, Queue, Room};
-
-type Answer<Output, E> = oneshot::Sender<Result<Batched<Output>, SubmitError<E>>>;
-
-/// One item in the queue.
-pub(crate) struct Entry<Input, Output, E> {
-    pub(crate) input: Input,
-    pub(crate) deadline: Option<Instant>,
-    pub(crate) submitted: Instant,
-    pub(crate) answer: Answer<Output, E>,
-}
 
 /// What handles and workers share.
 pub(crate) struct Shared<Input, Output, E> {
