@@ -48,6 +48,17 @@ async fn four_admitted(world: &World, client: &mut OrchestratorServiceClient<Cha
     }
 }
 
+/// Waits for the run to end: it has all its candidates, and none failed.
+async fn all_accepted_in_the_end(client: &mut OrchestratorServiceClient<Channel>) {
+    let found = results(&watch(client).await);
+    assert_eq!(
+        (found.candidates.accepted, found.candidates.errors),
+        (10, 0),
+        "{:?}",
+        found.candidates.errors_by_message
+    );
+}
+
 #[tokio::test]
 async fn a_generator_that_was_started_again_gets_the_model_again() {
     let mut world = World::new().await;
@@ -70,13 +81,7 @@ async fn a_generator_that_was_started_again_gets_the_model_again() {
     tokio::task::spawn_blocking(|| drop(process)).await.unwrap();
     let (second, routes) = generator(100);
     serve_at(address.trim_start_matches("http://"), routes).await;
-    let found = results(&watch(&mut client).await);
-    assert_eq!(
-        (found.candidates.accepted, found.candidates.errors),
-        (10, 0),
-        "{:?}",
-        found.candidates.errors_by_message
-    );
+    all_accepted_in_the_end(&mut client).await;
     assert_eq!(second.asked.lock().unwrap().len(), 6);
     for generator in [first, second] {
         let models = generator.models.unwrap();
@@ -102,13 +107,7 @@ async fn gates_that_were_started_again_get_their_models_again() {
     four_admitted(&world, &mut client).await;
     world.classifier.loads.lock().unwrap().clear();
     world.generator.allowance.add_permits(100);
-    let found = results(&watch(&mut client).await);
-    assert_eq!(
-        (found.candidates.accepted, found.candidates.errors),
-        (10, 0),
-        "{:?}",
-        found.candidates.errors_by_message
-    );
+    all_accepted_in_the_end(&mut client).await;
     let loads = world.classifier.loads.lock().unwrap();
     let again: Vec<_> = loads.iter().map(|load| load.name.as_str()).collect();
     // Nothing but the gates needs this one any more.

@@ -33,11 +33,6 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// Items taken.
-    pub(crate) fn items(&self) -> usize {
-        self.items
-    }
-
     /// Whether some caller is there now but will not be when an answer could be.
     pub(crate) fn would_be_late(&self) -> bool {
         self.would_be_late

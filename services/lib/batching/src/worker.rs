@@ -108,7 +108,7 @@ pub(crate) fn run<Input, Output, E, Make, Worker, M>(
         let Some(batch) = shared.queue.take(|entry| intake.judge(entry)) else {
             return;
         };
-        let items = intake.items();
+        let items = batch.len();
         if items > 0 {
             shared.outlook.begin(number, items);
             match compute(batch, &mut worker, shared) {

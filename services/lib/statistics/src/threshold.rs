@@ -57,7 +57,7 @@ impl Promise {
     /// The loosest threshold from `strictest` down to `loosest` that keeps the promise, given the scores of bad candidates;
     /// a score that is not a number counts as accepted. `None` where even the strictest is not certified.
     pub fn loosest(&self, bad: &[f64], [loosest, strictest]: [f64; 2]) -> Option<Certified> {
-        let bad = Ordered::new(bad.iter().copied());
+        let bad = Ordered::new(bad);
         let trials = bad.0.len() as u64;
         let thresholds = (0..=STEPS)
             .map(|step| strictest + (loosest - strictest) * f64::from(step) / f64::from(STEPS))
@@ -88,7 +88,7 @@ impl Promise {
         if bad.is_empty() {
             return found;
         }
-        let all = Ordered::new(bad.iter().copied());
+        let all = Ordered::new(bad);
         let allowed = self.max_bad_accepts * bad.len() as f64;
         for _ in 0..repetitions {
             let drawn: Vec<f64> = (0..bad.len())
@@ -107,11 +107,11 @@ impl Promise {
 struct Ordered(Vec<f64>);
 
 impl Ordered {
-    fn new(scores: impl Iterator<Item = f64>) -> Self {
-        let number = |score: f64| {
+    fn new(scores: &[f64]) -> Self {
+        let number = |&score: &f64| {
             if score.is_nan() { f64::INFINITY } else { score }
         };
-        let mut scores: Vec<f64> = scores.map(number).collect();
+        let mut scores: Vec<f64> = scores.iter().map(number).collect();
         scores.sort_unstable_by(f64::total_cmp);
         Self(scores)
     }
