@@ -131,15 +131,15 @@ fn measure(comparison: &Comparison, options: &Options) -> Result<Measured> {
     let mut reference = || peer.round(comparison.job);
     let rounds = options.rounds;
     let (theirs, ours) = match comparison.job {
-        "ssim_skimage" => alternate(rounds, &mut reference, &mut || {
-            kernels::ssim_round(&options.data)
-        })?,
+        "ssim_skimage" => alternate(
+            rounds,
+            &mut reference,
+            &mut kernels::ssim_rounds(&options.data)?,
+        )?,
         "decode_candidate" | "decode_photograph" => {
             let kind = comparison.job.trim_start_matches("decode_");
-            let files = kernels::files(&options.data, kind)?;
-            alternate(rounds, &mut reference, &mut || {
-                kernels::decode_round(&files)
-            })?
+            let mut ours = kernels::decode_rounds(&options.data, kind)?;
+            alternate(rounds, &mut reference, &mut ours)?
         }
         "vit_openvino" => alternate(
             rounds,
