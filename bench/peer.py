@@ -1,7 +1,7 @@
 """The reference's side of `make bench`: the same work with the Python libraries people use, on request.
 
     python peer.py prepare DIR    writes full-size checkpoints with random weights, and picture pairs
-    python peer.py serve DIR      reads names of jobs line by line, answers each with a line of JSON:
+    python peer.py serve DIR      reads jobs line by line, name and arguments, answers each with a line of JSON:
                                   {"seconds": of the work alone, "items": how many, "answers": [...]}"""
 
 import json
@@ -167,6 +167,55 @@ class Peer:
     def decode_photograph(self):
         return self.decode_pillow("photograph")
 
+    def stable_diffusion(self, part=None, precision="f32", side="64"):
+        """A part once, with the inputs of diffusion.rs; its first figures are the answer. Without a part: writes what is missing."""
+        import diffusers
+        import transformers
+
+        root = self.root / "stable-diffusion"
+        if not (root / "vae").exists():
+            from make import tokenizer
+
+            torch.manual_seed(15)
+            root.mkdir(parents=True, exist_ok=True)
+            tokenizer(root / "tokenizer", [PROMPT, "a face"])
+            text = transformers.CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_attention_heads=12)
+            transformers.CLIPTextModel(text).half().save_pretrained(root / "text_encoder")
+            unet = diffusers.UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
+            unet.half().save_pretrained(root / "unet")
+            widths = (128, 256, 512, 512)
+            down, up = (("DownEncoderBlock2D",) * 4, ("UpDecoderBlock2D",) * 4)
+            diffusers.AutoencoderKL(down_block_types=down, up_block_types=up, block_out_channels=widths, layers_per_block=2,
+                                    sample_size=512).half().save_pretrained(root / "vae")
+        if part is None:
+            return 0.0, 0, []
+        kind = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[precision]
+        device, side = "cuda" if torch.cuda.is_available() else "cpu", int(side)
+        folder = part.replace("vae_encoder", "vae").replace("vae_decoder", "vae")
+        classes = {"text_encoder": transformers.CLIPTextModel, "unet": diffusers.UNet2DConditionModel, "vae": diffusers.AutoencoderKL}
+        self.loaded = {key: model for key, model in self.loaded.items() if key == (folder, kind)}
+        model = self.once((folder, kind), lambda: classes[folder].from_pretrained(root / folder, torch_dtype=kind).eval().to(device))
+
+        def wave(*shape):
+            return (torch.arange(torch.Size(shape).numel(), dtype=torch.float32) * 0.37).sin().reshape(shape).to(device, kind)
+
+        if part == "text_encoder":
+            tokens = transformers.CLIPTokenizerFast.from_pretrained(root / "tokenizer")
+            ids = tokens([PROMPT, ""], padding="max_length", max_length=77, return_tensors="pt").input_ids.to(device)
+            work = lambda: model(ids).last_hidden_state
+        elif part == "unet":
+            latents, context = wave(2, 4, side, side), wave(2, 77, 768)
+            work = lambda: model(latents, 321, context).sample
+        elif part == "vae_encoder":
+            image = wave(1, 3, 8 * side, 8 * side)
+            work = lambda: model.encode(image).latent_dist.mean
+        else:
+            latents = wave(1, 4, side, side)
+            work = lambda: model.decode(latents).sample
+        started = time.perf_counter()
+        output = work().float().cpu()
+        return time.perf_counter() - started, 1, [output.flatten()[:64].tolist()]
+
     def faiss_build(self):
         import faiss
 
@@ -190,7 +239,8 @@ class Peer:
 def serve(root):
     peer = Peer(root)
     for line in sys.stdin:
-        seconds, items, answers = getattr(peer, line.strip())()
+        job, *arguments = line.split()
+        seconds, items, answers = getattr(peer, job)(*arguments)
         print(json.dumps({"seconds": seconds, "items": items, "answers": answers}), flush=True)
 
 

@@ -166,7 +166,7 @@ fn measure(comparison: &Comparison, options: &Options) -> Result<Measured> {
 }
 
 /// One unmeasured round of each side, then the measured ones.
-fn alternate(
+pub fn alternate(
     rounds: usize,
     reference: &mut dyn FnMut() -> Result<Round>,
     ours: &mut dyn FnMut() -> Result<Round>,
@@ -182,7 +182,7 @@ fn alternate(
 }
 
 /// The largest difference between the last answers of both sides.
-fn difference(theirs: &[Round], ours: &[Round]) -> Result<f64> {
+pub fn difference(theirs: &[Round], ours: &[Round]) -> Result<f64> {
     let (Some(theirs), Some(ours)) = (theirs.last(), ours.last()) else {
         bail!("--rounds must be at least 1");
     };

@@ -85,7 +85,7 @@ pub fn decode_rounds(data: &Path, kind: &str) -> Result<impl FnMut() -> Result<R
         let levels = picture.as_raw();
         levels.iter().map(|&level| f64::from(level)).sum::<f64>() / levels.len() as f64
     };
-    Ok(move || round(&files, &work, mean))
+    Ok(move || round(&files, work, mean))
 }
 
 /// ViT-B/16 in bf16 in this process, sixteen images in one call, twice.

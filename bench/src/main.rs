@@ -1,10 +1,12 @@
 //! Measures SAGA beside the tools it replaces.
 //!
 //! `compare` runs a Python peer and ours alternately on the same inputs, checks that the answers agree, and prints medians and
-//! ratios: `make bench`. `model` measures one checkpoint in this process by batch size, on any device; `duplicates` the search for
-//! near-duplicates among millions; `remote` asks a local server with quotas and faults for candidates.
+//! ratios: `make bench`. `model` measures one checkpoint in this process by batch size, on any device; `diffusion` the parts of a
+//! Stable Diffusion beside diffusers; `duplicates` the search for near-duplicates among millions; `remote` asks a local server with
+//! quotas and faults for candidates.
 
 mod compare;
+mod diffusion;
 mod duplicates;
 mod guard;
 mod kernels;
@@ -30,6 +32,8 @@ enum Command {
     Compare(compare::Options),
     /// Candidates of a local server with quotas and faults, through the generator's Gemini backend.
     Remote(remote::Options),
+    /// The parts of a Stable Diffusion, beside diffusers.
+    Diffusion(diffusion::Options),
     /// The index of near-duplicates, a scan, and FAISS.
     Duplicates(duplicates::Options),
     /// Images a second of one checkpoint, by batch size.
@@ -52,6 +56,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Compare(options) => compare::run(&options),
+        Command::Diffusion(options) => diffusion::run(&options),
         Command::Remote(options) => remote::run(&options),
         Command::Duplicates(options) => duplicates::run(&options),
         Command::Model {
