@@ -187,6 +187,13 @@ async fn without_a_model_it_says_so_until_one_is_loaded() {
         ["joy", "fear", "calm"]
     );
     generator.generate(spec(1, &[])).await.unwrap();
+    let named = |name| spec(1, &[("model", name)]);
+    let made = generator.generate(named("diffusion")).await.unwrap();
+    assert_eq!(made.provenance.unwrap().parameters["model"], "diffusion");
+    // Another than the one in service is no substitute.
+    let error = generator.generate(named("mine")).await.unwrap_err();
+    assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
+    assert!(error.message().contains("loaded are: diffusion"), "{error}");
     drop(models);
     generator.stop().await;
 }

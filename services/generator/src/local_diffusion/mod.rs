@@ -72,9 +72,10 @@ impl LocalDiffusion {
     }
 
     async fn make(&self, spec: Spec) -> Result<Made, GenerateError> {
+        let wanted = spec.parameters.get(request::MODEL);
         let held = self
             .models
-            .get("")
+            .get(wanted.map_or("", String::as_str))
             .map_err(|status| GenerateError::refused("MODEL_NOT_LOADED", status.message()))?;
         let (config, limits) = (self.config.clone(), self.limits);
         let facts = Arc::clone(&held.model.facts);

@@ -12,7 +12,17 @@ use crate::denoising::{self, GUIDANCE, JPEG_QUALITY, STEPS};
 use crate::error::GenerateError;
 use crate::parameters::Parameters;
 
-const PARAMETERS: [&str; 5] = ["steps", "guidance", "strength", "detail", "jpeg_quality"];
+/// Which of the models in service edits; the default one where it is not given.
+pub(super) const MODEL: &str = "model";
+
+const PARAMETERS: [&str; 6] = [
+    "steps",
+    "guidance",
+    "strength",
+    "detail",
+    "jpeg_quality",
+    MODEL,
+];
 
 /// What becomes of the model's answer.
 pub(super) struct Finish {
@@ -40,6 +50,9 @@ pub(super) fn read(
         return Err(GenerateError::invalid("spec.target_label", why));
     }
     let mut parameters = Parameters::new(spec.parameters);
+    if let Some(model) = parameters.text(MODEL) {
+        parameters.note(MODEL, model);
+    }
     let steps = parameters.number("steps", config.steps, STEPS)?;
     let guidance = parameters.number("guidance", config.guidance, GUIDANCE)?;
     let strength = denoising::strength(&mut parameters, config.strength, steps)?;

@@ -17,7 +17,7 @@ use tracing::{Instrument as _, Span, field::Empty};
 use super::{
     RunContext, RunError,
     assignment::{self, Assignment},
-    embed,
+    diffusion, embed,
     ended::{Ended, Made, not_now, rejection},
     images::Images,
     models::{self, InUse},
@@ -204,7 +204,9 @@ impl Attempts {
             prompt: task.prompt.clone(),
             seed: self.seed(slot),
             exemplars: self.exemplars(task).await?,
-            parameters: settings.parameters.clone().into_iter().collect(),
+            parameters: (settings.parameters.clone().into_iter())
+                .chain(diffusion::parameter(&task.backend.name))
+                .collect(),
             budget: Some(Budget {
                 id: self.context.run_id.clone(),
                 max_cost_usd: self.context.max_cost_usd,

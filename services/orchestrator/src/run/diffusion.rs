@@ -51,6 +51,12 @@ pub(super) async fn train(context: &RunContext) -> Result<Trained, RunError> {
     training::train(context, DIFFUSION, request).await
 }
 
+/// What a request for a candidate says so that no other model in the generator's service answers it: one of the generator's own,
+/// where it was started again since it got the run's.
+pub(super) fn parameter(backend: &str) -> Option<(String, String)> {
+    (backend == BACKEND).then(|| ("model".to_owned(), DIFFUSION.to_owned()))
+}
+
 /// Puts it into service wherever the run's backend is; the same again is a no-op.
 pub(super) async fn load(context: &RunContext, model: &Trained) -> Result<(), RunError> {
     let used = context

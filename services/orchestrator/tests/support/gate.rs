@@ -78,7 +78,7 @@ impl GateService for FakeGate {
         request: Request<EvaluateRequest>,
     ) -> Result<Response<EvaluateResponse>, Status> {
         if let Some(models) = self.models.lock().unwrap().as_ref() {
-            models.check_loaded()?;
+            models.check_loaded(&request.get_ref().item.as_ref().unwrap().model)?;
         }
         if self
             .failures

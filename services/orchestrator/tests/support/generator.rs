@@ -97,11 +97,11 @@ impl GeneratorService for FakeGenerator {
         &self,
         request: Request<GenerateRequest>,
     ) -> Result<Response<GenerateResponse>, Status> {
+        let spec = request.into_inner().spec.unwrap();
         if let Some(models) = &self.models {
-            models.check_loaded()?;
+            models.check_loaded(&spec.parameters["model"])?;
         }
         self.allowance.acquire().await.unwrap().forget();
-        let spec = request.into_inner().spec.unwrap();
         let rule = *self.rule.lock().unwrap();
         let answer = rule(&spec);
         self.asked.lock().unwrap().push(spec);

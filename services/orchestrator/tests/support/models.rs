@@ -68,15 +68,16 @@ pub struct FakeClassifier {
 }
 
 impl FakeClassifier {
-    /// Refuses as a service does that was started again.
-    pub fn check_loaded(&self) -> Result<(), Status> {
-        match self.loads.lock().unwrap().is_empty() {
-            false => Ok(()),
-            true => Err(failed_precondition(
-                "MODEL_NOT_LOADED",
-                "no model is loaded",
-            )),
+    /// Refuses a model that is not loaded, as a service does that was started again.
+    pub fn check_loaded(&self, name: &str) -> Result<(), Status> {
+        let loads = self.loads.lock().unwrap();
+        if loads.iter().any(|load| load.name == name) {
+            return Ok(());
         }
+        Err(failed_precondition(
+            "MODEL_NOT_LOADED",
+            format!("no model is called {name:?}"),
+        ))
     }
 
     /// Whether a model saw real images alone.
