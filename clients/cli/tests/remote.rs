@@ -84,7 +84,10 @@ async fn the_doctor_checks_keys_and_makes_one_image() {
         .filter(|(_, ok, _)| !ok)
         .map(|(.., found)| found.as_str())
         .collect();
-    assert!(bad[0].starts_with("`spare`: HTTP 400"), "{bad:?}");
+    assert!(
+        bad[0].starts_with("`spare`: HTTP 400: API key not valid"),
+        "{bad:?}"
+    );
     assert!(bad[1].contains("SAFETY_BLOCK"), "{bad:?}");
     assert!(!String::from_utf8_lossy(&output.stdout).contains("secret"));
 

@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 use super::answers::{Answered, Failure, Reply};
 use super::batch::{Batches, Entry, Forming, Looks};
 use super::config::RemoteConfig;
-use super::http::Http;
+use super::http::{Http, HttpAnswer};
 use super::keys::{KeyRing, Secret, Usable};
 use super::ledger::{self, Grant, Ledger};
 use super::prepared::{AnswerPrice, Prepared};
@@ -37,6 +37,9 @@ pub trait Remote: Send + Sync + 'static {
 
     /// A request that costs nothing and that the server answers only to who has a good key.
     fn probe(&self, http: &Http, key: &Secret) -> RequestBuilder;
+
+    /// What an answer with an error status means.
+    fn failure(&self, answer: &HttpAnswer) -> Failure;
 
     /// One try.
     fn ask<'a>(
@@ -114,7 +117,7 @@ impl<R: Remote> Backend for RemoteBackend<R> {
                 let probe = shared.remote.probe(&shared.http, &secret);
                 let accepted = match shared.http.send(probe).await {
                     Ok(answer) if answer.status.is_success() => Ok(()),
-                    Ok(answer) => Err(answer.failure("", None).to_string()),
+                    Ok(answer) => Err(shared.remote.failure(&answer).to_string()),
                     Err(failure) => Err(failure.to_string()),
                 };
                 checks.push(KeyCheck { name, accepted });

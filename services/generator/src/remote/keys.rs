@@ -290,8 +290,11 @@ fn entry(name: &str, secret: String) -> Entry {
 
 /// The entries of a file. Messages never quote it: it holds secrets.
 fn read(path: &Path) -> Result<Vec<Entry>, String> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| format!("cannot read the keys in {}: {error}", path.display()))?;
+    let text = fs::read_to_string(path).map_err(|error| {
+        // In full: the path may be relative to another folder than was thought.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        format!("cannot read the keys in {}: {error}", path.display())
+    })?;
     let file: KeysFile = toml::from_str(&text).map_err(|error| {
         let line = error.span().map_or(0, |span| {
             1 + text[..span.start.min(text.len())].matches('\n').count()

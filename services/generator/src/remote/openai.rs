@@ -214,6 +214,10 @@ impl Remote for OpenAi {
         authorised(http.get(&format!("{}/models", self.endpoint())), key)
     }
 
+    fn failure(&self, answer: &HttpAnswer) -> Failure {
+        failure(answer, &api_error(answer))
+    }
+
     fn ask<'a>(
         &'a self,
         http: &'a Http,
@@ -272,14 +276,25 @@ fn outcome(answer: Answer) -> Outcome {
 
 /// The outcome of an error status that is an answer: the server refuses this content.
 fn refusal(answer: &HttpAnswer) -> Result<Outcome, Failure> {
-    let ApiError { message, code } = serde_json::from_slice::<ErrorBody>(&answer.body)
-        .unwrap_or_default()
-        .error;
+    let error = api_error(answer);
+    match error.code.as_deref() {
+        Some("moderation_blocked") => Ok(Outcome::Without(Without::SafetyBlock, error.message)),
+        Some("content_policy_violation") => {
+            Ok(Outcome::Without(Without::PromptBlock, error.message))
+        }
+        _ => Err(failure(answer, &error)),
+    }
+}
+
+fn api_error(answer: &HttpAnswer) -> ApiError {
+    let body: ErrorBody = serde_json::from_slice(&answer.body).unwrap_or_default();
+    body.error
+}
+
+fn failure(answer: &HttpAnswer, ApiError { message, code }: &ApiError) -> Failure {
     match code.as_deref() {
-        Some("moderation_blocked") => Ok(Outcome::Without(Without::SafetyBlock, message)),
-        Some("content_policy_violation") => Ok(Outcome::Without(Without::PromptBlock, message)),
         // Told as status 429, but no time brings it back.
-        Some("insufficient_quota") => Err(Failure::BadKey(message)),
-        _ => Err(answer.failure(&message, None)),
+        Some("insufficient_quota") => Failure::BadKey(message.clone()),
+        _ => answer.failure(message, None),
     }
 }

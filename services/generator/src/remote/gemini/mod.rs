@@ -20,7 +20,7 @@ use super::answers::{Answered, Failure};
 use super::backend::Remote;
 use super::batch::{BatchConfig, Batches};
 use super::config::{KeyLimits, Price, check_endpoint, check_prices};
-use super::http::Http;
+use super::http::{Http, HttpAnswer};
 use super::keys::{KeyRing, Secret, Source};
 use super::prepared::{AnswerPrice, Prepared};
 use crate::backend::{Description, Spec};
@@ -205,6 +205,10 @@ impl Remote for Gemini {
     fn probe(&self, http: &Http, key: &Secret) -> RequestBuilder {
         let url = format!("{}/models/{}", self.config.base(), self.config.model);
         http.get(&url).header(KEY_HEADER, key.expose())
+    }
+
+    fn failure(&self, answer: &HttpAnswer) -> Failure {
+        wire::failure(answer)
     }
 
     fn ask<'a>(

@@ -14,7 +14,7 @@ use crate::error::GenerateError;
 use crate::parameters::{Parameters, invalid};
 use crate::remote::answers::{Answered, Failure};
 use crate::remote::backend::Remote;
-use crate::remote::http::Http;
+use crate::remote::http::{Http, HttpAnswer};
 use crate::remote::keys::Secret;
 use crate::remote::prepared::{AnswerPrice, Prepared};
 use crate::words::Wanted;
@@ -174,6 +174,10 @@ impl Remote for GeminiText {
     fn probe(&self, http: &Http, key: &Secret) -> RequestBuilder {
         let url = format!("{}/models/{}", self.config.base(), self.config.text.model);
         http.get(&url).header(KEY_HEADER, key.expose())
+    }
+
+    fn failure(&self, answer: &HttpAnswer) -> Failure {
+        wire::failure(answer)
     }
 
     fn ask<'a>(
