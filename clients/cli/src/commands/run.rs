@@ -26,7 +26,7 @@ use super::follow::follow;
 use crate::{
     args::{Global, RunArgs},
     output,
-    report::{self, Results, arms, comparison, memorisation},
+    report::{self, Results, arms, candidates, comparison, memorisation},
     system::{Folders, System, path_text},
 };
 
@@ -278,6 +278,7 @@ fn show(out: &Path, results: &Results, took: Duration) {
     if let Some(table) = arms::table(results) {
         println!("{table}");
     }
+    println!("{}", candidates::sentence(results));
     if let Some(sentence) = memorisation::sentence(results) {
         println!("{sentence}");
     }

@@ -1,6 +1,7 @@
 //! Reports: of a run, of its evaluation, and of a load test. Each is one HTML page that works offline, pictures and plots included.
 
 pub mod arms;
+pub mod candidates;
 pub mod comparison;
 pub mod eval;
 pub mod load;

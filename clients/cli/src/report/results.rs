@@ -76,6 +76,12 @@ pub struct Candidates {
     pub accepted: u64,
     pub rejected_by: BTreeMap<String, u64>,
     pub errors: u64,
+    /// Images still wanted where generation stopped early.
+    #[serde(default)]
+    pub open: u64,
+    /// In US dollars.
+    #[serde(default)]
+    pub cost_usd: f64,
     pub accepted_by_class: BTreeMap<String, u32>,
 }
 
