@@ -36,6 +36,12 @@ pub(crate) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<RgbImage, De
     if !complete {
         return Err(DecodeError::Truncated { format: FORMAT });
     }
+    // No pixels, or as many rows as a marker behind them says; libjpeg refuses both.
+    if width == 0 || height == 0 {
+        return Err(malformed(format!(
+            "its header states {width}x{height} pixels"
+        )));
+    }
     let orientation = decoder.exif_orientation().and_then(Orientation::from_exif);
     let inks = matches!(
         decoder.jpeg_color_space(),

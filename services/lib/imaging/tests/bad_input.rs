@@ -77,6 +77,21 @@ fn no_bytes_are_empty_and_text_is_not_an_image() {
 }
 
 #[test]
+fn a_jpeg_whose_header_states_no_rows_is_malformed() {
+    for name in ["rgb.jpg", "grey.jpg", "cmyk.jpg", "progressive.jpg"] {
+        let mut file = bytes(name);
+        let frame = file
+            .windows(2)
+            .position(|marker| matches!(marker, [0xFF, 0xC0..=0xC2]))
+            .unwrap();
+        // Behind the marker, the segment's length and the precision.
+        file[frame + 5..frame + 7].fill(0);
+        let error = decoded(&file).unwrap_err();
+        assert!(error.to_string().contains("x0 pixels"), "{name}: {error}");
+    }
+}
+
+#[test]
 fn a_png_bomb_is_refused_by_what_it_declares() {
     let limits = DecodeLimits::default();
     let error = decoded(&png_declaring(60_000, 60_000));
