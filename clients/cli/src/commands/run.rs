@@ -299,10 +299,7 @@ fn show(out: &Path, results: &Results, took: Duration) {
             out.join("dataset"),
             "the augmented data set: images, CSV files, status.json",
         ),
-        (
-            out.join("models"),
-            "the models baseline, augmented and clip",
-        ),
+        (out.join("models"), "the models that the run trained"),
     ];
     for (path, what) in written {
         println!("  {:<32} {what}", path.display());
