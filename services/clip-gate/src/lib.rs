@@ -50,6 +50,7 @@ pub async fn server(config: Config) -> anyhow::Result<Server> {
     let server = Server::bind("clip-gate", &config.server).await?;
     let loader = model::ClipLoader {
         runtime,
+        instances: config.work.instances,
         batch: config.work.batch(runtime.suitable_batch()),
         metrics: server.metrics().work("clip"),
         readiness: server.readiness(),

@@ -48,6 +48,7 @@ pub(crate) struct ClipModel {
 /// Loads CLIP models.
 pub(crate) struct ClipLoader {
     pub(crate) runtime: Runtime,
+    pub(crate) instances: usize,
     pub(crate) batch: BatchConfig,
     pub(crate) metrics: WorkMetrics,
     pub(crate) readiness: Readiness,
@@ -81,8 +82,9 @@ impl Loader for ClipLoader {
     }
 
     async fn load(&self, path: &Path) -> Result<(ClipModel, LoadedModel), LoadError> {
-        let (path, runtime) = (path.to_owned(), self.runtime);
+        let (path, runtime, instances) = (path.to_owned(), self.runtime, self.instances);
         let make = move || {
+            saga_models::runtime::share_cores(instances);
             let checkpoint = Checkpoint::read(&path)?;
             let preprocessor = Arc::new(checkpoint.preprocessor()?);
             let model = Clip::from_checkpoint(checkpoint, runtime)?;
@@ -93,6 +95,7 @@ impl Loader for ClipLoader {
         };
         let (worker, facts) = Worker::spawn(
             self.metrics.clone(),
+            instances,
             self.batch,
             self.readiness.clone(),
             make,

@@ -55,6 +55,7 @@ pub async fn server(config: Config) -> anyhow::Result<Server> {
     let server = Server::bind("vit-classifier", &config.server).await?;
     let loader = model::VitLoader {
         runtime,
+        instances: config.work.instances,
         batch: config.work.batch(runtime.suitable_batch()),
         metrics: server.metrics().work("vit"),
         readiness: server.readiness(),

@@ -45,6 +45,7 @@ pub(crate) struct Answer {
 /// Loads ViT classifiers.
 pub(crate) struct VitLoader {
     pub(crate) runtime: Runtime,
+    pub(crate) instances: usize,
     pub(crate) batch: BatchConfig,
     pub(crate) metrics: WorkMetrics,
     pub(crate) readiness: Readiness,
@@ -74,8 +75,9 @@ impl Loader for VitLoader {
     }
 
     async fn load(&self, path: &Path) -> Result<(Classifier, LoadedModel), LoadError> {
-        let (path, runtime) = (path.to_owned(), self.runtime);
+        let (path, runtime, instances) = (path.to_owned(), self.runtime, self.instances);
         let make = move || {
+            saga_models::runtime::share_cores(instances);
             let checkpoint = Checkpoint::read(&path)?;
             let preprocessor = Arc::new(checkpoint.preprocessor()?);
             let model = saga_models::Classifier::from_checkpoint(checkpoint, runtime)?;
@@ -91,6 +93,7 @@ impl Loader for VitLoader {
         };
         let (worker, facts) = Worker::spawn(
             self.metrics.clone(),
+            instances,
             self.batch,
             self.readiness.clone(),
             make,

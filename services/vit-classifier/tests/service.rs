@@ -38,6 +38,7 @@ use saga_proto::{
 };
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
+use vit_classifier::Config;
 
 async fn classify(
     transport: &Transport,
@@ -253,6 +254,29 @@ fn infer_request(name: &str, datatype: &str, shape: &[i64], contents: &[u8]) -> 
 fn floats(raw: &[u8]) -> Vec<f32> {
     let (elements, _) = raw.as_chunks::<4>();
     elements.iter().copied().map(f32::from_le_bytes).collect()
+}
+
+#[tokio::test]
+async fn several_instances_answer_as_one_does() {
+    let mut config = Config::default();
+    config.work.instances = 2;
+    let (_two, two) = common::with(config).await;
+    let (_one, one) = empty().await;
+    for transport in [&two, &one] {
+        load(transport, "baseline", 1).await;
+    }
+    let answers = async |transport: &Transport| {
+        let calls = (0..40_u8).map(|seed| classify(transport, Some(png(seed)), ""));
+        futures::future::join_all(calls).await
+    };
+    for (found, expected) in answers(&two).await.into_iter().zip(answers(&one).await) {
+        let (found, expected) = (found.unwrap().predictions, expected.unwrap().predictions);
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(&expected) {
+            assert_eq!(found.label, expected.label);
+            assert!((found.probability - expected.probability).abs() < 1e-6);
+        }
+    }
 }
 
 #[tokio::test]

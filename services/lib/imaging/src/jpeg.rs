@@ -7,6 +7,7 @@
 use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
 use libjpeg_turbo_rs::{ColorSpace, ComponentInfo, Decoder, JpegError, PixelFormat};
+use memchr::memchr;
 
 use crate::decode::{DecodeError, DecodeLimits};
 
@@ -122,7 +123,7 @@ fn malformed(why: String) -> DecodeError {
 }
 
 /// Whether the end of the image follows a scan. Walks the markers (ITU-T T.81, annex B): segments by their length, entropy-coded
-/// data byte by byte, up to EOI.
+/// data up to EOI.
 fn reaches_end_of_image(bytes: &[u8]) -> bool {
     const START_OF_SCAN: u8 = 0xDA;
     const END_OF_IMAGE: u8 = 0xD9;
@@ -130,10 +131,7 @@ fn reaches_end_of_image(bytes: &[u8]) -> bool {
     let mut in_scan = false;
     loop {
         // Inside a scan everything up to the next marker is data; between segments it is padding.
-        let Some(offset) = bytes
-            .get(at..)
-            .and_then(|rest| rest.iter().position(|&b| b == 0xFF))
-        else {
+        let Some(offset) = bytes.get(at..).and_then(|rest| memchr(0xFF, rest)) else {
             return false;
         };
         at += offset + 1;

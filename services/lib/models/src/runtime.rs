@@ -136,6 +136,21 @@ pub fn set_threads(threads: usize) {
     }
 }
 
+/// Limits libtorch on this thread to one of `shares` of its CPU threads, at least one; other threads keep what they have.
+pub fn share_cores(shares: usize) {
+    // Asked for first: a thread that has not computed yet would take the process's number later.
+    let all = tch::get_num_threads();
+    let Ok(shares @ 2..) = i32::try_from(shares) else {
+        return;
+    };
+    tch::set_num_threads((all / shares).max(1));
+    // That was also the number of threads to come. It is theirs alone that another thread sets.
+    let restored = std::thread::spawn(move || tch::set_num_threads(all)).join();
+    if restored.is_err() {
+        tracing::warn!("threads to come are limited to a share of the cores, too");
+    }
+}
+
 /// Tells the C library's allocator, which tensors on the CPU come from, not to give memory back to the operating system at
 /// once: it would ask for the same pages again in the next layer, zeroed one by one. In a service, where models compute on
 /// threads of their own, that took ViT-B/16 30.5 ms an image for 26.9. Blocks of 32 MB and more still go back.
@@ -259,6 +274,22 @@ fn multiplies_bf16(device: Device) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::thread;
+
+    #[test]
+    fn a_share_of_the_cores_is_one_threads_alone() {
+        let on_a_thread = |shares: usize| {
+            thread::spawn(move || {
+                share_cores(shares);
+                tch::get_num_threads()
+            })
+        };
+        let all = tch::get_num_threads();
+        assert_eq!(on_a_thread(2).join().unwrap(), (all / 2).max(1));
+        assert_eq!(on_a_thread(1000).join().unwrap(), 1);
+        assert_eq!(on_a_thread(1).join().unwrap(), all);
+        assert_eq!(tch::get_num_threads(), all);
+    }
 
     #[test]
     fn names_select_device_and_precision() {

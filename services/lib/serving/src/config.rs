@@ -12,7 +12,9 @@ pub struct Work {
     pub decoders: usize,
     /// Items that wait for a decoder, and decoded ones that wait for a model.
     pub queue_capacity: usize,
-    /// Items that a model computes at once; 0: what suits the device.
+    /// Copies of a model that compute beside each other, each on as large a share of the cores.
+    pub instances: usize,
+    /// Items that an instance computes at once; 0: what suits the device.
     pub max_batch: usize,
     /// Items of one stream under way at the same time.
     pub max_in_flight: usize,
@@ -38,6 +40,7 @@ impl Work {
     pub fn check(&self) -> Result<(), InvalidValue> {
         InvalidValue::unless_within("work.decoders", self.decoders, 0..=1024)?;
         InvalidValue::unless_within("work.queue_capacity", self.queue_capacity, 1..=100_000)?;
+        InvalidValue::unless_within("work.instances", self.instances, 1..=256)?;
         InvalidValue::unless_within("work.max_batch", self.max_batch, 0..=4096)?;
         InvalidValue::unless_within("work.max_in_flight", self.max_in_flight, 1..=100_000)
     }

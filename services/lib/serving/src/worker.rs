@@ -1,7 +1,7 @@
-//! A model's thread with its batches, and what its failures mean for the service's readiness.
+//! A model's threads with their batches, and what its failures mean for the service's readiness.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicU32, Ordering},
 };
 
@@ -17,7 +17,7 @@ use crate::registry::LoadError;
 /// Batches in a row that fail as a whole before the device counts as lost: one alone may be an exhausted memory.
 const LOST_AFTER: u32 = 3;
 
-/// A handle to a model's thread. Where the thread panics, or batch after batch fails as a whole, readiness goes off; it
+/// A handle to a model's threads. Where one of them panics, or batch after batch fails as a whole, readiness goes off; it
 /// comes back with the first batch that succeeds, or with the next model that is loaded.
 pub struct Worker<Input, Output> {
     batcher: Batcher<Input, Output, Status>,
@@ -29,24 +29,27 @@ where
     Input: Send + 'static,
     Output: Send + 'static,
 {
-    /// Starts the thread of this work and makes the model on it: `make` tells what only the loaded model knows, and how to answer
-    /// each item of a batch, in order.
+    /// Starts so many threads of this work and makes an instance of the model on each: `make` tells what only the loaded model
+    /// knows, and how to answer each item of a batch, in order.
     ///
     /// # Errors
     /// What `make` says, or that its thread did not start or ended.
     pub async fn spawn<Make, Facts, Compute, E>(
         metrics: WorkMetrics,
+        instances: usize,
         batch: BatchConfig,
         readiness: Readiness,
         make: Make,
     ) -> Result<(Self, Facts), LoadError>
     where
-        Make: FnOnce() -> Result<(Facts, Compute), E> + Send + 'static,
+        Make: FnOnce() -> Result<(Facts, Compute), E> + Clone + Send + 'static,
         Facts: Send + 'static,
         Compute: FnMut(Vec<Input>) -> Vec<Result<Output, Status>>,
         E: std::error::Error + Send + 'static,
     {
         let (tell, told) = oneshot::channel();
+        // The first instance tells.
+        let tell = Arc::new(Mutex::new(Some(tell)));
         let condition = Arc::new(Condition {
             failures: AtomicU32::new(0),
             readiness,
@@ -54,15 +57,17 @@ where
         let observer = Arc::clone(&condition);
         let make = move || {
             let (facts, mut compute) = make()?;
-            // The receiver waits for the outcome of this closure; it is gone only where nobody wants the model any more.
-            let _ = tell.send(facts);
+            if let Some(tell) = tell.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                // The receiver waits for the outcome of this closure; it is gone only where nobody wants the model any more.
+                let _ = tell.send(facts);
+            }
             Ok::<_, E>(move |inputs| {
                 let results = compute(inputs);
                 observer.observe(&results);
                 results
             })
         };
-        let batcher = Batcher::spawn(metrics, batch, make)
+        let batcher = Batcher::spawn_pool(metrics, instances, batch, make)
             .await
             .map_err(|error| LoadError(error.to_string()))?;
         let facts = told
@@ -188,6 +193,7 @@ mod tests {
         };
         let spawned = Worker::spawn(
             server.metrics().work("double"),
+            1,
             batch,
             readiness.clone(),
             make,
