@@ -2,6 +2,7 @@
 
 use crate::error::{ModelError, Result};
 use crate::model::SEALED_FOR;
+use std::sync::{Mutex, PoisonError};
 use tch::{Device, Kind, Tensor};
 
 /// Element type of the arithmetic. Master weights are always f32.
@@ -138,6 +139,9 @@ pub fn set_threads(threads: usize) {
 
 /// Limits libtorch on this thread to one of `shares` of its CPU threads, at least one; other threads keep what they have.
 pub fn share_cores(shares: usize) {
+    // Between setting and restoring, another thread would take the share for the whole.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     // Asked for first: a thread that has not computed yet would take the process's number later.
     let all = tch::get_num_threads();
     let Ok(shares @ 2..) = i32::try_from(shares) else {
@@ -145,8 +149,8 @@ pub fn share_cores(shares: usize) {
     };
     tch::set_num_threads((all / shares).max(1));
     // That was also the number of threads to come. It is theirs alone that another thread sets.
-    let restored = std::thread::spawn(move || tch::set_num_threads(all)).join();
-    if restored.is_err() {
+    let restore = std::thread::Builder::new().spawn(move || tch::set_num_threads(all));
+    if !restore.is_ok_and(|thread| thread.join().is_ok()) {
         tracing::warn!("threads to come are limited to a share of the cores, too");
     }
 }
@@ -285,7 +289,11 @@ mod tests {
             })
         };
         let all = tch::get_num_threads();
-        assert_eq!(on_a_thread(2).join().unwrap(), (all / 2).max(1));
+        let half = (all / 2).max(1);
+        let several: Vec<_> = (0..8).map(|_| on_a_thread(2)).collect();
+        for thread in several {
+            assert_eq!(thread.join().unwrap(), half);
+        }
         assert_eq!(on_a_thread(1000).join().unwrap(), 1);
         assert_eq!(on_a_thread(1).join().unwrap(), all);
         assert_eq!(tch::get_num_threads(), all);
