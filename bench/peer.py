@@ -167,15 +167,14 @@ class Peer:
     def decode_photograph(self):
         return self.decode_pillow("photograph")
 
-    def stable_diffusion(self, part=None, precision="f32", side="64"):
-        """A part once, with the inputs of diffusion.rs; its first figures are the answer. Without a part: writes what is missing."""
+    def stable_diffusion_weights(self):
+        """Writes a Stable Diffusion 1.5 with random weights where there is none."""
         import diffusers
         import transformers
+        from make import tokenizer
 
         root = self.root / "stable-diffusion"
         if not (root / "vae").exists():
-            from make import tokenizer
-
             torch.manual_seed(15)
             root.mkdir(parents=True, exist_ok=True)
             tokenizer(root / "tokenizer", [PROMPT, "a face"])
@@ -187,11 +186,17 @@ class Peer:
             down, up = (("DownEncoderBlock2D",) * 4, ("UpDecoderBlock2D",) * 4)
             diffusers.AutoencoderKL(down_block_types=down, up_block_types=up, block_out_channels=widths, layers_per_block=2,
                                     sample_size=512).half().save_pretrained(root / "vae")
-        if part is None:
-            return 0.0, 0, []
+        return 0.0, 0, []
+
+    def stable_diffusion(self, part, precision, side):
+        """A part once, with the inputs of diffusion.rs; its first figures are the answer."""
+        import diffusers
+        import transformers
+
+        root = self.root / "stable-diffusion"
         kind = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[precision]
         device, side = "cuda" if torch.cuda.is_available() else "cpu", int(side)
-        folder = part.replace("vae_encoder", "vae").replace("vae_decoder", "vae")
+        folder = "vae" if part.startswith("vae") else part
         classes = {"text_encoder": transformers.CLIPTextModel, "unet": diffusers.UNet2DConditionModel, "vae": diffusers.AutoencoderKL}
         self.loaded = {key: model for key, model in self.loaded.items() if key == (folder, kind)}
         model = self.once((folder, kind), lambda: classes[folder].from_pretrained(root / folder, torch_dtype=kind).eval().to(device))

@@ -55,7 +55,7 @@ pub fn run(options: &Options) -> Result<()> {
     let runtime = Runtime::select(&options.device, &options.precision)?;
     let side = options.side;
     let mut peer = Peer::start(&options.python, &options.data, false)?;
-    peer.round("stable_diffusion")?;
+    peer.round("stable_diffusion_weights")?;
     let mut rows = table(&[
         "part",
         "diffusers s",
