@@ -2,10 +2,11 @@
 //!
 //! Images that must stay together form a group: the same subject, the same bytes, or the same class and nearly the same
 //! perceptual hash. A group lies on one side as a whole. Each side has a quota of every class. Classes are served from
-//! the scarcest up, groups in random order: each goes to the side furthest behind its share, then what room is left is
-//! filled from train. A group joins a side only where it leaves each of its classes an image in train and exceeds no
-//! quota: never one of golden, by a quarter at most one of val or calibration. With groups of one image all are met
-//! exactly.
+//! the scarcest up. Golden takes the smallest groups first: thirty images of one person prove little more than one does,
+//! so its quota goes to as many people as it can. The others go, in random order, to the side furthest behind its share;
+//! then what room is left is filled from train. A group joins a side only where it leaves each of its classes an image in
+//! train and exceeds no quota: never one of golden, by a quarter at most one of val or calibration. With groups of one
+//! image all are met exactly.
 
 mod groups;
 
@@ -116,9 +117,12 @@ pub struct Sample {
 pub fn split(samples: &[Sample], policy: &Policy) -> Vec<Side> {
     let mut groups = groups::groups(samples);
     groups.shuffle(&mut ChaCha8Rng::seed_from_u64(policy.seed));
+    let mut small_first: Vec<usize> = (0..groups.len()).collect();
+    small_first.sort_by_key(|&group| groups[group].len());
     let mut division = Division::new(samples, &groups, policy);
     // A class is topped up before commoner ones take the room that its groups need.
     for class in division.classes() {
+        division.seal(class, &small_first);
         division.share_out(class);
         division.top_up(class);
     }
@@ -179,19 +183,33 @@ impl Division {
         classes
     }
 
-    /// Gives each group with this class to the side that is furthest behind its share, so that where whole groups cannot
-    /// meet all quotas every side gets some of what there is.
+    /// Gives golden its groups with this class, in this order.
+    fn seal(&mut self, class: usize, order: &[usize]) {
+        for &group in order {
+            if self.awaits(group, class) && self.fits(group, Side::Golden, class) {
+                self.settled[group] = true;
+                self.take(group, Side::Golden);
+            }
+        }
+    }
+
+    /// Whether a group with this class has no side yet.
+    fn awaits(&self, group: usize, class: usize) -> bool {
+        !self.settled[group] && self.counts[group].contains_key(&class)
+    }
+
+    /// Gives each other group with this class to the side that is furthest behind its share, so that where whole groups
+    /// cannot meet all quotas every side gets some of what there is.
     fn share_out(&mut self, class: usize) {
         for group in 0..self.counts.len() {
-            if self.settled[group] || !self.counts[group].contains_key(&class) {
+            if !self.awaits(group, class) {
                 continue;
             }
             self.settled[group] = true;
             let mut best = Side::Train;
-            // Of equals the most important side wins: it comes last.
-            for side in BOUNDED
+            // Of equals the more important side wins: it comes last.
+            for side in [Side::Calibration, Side::Val]
                 .into_iter()
-                .rev()
                 .filter(|side| self.fits(group, *side, class))
             {
                 if self.behind(side, class) >= self.behind(best, class) {
@@ -325,6 +343,32 @@ mod tests {
             groups::groups(&samples),
             [vec![0, 1], vec![2], vec![3], vec![4]]
         );
+    }
+
+    #[test]
+    fn the_golden_set_shows_as_many_people_as_it_can() {
+        // Ten people with ten images each, thirty with one.
+        let of = |person: usize, images: usize| (0..images).map(move |_| person);
+        let people = (0..10)
+            .flat_map(|person| of(person, 10))
+            .chain(10..40)
+            .enumerate();
+        let samples: Vec<_> = people
+            .map(|(i, person)| Sample {
+                subject: person.to_string(),
+                ..single(i, 0)
+            })
+            .collect();
+        let sides = split(&samples, &POLICY);
+        let golden: HashSet<_> = samples
+            .iter()
+            .zip(&sides)
+            .filter(|(_, side)| **side == Side::Golden)
+            .map(|(sample, _)| &sample.subject)
+            .collect();
+        // 39 of 130 images: nine are left when everybody with one image is in, and nobody has nine.
+        assert_eq!(golden.len(), 30);
+        assert_eq!(count(&samples, &sides, 0, Side::Golden), 30);
     }
 
     #[test]
