@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 pub use arms::ArmResult;
 pub use memorisation::{Memorisation, Nearest};
 
-use crate::{metrics::Confusion, plan::PlannedClass, recipe::Gate};
+use crate::{
+    calibration::figures::Calibration, metrics::Confusion, plan::PlannedClass, recipe::Gate,
+};
 
 /// The results of a finished run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,6 +59,9 @@ pub struct Results {
     pub prompt_version: String,
     /// The cascade with its thresholds.
     pub gates: Vec<Gate>,
+    /// How their thresholds were chosen; `None` where they are the recipe's.
+    #[serde(default)]
+    pub calibration: Option<Calibration>,
     /// First 16 hexadecimal digits of the BLAKE3 of the weights, by model.
     pub model_revisions: BTreeMap<String, String>,
     /// Duration of each stage, over all attempts at the run that completed it.

@@ -6,10 +6,14 @@ mod support;
 
 use futures::StreamExt as _;
 use orchestrator::{calibration::figures::Calibration, recipe::Recipe};
-use saga_proto::evaluation::v1::{
-    CalibrateRequest, calibrate_response::Event, evaluation_service_client::EvaluationServiceClient,
+use saga_proto::{
+    evaluation::v1::{
+        CalibrateRequest, calibrate_response::Event,
+        evaluation_service_client::EvaluationServiceClient,
+    },
+    orchestrator::v1::{StartRunRequest, start_run_request},
 };
-use support::{RECIPE, World, start_request, watch};
+use support::{RECIPE, World, finished_stages, results, start_request, watch};
 use tonic::{Code, Status};
 
 async fn calibrate(max_bad_accepts: f64, confidence: f64) -> Result<Calibration, Status> {
@@ -17,6 +21,14 @@ async fn calibrate(max_bad_accepts: f64, confidence: f64) -> Result<Calibration,
     let mut client = world.orchestrator().await;
     client.start_run(start_request()).await.unwrap();
     watch(&mut client).await;
+    calibrate_finished(&world, max_bad_accepts, confidence).await
+}
+
+async fn calibrate_finished(
+    world: &World,
+    max_bad_accepts: f64,
+    confidence: f64,
+) -> Result<Calibration, Status> {
     let mut client = EvaluationServiceClient::connect(world.serve().await)
         .await
         .unwrap();
@@ -92,4 +104,44 @@ async fn a_promise_that_is_none_is_refused() {
     let refused = calibrate(1.5, 0.0).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert!(refused.message().contains("max_bad_accepts"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_calibrates_judges_with_the_thresholds_it_chose() {
+    let world = World::new().await;
+    let mut client = world.orchestrator().await;
+    let recipe = RECIPE.replace("calibration_fraction = 0.0", "calibration_fraction = 0.1")
+        + "\n[calibration]\nmax_bad_accepts = 0.1\nconfidence = 0.9\n";
+    let request = StartRunRequest {
+        recipe: Some(start_run_request::Recipe::RecipeToml(recipe)),
+        ..start_request()
+    };
+    client.start_run(request.clone()).await.unwrap();
+    let events = watch(&mut client).await;
+    let found = results(&events);
+    let chosen = found.calibration.unwrap().gates[1].classes["c"]
+        .certified
+        .unwrap()
+        .min;
+    assert!(chosen > 0.225, "{chosen}");
+    assert_eq!(found.gates[1].thresholds_for("c")["min"], chosen);
+    assert_eq!(found.gates[0], Recipe::parse(RECIPE).unwrap().gates[0]);
+    let asked = world.gates[1].asked.lock().unwrap().clone();
+    let of_the_run = asked.iter().filter(|item| !item.candidate_id.is_empty());
+    let last = of_the_run.last().unwrap();
+    assert!(last.thresholds["min"] > 0.225, "{last:?}");
+
+    // The same run again, by an orchestrator that knows only the label store: nothing is judged anew.
+    let mut other = world.orchestrator().await;
+    other.start_run(request).await.unwrap();
+    let again = finished_stages(&watch(&mut other).await);
+    assert!(
+        again.contains(&("calibration".to_owned(), true)),
+        "{again:?}"
+    );
+    assert_eq!(world.gates[1].asked.lock().unwrap().len(), asked.len());
+
+    let after = calibrate_finished(&world, 0.0, 0.0).await.unwrap();
+    let before = after.gates[1].classes["c"].before.unwrap();
+    assert_eq!(before.min, chosen);
 }

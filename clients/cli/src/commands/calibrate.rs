@@ -1,6 +1,6 @@
 //! `saga calibrate`: thresholds for the gates of a finished run that bound the share of bad accepts.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use futures::TryStreamExt as _;
@@ -34,11 +34,7 @@ pub async fn calibrate(global: &Global, args: CalibrateArgs) -> Result<()> {
     };
     let calibration: Calibration =
         serde_json::from_str(&json).context("the calibration is not what this command reads")?;
-    fs::write(
-        args.out.join("calibration.json"),
-        serde_json::to_string_pretty(&calibration)?,
-    )?;
-    fs::write(args.out.join("gates.toml"), &calibration.gates_toml)?;
+    write(&args.out, &calibration)?;
     if global.json {
         return output::print_json(&calibration);
     }
@@ -51,6 +47,16 @@ pub async fn calibrate(global: &Global, args: CalibrateArgs) -> Result<()> {
         "Written below {}: gates.toml, which takes the place of [[gates]] in a recipe, and calibration.json, every figure",
         args.out.display()
     );
+    Ok(())
+}
+
+/// Writes every figure, and the gates as a recipe has them.
+pub(super) fn write(out: &Path, calibration: &Calibration) -> Result<()> {
+    fs::write(
+        out.join("calibration.json"),
+        serde_json::to_string_pretty(calibration)?,
+    )?;
+    fs::write(out.join("gates.toml"), &calibration.gates_toml)?;
     Ok(())
 }
 

@@ -22,11 +22,11 @@ use saga_proto::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::follow::follow;
+use super::{calibrate, follow::follow};
 use crate::{
     args::{Global, RunArgs},
     output,
-    report::{self, Results, arms, candidates, comparison, memorisation},
+    report::{self, Results, arms, calibration, candidates, comparison, memorisation},
     system::{Folders, System, path_text},
 };
 
@@ -81,6 +81,9 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<()> {
     let trainings = report::training::read(&Folders::below(&args.out).models);
     let html = report::html(&figures, &candidates, &trainings)?;
     fs::write(args.out.join("report.html"), html)?;
+    if let Some(calibration) = &figures.calibration {
+        calibrate::write(&args.out, calibration)?;
+    }
     let dataset = args.out.join("dataset");
     export(&system, &run.run_id, &dataset, args.crop_faces).await?;
     system.stop().await?;
@@ -279,6 +282,9 @@ fn show(out: &Path, results: &Results, took: Duration) {
         println!("{table}");
     }
     println!("{}", candidates::sentence(results));
+    if let Some(sentence) = calibration::sentence(results) {
+        println!("{sentence}");
+    }
     if let Some(sentence) = memorisation::sentence(results) {
         println!("{sentence}");
     }

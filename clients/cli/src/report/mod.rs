@@ -1,6 +1,7 @@
 //! Reports: of a run, of its evaluation, and of a load test. Each is one HTML page that works offline, pictures and plots included.
 
 pub mod arms;
+pub mod calibration;
 pub mod candidates;
 pub mod comparison;
 pub mod eval;
@@ -34,6 +35,7 @@ pub fn html(
     let values = context! {
         results => Value::from(Serde(results)),
         sentence => comparison::sentence(results),
+        calibration => calibration::sentence(results),
         memorisation => memorisation::sentence(results),
         classes => Value::from(Serde(view::classes(results))),
         funnel => Value::from(Serde(view::funnel(results))),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use orchestrator::calibration::figures::Calibration;
 use serde::{Deserialize, Serialize};
 
 /// Figures of one finished run; shares are 0 to 1.
@@ -26,6 +27,9 @@ pub struct Results {
     /// Absent without candidates of the local diffusion model.
     #[serde(default)]
     pub memorisation: Option<Memorisation>,
+    /// Absent where the thresholds are the recipe's.
+    #[serde(default)]
+    pub calibration: Option<Calibration>,
     /// By stage.
     pub seconds: BTreeMap<String, f64>,
 }

@@ -19,6 +19,7 @@ const UNIT: f64 = 1e6;
 
 /// What a threshold must keep.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Promise {
     /// Largest share of bad candidates that may be accepted; above 0, below 1.
     pub max_bad_accepts: f64,

@@ -115,17 +115,42 @@ impl Calibration {
         context: &RunContext,
         promise: Promise,
         gates: Vec<GateThresholds>,
-        chosen: Vec<Gate>,
     ) -> Result<Self, RunError> {
-        let gates_toml = toml::to_string(&Gates { gates: chosen }).map_err(|error| {
-            RunError::Data(format!("the gates cannot be written as TOML: {error}"))
-        })?;
-        Ok(Self {
+        let mut found = Self {
             run_id: context.run_id.clone(),
             promise,
             assumption: ASSUMPTION.into(),
             gates,
-            gates_toml,
-        })
+            gates_toml: String::new(),
+        };
+        let chosen = Gates {
+            gates: found.apply(&context.recipe.gates),
+        };
+        found.gates_toml = toml::to_string(&chosen).map_err(|error| {
+            RunError::Data(format!("the gates cannot be written as TOML: {error}"))
+        })?;
+        Ok(found)
+    }
+
+    /// These gates with the certified thresholds; the others stay.
+    pub fn apply(&self, gates: &[Gate]) -> Vec<Gate> {
+        let mut chosen = gates.to_vec();
+        for (gate, found) in chosen.iter_mut().zip(&self.gates) {
+            for (label, class) in &found.classes {
+                let Some(certified) = class.certified else {
+                    continue;
+                };
+                let own = gate.per_class.entry(label.clone()).or_default();
+                own.min = Some(certified.min);
+            }
+        }
+        chosen
+    }
+
+    /// Thresholds that keep the promise, and all that were looked for.
+    pub fn certified(&self) -> (usize, usize) {
+        let classes = || self.gates.iter().flat_map(|gate| gate.classes.values());
+        let certified = classes().filter(|class| class.certified.is_some());
+        (certified.count(), classes().count())
     }
 }

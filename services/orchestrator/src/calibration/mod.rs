@@ -1,6 +1,6 @@
 //! Thresholds with a promise: for each gate and class, the loosest `min` at which no more than a stated share of bad candidates is
 //! accepted, with a stated confidence. The bad candidates come from the calibration split, which nothing else is chosen on:
-//! [`offers`] says which, [`figures`] what was found, [`saga_statistics::threshold`] how the bound comes about.
+//! [`offers`] says which, [`figures`] what was found and the gates with it, [`saga_statistics::threshold`] how the bound comes about.
 
 pub mod figures;
 mod offers;
@@ -17,14 +17,14 @@ use saga_statistics::threshold::Promise;
 
 use crate::{
     guard::Guard,
-    recipe::{Gate, Recipe, Thresholds},
+    recipe::{Gate, Recipe},
     run::{RunContext, RunError, bounded, models, stage::unrecorded},
 };
 use figures::{Calibration, ClassThreshold, GateThresholds};
 use offers::{Bad, Offer};
 
-/// Progress of judging.
-const STAGE: &str = "calibration";
+/// The stage of a run that calibrates its gates, and progress of judging.
+pub(crate) const STAGE: &str = "calibration";
 /// Repetitions that show whether the promise is kept.
 const REPETITIONS: u32 = 200;
 /// Where a request says nothing.
@@ -63,41 +63,30 @@ pub(crate) async fn calibrate(
     promise: Promise,
 ) -> Result<String, RunError> {
     models::load_recorded(context, stages).await?;
-    let found = unrecorded(context, STAGE, all_gates(context, promise)).await?;
+    let found = unrecorded(context, STAGE, gates(context, promise)).await?;
     serde_json::to_string(&found)
         .map_err(|error| RunError::Data(format!("the calibration cannot be written: {error}")))
 }
 
-async fn all_gates(context: &RunContext, promise: Promise) -> Result<Calibration, RunError> {
+/// The thresholds of every gate that bad candidates are known for. The gates' models must be loaded.
+pub(crate) async fn gates(context: &RunContext, promise: Promise) -> Result<Calibration, RunError> {
     let rows = offers::rows(context).await?;
     let mut gates = Vec::with_capacity(context.recipe.gates.len());
-    let mut chosen = context.recipe.gates.clone();
-    for gate in &mut chosen {
+    for gate in &context.recipe.gates {
         let alone = alone(context, gate)?;
         let described = alone.describe().await?.into_iter().next();
         let described = described
             .map(|(_, description)| description)
             .unwrap_or_default();
-        let found = match offers::kind(context, gate, &described) {
+        gates.push(match offers::kind(context, gate, &described) {
             Some(bad) => {
                 let scores = scores(context, &alone, offers::all(context, &rows, bad)).await?;
                 one_gate(context, gate, &described, promise, (bad, &scores))
             }
             None => GateThresholds::unknown(gate),
-        };
-        for (label, class) in &found.classes {
-            if let Some(certified) = class.certified {
-                let own = gate.per_class.get(label).copied().unwrap_or_default();
-                let chosen = Thresholds {
-                    min: Some(certified.min),
-                    ..own
-                };
-                gate.per_class.insert(label.clone(), chosen);
-            }
-        }
-        gates.push(found);
+        });
     }
-    Calibration::new(context, promise, gates, chosen)
+    Calibration::new(context, promise, gates)
 }
 
 /// A cascade of one gate.

@@ -13,6 +13,7 @@ mod validate;
 
 use std::collections::BTreeMap;
 
+use saga_statistics::threshold::Promise;
 use serde::{Deserialize, Serialize};
 
 pub use diffusion::{Diffusion, NoiseSchedule, Prediction, UNet};
@@ -48,6 +49,10 @@ pub struct Recipe {
     pub normalisation: Option<Normalisation>,
     /// The guard's cascade, cheapest gate first.
     pub gates: Vec<Gate>,
+    /// What each gate's `min` is to keep for each class: a run chooses them on the calibration split, once its models are trained,
+    /// and keeps the recipe's where none can be certified. Absent: the recipe's stay.
+    #[serde(default)]
+    pub calibration: Option<Promise>,
     /// How much is generated from what.
     pub plan: PlanPolicy,
     /// The models that are trained.

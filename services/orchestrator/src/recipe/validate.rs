@@ -29,6 +29,7 @@ impl Recipe {
             within("normalisation.size", wanted.size, 16..=4_096)?;
         }
         self.validate_gates()?;
+        self.validate_calibration()?;
         self.validate_plan()?;
         self.training.classifier.validate("training.classifier")?;
         self.training.clip.validate("training.clip")?;
@@ -62,6 +63,27 @@ impl Recipe {
             gate.validate(&key, &self.classes)?;
         }
         Ok(())
+    }
+
+    fn validate_calibration(&self) -> Checked {
+        let Some(promise) = self.calibration else {
+            return Ok(());
+        };
+        for (key, share) in [
+            ("calibration.max_bad_accepts", promise.max_bad_accepts),
+            ("calibration.confidence", promise.confidence),
+        ] {
+            require(
+                share > 0.0 && share < 1.0,
+                key,
+                &format!("is {share}; it must lie above 0 and below 1"),
+            )?;
+        }
+        require(
+            self.split.calibration_fraction > 0.0,
+            "split.calibration_fraction",
+            "is 0 and [calibration] is there, which chooses thresholds on that split",
+        )
     }
 
     fn validate_plan(&self) -> Checked {

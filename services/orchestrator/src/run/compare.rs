@@ -15,6 +15,7 @@ use super::{
     training::Trained,
 };
 use crate::{
+    calibration::figures::Calibration,
     metrics::Confusion,
     results::{ArmResult, Candidates, Dataset, Delta, Golden, GuardTruth, ModelResult, Results},
 };
@@ -28,6 +29,7 @@ pub(super) async fn compare(
     models: &InUse,
     augmented: &Trained,
     plan: &PlanRecord,
+    calibration: Option<Calibration>,
 ) -> Result<Results, RunError> {
     let started = Instant::now();
     models::load_classifier(context, models::BASELINE, &models.baseline).await?;
@@ -81,6 +83,7 @@ pub(super) async fn compare(
         plan: plan.classes.clone(),
         prompt_version: context.recipe.prompts.version(&context.recipe.classes),
         gates: context.recipe.gates.clone(),
+        calibration,
         model_revisions: revisions(models, augmented),
         seconds,
     })

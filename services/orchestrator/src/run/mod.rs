@@ -31,6 +31,7 @@ use saga_proto::{
     labelstore::v1::Stage,
     orchestrator::v1::{RunFailed, RunFinished, watch_run_response::Event},
 };
+use saga_statistics::threshold::Promise;
 use tokio_util::sync::CancellationToken;
 
 pub use active::Runs;
@@ -38,6 +39,7 @@ pub use error::RunError;
 pub use options::Options;
 
 use crate::{
+    calibration::{self, figures::Calibration},
     config::Config,
     events::EventLog,
     guard::Guard,
@@ -51,13 +53,13 @@ use crate::{
 pub const RESULTS_STAGE: &str = "compare";
 
 /// Everything a stage needs.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RunContext {
     /// The run's name.
     pub run_id: String,
     /// The data set's name in the label store.
     pub dataset_id: String,
-    /// The recipe as given.
+    /// The recipe as given, from the calibration on with the thresholds that it chose.
     pub recipe: Arc<Recipe>,
     /// The run's seed.
     pub seed: u64,
@@ -87,6 +89,19 @@ impl RunContext {
         let mut backends = self.backends.iter().zip(&self.generators);
         let found = backends.find(|(backend, _)| backend.name == name);
         found.ok_or_else(|| RunError::Data(format!("the run has no backend {name:?}")))
+    }
+
+    /// The same with calibrated gates.
+    pub(crate) fn calibrated(&self, calibration: &Calibration) -> Result<Self, RunError> {
+        let recipe = Arc::new(Recipe {
+            gates: calibration.apply(&self.recipe.gates),
+            ..Recipe::clone(&self.recipe)
+        });
+        Ok(Self {
+            guard: models::guard(recipe.clone(), &self.config)?,
+            recipe,
+            ..self.clone()
+        })
     }
 }
 
@@ -146,12 +161,34 @@ async fn all_stages(context: &Arc<RunContext>, stages: &Stages<'_>) -> Result<Re
         clip,
         local,
     };
+    let calibration = match context.recipe.calibration {
+        Some(promise) => Some(
+            stages
+                .run(calibration::STAGE, calibrate(context, &models, promise))
+                .await?,
+        ),
+        None => None,
+    };
+    let calibrated = match &calibration {
+        Some(calibration) => Arc::new(context.calibrated(calibration)?),
+        None => context.clone(),
+    };
+    let context = &calibrated;
     stages
         .run("generate", generate::generate(context, models.clone()))
         .await?;
     let augmented = stages
         .run("augmented", training::augmented(context))
         .await?;
-    let results = compare::compare(context, &models, &augmented, &plan);
+    let results = compare::compare(context, &models, &augmented, &plan, calibration);
     stages.run(RESULTS_STAGE, results).await
+}
+
+async fn calibrate(
+    context: &RunContext,
+    models: &models::InUse,
+    promise: Promise,
+) -> Result<Calibration, RunError> {
+    models.load(context).await?;
+    calibration::gates(context, promise).await
 }

@@ -176,6 +176,21 @@ fn values_that_contradict_each_other_are_refused() {
             "\"clip\" is there twice",
         ),
         ("name = \"vit\"", "name = \"error\"", "word of the funnel"),
+        (
+            "[plan]",
+            "[calibration]\nmax_bad_accepts = 0.0\nconfidence = 0.9\n[plan]",
+            "calibration.max_bad_accepts: is 0",
+        ),
+        (
+            "[plan]",
+            "[calibration]\nmax_bad_accepts = 0.1\nconfidence = 1.0\n[plan]",
+            "calibration.confidence: is 1",
+        ),
+        (
+            "calibration_fraction = 0.08\nseed = 20250924\n",
+            "calibration_fraction = 0.0\nseed = 20250924\n[calibration]\nmax_bad_accepts = 0.1\nconfidence = 0.9\n",
+            "split.calibration_fraction: is 0 and [calibration] is there",
+        ),
     ];
     for (from, to, expected) in cases {
         let error = broken(from, to);

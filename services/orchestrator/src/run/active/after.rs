@@ -12,7 +12,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::DropGuard;
 use tonic::Status;
 
-use super::{Active, RESULTS_STAGE, RunContext, RunError, Runs, under_way, unfinished, unknown};
+use super::{
+    super::stage::recorded, Active, RESULTS_STAGE, RunContext, RunError, Runs, under_way,
+    unfinished, unknown,
+};
+use crate::calibration::{self, figures::Calibration};
 
 impl Runs {
     /// Starts work on a finished run; answers what happens in it, to its end, and a guard that cancels it when dropped.
@@ -37,7 +41,10 @@ impl Runs {
             return Err(unfinished(run_id));
         }
         let (context, _) = self.prepare(&StartRunRequest::default(), run_id, Some(&known))?;
-        let context = Arc::new(context);
+        let context = Arc::new(match calibration_of(&known.stages)? {
+            Some(calibration) => context.calibrated(&calibration)?,
+            None => context,
+        });
         let (events, cancel) = (context.events.clone(), context.cancel.clone());
         let work = work(context, known.stages)?;
         let (told, stage) = (events.clone(), name.to_owned());
@@ -58,4 +65,12 @@ impl Runs {
         });
         Ok((events.watch(), cancel.drop_guard()))
     }
+}
+
+/// How the run chose its gates' thresholds; `None` where it used the recipe's.
+fn calibration_of(stages: &[Stage]) -> Result<Option<Calibration>, RunError> {
+    let known = stages.iter().any(|stage| stage.name == calibration::STAGE);
+    known
+        .then(|| recorded(stages, calibration::STAGE))
+        .transpose()
 }
