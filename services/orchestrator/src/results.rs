@@ -294,7 +294,7 @@ impl FaultResult {
 }
 
 /// Whether the gates should reject; `None` where it is not theirs to judge.
-fn is_bad(fault: Fault) -> Option<bool> {
+pub(crate) fn is_bad(fault: Fault) -> Option<bool> {
     match fault {
         Fault::None => Some(false),
         Fault::WrongExpression
@@ -307,7 +307,7 @@ fn is_bad(fault: Fault) -> Option<bool> {
 }
 
 /// "wrong_expression" and the like.
-pub(crate) fn fault_name(fault: Fault) -> String {
+fn fault_name(fault: Fault) -> String {
     fault
         .as_str_name()
         .trim_start_matches("FAULT_")

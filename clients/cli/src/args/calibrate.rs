@@ -9,10 +9,10 @@ pub struct CalibrateArgs {
     /// Folder of a finished run, as `saga run --out` or `saga demo --out` left it.
     #[arg(long)]
     pub out: PathBuf,
-    /// Largest share of bad candidates that a gate may accept, above 0 and below 1.
+    /// Largest share of bad candidates that the calibrated gates may let through together, above 0 and below 1.
     #[arg(long, default_value_t = 0.1, value_parser = share)]
     pub max_bad_accepts: f64,
-    /// Probability that a threshold keeps that, for each gate and class, above 0 and below 1.
+    /// Probability that the thresholds keep that, for each class, above 0 and below 1.
     #[arg(long, default_value_t = 0.9, value_parser = share)]
     pub confidence: f64,
 }

@@ -1,10 +1,10 @@
 //! `saga calibrate`: thresholds for the gates of a finished run that bound the share of bad accepts.
 
-use std::{fs, path::Path};
+use std::{fs, iter, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use futures::TryStreamExt as _;
-use orchestrator::calibration::figures::{Calibration, ClassThreshold};
+use orchestrator::calibration::figures::{Calibration, ClassThresholds, Counts};
 use saga_proto::{
     evaluation::v1::{
         CalibrateRequest, calibrate_response::Event,
@@ -38,10 +38,16 @@ pub async fn calibrate(global: &Global, args: CalibrateArgs) -> Result<()> {
     if global.json {
         return output::print_json(&calibration);
     }
+    if calibration.gates.is_empty() {
+        println!(
+            "No bad candidates are known that a gate of this run could tell: all thresholds stay."
+        );
+        return Ok(());
+    }
     println!("{}", table(&calibration));
-    println!("{}", calibration.assumption);
+    println!("Bad: {}. {}", calibration.bad, calibration.assumption);
     println!(
-        "kept: how often it was, when the choice was repeated on candidates drawn from the same bad ones"
+        "accepted: with the thresholds before -> with these; kept: how often it was, when the choice was repeated on candidates drawn from the same bad ones"
     );
     println!(
         "Written below {}: gates.toml, which takes the place of [[gates]] in a recipe, and calibration.json, every figure",
@@ -88,53 +94,49 @@ fn watched(event: Event) -> Watched {
 }
 
 fn table(calibration: &Calibration) -> String {
-    let mut table = output::table([
-        "gate",
-        "class",
-        "min before",
-        "min",
-        "bad accepted",
-        "at most",
-        "good accepted",
-        "kept",
-    ]);
-    for gate in &calibration.gates {
-        for (label, class) in &gate.classes {
-            let [before, min, bad, bound, good, kept] = cells(class);
-            table.add_row([
-                gate.gate.clone(),
-                label.clone(),
-                before,
-                min,
-                bad,
-                bound,
-                good,
-                kept,
-            ]);
-        }
-        if gate.classes.is_empty() {
-            let unknown = "no bad candidates are known".to_owned();
-            table.add_row([gate.gate.clone(), unknown]);
-        }
+    let gates = calibration
+        .gates
+        .iter()
+        .map(|gate| format!("min of {gate}"));
+    let columns = ["bad accepted", "at most", "good accepted", "kept"].map(str::to_owned);
+    let mut table = output::table(iter::once("class".to_owned()).chain(gates).chain(columns));
+    for (label, class) in &calibration.classes {
+        let mut row = vec![label.clone()];
+        row.extend(calibration.gates.iter().map(|gate| {
+            let chosen = class
+                .chosen
+                .as_ref()
+                .and_then(|chosen| chosen.min.get(gate));
+            chosen.map_or_else(|| "as before".to_owned(), |min| format!("{min:.3}"))
+        }));
+        row.extend(accepted(class));
+        table.add_row(row);
     }
     table.to_string()
 }
 
-fn cells(class: &ClassThreshold) -> [String; 6] {
-    let before = class
-        .before
-        .map_or_else(|| "-".to_owned(), |before| format!("{:.3}", before.min));
-    let Some(certified) = class.certified else {
-        let why = format!("none holds, of {}", class.bad);
+/// Bad candidates accepted before and now, the bound, good candidates accepted before and now, how often the promise was kept.
+fn accepted(class: &ClassThresholds) -> [String; 4] {
+    let Counts { bad, good } = class.judged;
+    let before = class.before;
+    let Some(chosen) = &class.chosen else {
         let none = || "-".to_owned();
-        return [before, "as before".into(), why, none(), none(), none()];
+        return [
+            format!("{} of {bad}", before.bad),
+            none(),
+            format!("{} of {good}", before.good),
+            none(),
+        ];
     };
+    let Counts {
+        bad: bad_accepted,
+        good: good_accepted,
+    } = chosen.accepted;
+    let repeated = class.repeated;
     [
-        before,
-        format!("{:.3}", certified.min),
-        format!("{} of {}", certified.bad_accepted, class.bad),
-        output::percent(certified.bound),
-        format!("{} of {}", class.good_accepted.unwrap_or(0), class.good),
-        format!("{} of {}", class.repeated.kept, class.repeated.certified),
+        format!("{} -> {bad_accepted} of {bad}", before.bad),
+        output::percent(chosen.bound),
+        format!("{} -> {good_accepted} of {good}", before.good),
+        format!("{} of {}", repeated.kept, repeated.certified),
     ]
 }

@@ -6,17 +6,21 @@ use crate::output::percent;
 /// The promise, and how many thresholds keep it, in words; `None` where the thresholds are the recipe's.
 pub fn sentence(results: &Results) -> Option<String> {
     let found = results.calibration.as_ref()?;
-    let (certified, all) = found.certified();
+    if found.gates.is_empty() {
+        return Some("No bad candidates are known that a gate of this run could tell: all thresholds stay the recipe's.".to_owned());
+    }
+    let (certified, all) = (found.certified(), found.classes.len());
     let mut said = format!(
-        "On the calibration split {certified} of {all} thresholds were chosen so that at most {} of bad candidates pass the gate, \
-         with {} confidence",
+        "On the calibration split thresholds were chosen for {certified} of {all} classes, so that {} let at most {} of bad \
+         candidates through together, with {} confidence",
+        found.gates.join(", "),
         percent(found.promise.max_bad_accepts),
         percent(found.promise.confidence),
     );
     if certified < all {
         said += "; for the others none could be certified, and the recipe's stay";
     }
-    Some(said + ". " + &found.assumption)
+    Some(format!("{said}. Bad: {}. {}", found.bad, found.assumption))
 }
 
 #[cfg(test)]
@@ -30,18 +34,19 @@ mod tests {
         let mut results = example();
         assert_eq!(sentence(&parse(&results).unwrap()), None);
         let repeated = json!({"repetitions": 200, "certified": 200, "kept": 190});
+        let counts = |bad: u64, good: u64| json!({"bad": bad, "good": good});
         results["calibration"] = json!({
             "run_id": "run-1", "promise": {"max_bad_accepts": 0.1, "confidence": 0.9}, "assumption": "As drawn.",
-            "gates_toml": "", "gates": [{"gate": "ssim", "bad": "edits of another person", "classes": {
-                "contempt": {"bad": 80, "good": 70, "before": null, "good_accepted": 61, "repeated": repeated,
-                    "certified": {"min": 0.215, "bad_accepted": 4, "bound": 0.097}},
-                "neutral": {"bad": 9, "good": 9, "before": null, "good_accepted": null, "repeated": repeated, "certified": null},
-            }}],
+            "bad": "edits of another person", "gates_toml": "", "gates": ["ssim", "vit"], "classes": {
+                "contempt": {"judged": counts(80, 70), "before": counts(9, 61), "repeated": repeated, "chosen": {
+                    "min": {"ssim": 0.215, "vit": 0.5}, "accepted": counts(4, 66), "bound": 0.097}},
+                "neutral": {"judged": counts(9, 9), "before": counts(1, 8), "repeated": repeated, "chosen": null},
+            },
         });
         let results = parse(&results).unwrap();
         let said = sentence(&results).unwrap();
         assert!(
-            said.contains("1 of 2 thresholds") && said.contains("10.00 %") && said.contains("stay"),
+            said.contains("1 of 2 classes") && said.contains("10.00 %") && said.contains("stay"),
             "{said}"
         );
         let page = html(&results, &[], &[]).unwrap();

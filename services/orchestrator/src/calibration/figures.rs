@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use saga_statistics::threshold::{Certified, Promise, Repeated};
+use saga_statistics::threshold::{Promise, Repeated};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -11,97 +11,58 @@ use crate::{
 };
 
 /// What the promise rests on.
-const ASSUMPTION: &str = "The bad candidates that come are drawn like those of the calibration, independently of each other. The promise holds for each gate and class by itself, about the kind of bad candidate that the gate was calibrated on, and as long as the models stay the same.";
+const ASSUMPTION: &str = "The bad candidates that come are drawn like those of the calibration, independently of each other. The promise holds for the calibrated gates together and for each class by itself, and as long as the models stay the same.";
 
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// The run whose gates and models are calibrated.
     pub run_id: String,
-    /// What each threshold keeps.
+    /// What the thresholds of a class keep together.
     pub promise: Promise,
     /// What it rests on, in words.
     pub assumption: String,
-    /// In the order of the cascade.
-    pub gates: Vec<GateThresholds>,
+    /// The bad candidates that it rests on; empty: none are known, and all thresholds stay.
+    pub bad: String,
+    /// Names of the gates that are calibrated, in the order of the cascade; the others stay as they are.
+    pub gates: Vec<String>,
+    /// By label.
+    pub classes: BTreeMap<String, ClassThresholds>,
     /// The recipe's `[[gates]]` with the thresholds chosen.
     pub gates_toml: String,
 }
 
-/// One gate.
+/// One class.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct GateThresholds {
-    /// Its name in the recipe.
-    pub gate: String,
-    /// The bad candidates it was calibrated on; empty: none are known, its thresholds stay.
-    pub bad: String,
-    /// By class.
-    pub classes: BTreeMap<String, ClassThreshold>,
-}
-
-impl GateThresholds {
-    /// A gate for which no bad candidates are known.
-    pub(super) fn unknown(gate: &Gate) -> Self {
-        Self {
-            gate: gate.name.clone(),
-            bad: String::new(),
-            classes: BTreeMap::new(),
-        }
-    }
-}
-
-/// One class of one gate.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct ClassThreshold {
-    /// Bad candidates judged.
-    pub bad: u64,
-    /// Good candidates judged.
-    pub good: u64,
-    /// The recipe's own `min`, and what it accepts of both.
-    pub before: Option<Accepts>,
-    /// The threshold that keeps the promise; `None` where there are too few bad candidates or too many good scores among them:
-    /// the recipe's own stays.
-    pub certified: Option<Certified>,
-    /// Good candidates that the certified threshold accepts.
-    pub good_accepted: Option<u64>,
+pub struct ClassThresholds {
+    /// Candidates judged.
+    pub judged: Counts,
+    /// Those of them that the calibrated gates accept with the recipe's own thresholds.
+    pub before: Counts,
+    /// The thresholds that keep the promise; `None` where there are too few bad candidates or too many among the best scores:
+    /// the recipe's own stay.
+    pub chosen: Option<Chosen>,
     /// How often the promise was kept when the choice was repeated on candidates drawn from the same bad ones.
     pub repeated: Repeated,
 }
 
-/// What a threshold accepts.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Accepts {
-    /// Smallest accepted score.
-    pub min: f64,
-    /// Bad candidates accepted.
-    pub bad: u64,
-    /// Good candidates accepted.
-    pub good: u64,
+/// Thresholds that keep the promise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Chosen {
+    /// Smallest accepted score, by gate.
+    pub min: BTreeMap<String, f64>,
+    /// Candidates that all calibrated gates accept.
+    pub accepted: Counts,
+    /// Upper bound on the share of bad candidates accepted, at the promise's confidence.
+    pub bound: f64,
 }
 
-impl ClassThreshold {
-    pub(super) fn new(
-        bad: &[f64],
-        good: &[f64],
-        before: Option<f64>,
-        certified: Option<Certified>,
-        repeated: Repeated,
-    ) -> Self {
-        let accepted =
-            |scores: &[f64], min: f64| scores.iter().filter(|&&score| score >= min).count() as u64;
-        Self {
-            bad: bad.len() as u64,
-            good: good.len() as u64,
-            before: before.map(|min| Accepts {
-                min,
-                bad: accepted(bad, min),
-                good: accepted(good, min),
-            }),
-            certified,
-            good_accepted: certified.map(|certified| accepted(good, certified.min)),
-            repeated,
-        }
-    }
+/// Candidates whose truth is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Counts {
+    pub bad: u64,
+    pub good: u64,
 }
 
 /// As a recipe has it.
@@ -114,43 +75,46 @@ impl Calibration {
     pub(super) fn new(
         context: &RunContext,
         promise: Promise,
-        gates: Vec<GateThresholds>,
+        bad: &str,
+        gates: Vec<String>,
+        classes: BTreeMap<String, ClassThresholds>,
     ) -> Result<Self, RunError> {
         let mut found = Self {
             run_id: context.run_id.clone(),
             promise,
             assumption: ASSUMPTION.into(),
+            bad: bad.into(),
             gates,
+            classes,
             gates_toml: String::new(),
         };
-        let chosen = Gates {
+        let gates = Gates {
             gates: found.apply(&context.recipe.gates),
         };
-        found.gates_toml = toml::to_string(&chosen).map_err(|error| {
+        found.gates_toml = toml::to_string(&gates).map_err(|error| {
             RunError::Data(format!("the gates cannot be written as TOML: {error}"))
         })?;
         Ok(found)
     }
 
-    /// These gates with the certified thresholds; the others stay.
+    /// These gates with the chosen thresholds; the others stay.
     pub fn apply(&self, gates: &[Gate]) -> Vec<Gate> {
-        let mut chosen = gates.to_vec();
-        for (gate, found) in chosen.iter_mut().zip(&self.gates) {
-            for (label, class) in &found.classes {
-                let Some(certified) = class.certified else {
-                    continue;
-                };
-                let own = gate.per_class.entry(label.clone()).or_default();
-                own.min = Some(certified.min);
+        let mut gates = gates.to_vec();
+        for (label, class) in &self.classes {
+            for gate in &mut gates {
+                let chosen = class.chosen.as_ref();
+                if let Some(&min) = chosen.and_then(|chosen| chosen.min.get(&gate.name)) {
+                    let own = gate.per_class.entry(label.clone()).or_default();
+                    own.min = Some(min);
+                }
             }
         }
-        chosen
+        gates
     }
 
-    /// Thresholds that keep the promise, and all that were looked for.
-    pub fn certified(&self) -> (usize, usize) {
-        let classes = || self.gates.iter().flat_map(|gate| gate.classes.values());
-        let certified = classes().filter(|class| class.certified.is_some());
-        (certified.count(), classes().count())
+    /// Classes whose thresholds keep the promise.
+    pub fn certified(&self) -> usize {
+        let classes = self.classes.values();
+        classes.filter(|class| class.chosen.is_some()).count()
     }
 }

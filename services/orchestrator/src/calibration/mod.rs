@@ -1,27 +1,22 @@
-//! Thresholds with a promise: for each gate and class, the loosest `min` at which no more than a stated share of bad candidates is
-//! accepted, with a stated confidence. The bad candidates come from the calibration split, which nothing else is chosen on:
-//! [`offers`] says which, [`figures`] what was found and the gates with it, [`saga_statistics::threshold`] how the bound comes about.
+//! Thresholds with a promise: for each class the gates' `min`, lowered together until no more than a stated share of bad
+//! candidates is accepted by all of them, with a stated confidence. The candidates come from the calibration split, which
+//! nothing else is chosen on: [`offers`] says which, [`judged`] what the gates made of them, [`figures`] what was found and the
+//! gates with it, [`saga_statistics::threshold`] how the bound comes about.
 
 pub mod figures;
+mod judged;
 mod offers;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use futures::stream;
-use saga_client::Priority;
-use saga_proto::{
-    evaluation::v1::CalibrateRequest, gate::v1::DescribeResponse, guard::v1::Candidate,
-    labelstore::v1::Stage,
-};
-use saga_statistics::threshold::Promise;
+use saga_proto::{evaluation::v1::CalibrateRequest, labelstore::v1::Stage};
+use saga_statistics::threshold::{Path, Promise};
 
-use crate::{
-    guard::Guard,
-    recipe::{Gate, Recipe},
-    run::{RunContext, RunError, bounded, models, stage::unrecorded},
-};
-use figures::{Calibration, ClassThreshold, GateThresholds};
-use offers::{Bad, Offer};
+use crate::run::{RunContext, RunError, bounded, models, stage::unrecorded};
+use figures::{Calibration, Chosen, ClassThresholds, Counts};
+use judged::{JudgedGate, Verdicts};
+use offers::Offer;
 
 /// The stage of a run that calibrates its gates, and progress of judging.
 pub(crate) const STAGE: &str = "calibration";
@@ -56,7 +51,7 @@ fn share(field: &'static str, value: f64, usual: f64) -> Result<f64, RunError> {
     }
 }
 
-/// Calibrates every gate that bad candidates are known for; answers [`Calibration`] as JSON.
+/// Calibrates the gates of a finished run; answers [`Calibration`] as JSON.
 pub(crate) async fn calibrate(
     context: &RunContext,
     stages: &[Stage],
@@ -71,104 +66,99 @@ pub(crate) async fn calibrate(
 /// The thresholds of every gate that bad candidates are known for. The gates' models must be loaded.
 pub(crate) async fn gates(context: &RunContext, promise: Promise) -> Result<Calibration, RunError> {
     let rows = offers::rows(context).await?;
-    let mut gates = Vec::with_capacity(context.recipe.gates.len());
-    for gate in &context.recipe.gates {
-        let alone = alone(context, gate)?;
-        let described = alone.describe().await?.into_iter().next();
-        let described = described
-            .map(|(_, description)| description)
-            .unwrap_or_default();
-        gates.push(match offers::kind(context, gate, &described) {
-            Some(bad) => {
-                let scores = scores(context, &alone, offers::all(context, &rows, bad)).await?;
-                one_gate(context, gate, &described, promise, (bad, &scores))
-            }
-            None => GateThresholds::unknown(gate),
-        });
+    let bad = offers::kind(context);
+    let gates = judged::gates(context, bad).await?;
+    if gates.is_empty() {
+        return Calibration::new(context, promise, "", Vec::new(), BTreeMap::new());
     }
-    Calibration::new(context, promise, gates)
+    let offers = offers::all(context, rows, bad);
+    let verdicts = verdicts(context, &gates, offers).await?;
+    let labels = context.recipe.classes.iter().enumerate();
+    let classes = labels.map(|(class, label)| {
+        let sides = [true, false].map(|bad| {
+            let of_side = |verdicts: &&Verdicts| verdicts.class == class && verdicts.bad == bad;
+            verdicts.iter().filter(of_side).collect()
+        });
+        let found = one_class(&gates, label, promise, context.seed, sides);
+        (label.clone(), found)
+    });
+    let names = gates.iter().map(|gate| gate.name().to_owned()).collect();
+    Calibration::new(context, promise, bad.about(), names, classes.collect())
 }
 
-/// A cascade of one gate.
-fn alone(context: &RunContext, gate: &Gate) -> Result<Guard, RunError> {
-    let recipe = Recipe {
-        gates: vec![gate.clone()],
-        ..Recipe::clone(&context.recipe)
-    };
-    Ok(models::guard(Arc::new(recipe), &context.config)?)
-}
-
-/// A judged offer.
-struct Score {
-    class: usize,
-    bad: bool,
-    score: f64,
-}
-
-/// The gate's score of every offer.
-async fn scores(
+/// What every gate says of every offer that became a candidate.
+async fn verdicts(
     context: &RunContext,
-    gate: &Guard,
+    gates: &[JudgedGate],
     offers: Vec<Offer>,
-) -> Result<Vec<Score>, RunError> {
+) -> Result<Vec<Verdicts>, RunError> {
     let total = offers.len() as u64;
     let offers = stream::iter(offers.into_iter().map(Ok));
     let judged = bounded::each(offers, |offer: Offer| async move {
         let (class, bad) = (offer.class, offer.bad);
-        let question = Candidate {
-            candidate_id: String::new(),
-            recipe: String::new(),
-            target_label: context
-                .recipe
-                .classes
-                .get(class)
-                .cloned()
-                .unwrap_or_default(),
-            ..offer.candidate(context).await?
+        let Some(candidate) = offer.candidate(context).await? else {
+            return Ok(None);
         };
-        let decision = gate.check(&question, Priority::Low).await?;
-        let verdict = decision.verdicts.first();
-        let score = verdict.map_or(f64::NAN, |verdict| verdict.score);
-        Ok(Score { class, bad, score })
+        let mut scores = Vec::with_capacity(gates.len());
+        for gate in gates {
+            scores.push(gate.score(&candidate).await?);
+        }
+        Ok(Some(Verdicts { class, bad, scores }))
     });
-    bounded::collect(context, STAGE, total, judged).await
+    let judged = bounded::collect(context, STAGE, total, judged).await?;
+    Ok(judged.into_iter().flatten().collect())
 }
 
-fn one_gate(
-    context: &RunContext,
-    gate: &Gate,
-    described: &DescribeResponse,
+fn one_class(
+    gates: &[JudgedGate],
+    label: &str,
     promise: Promise,
-    (bad, scores): (Bad, &[Score]),
-) -> GateThresholds {
-    let spec = described.thresholds.iter().find(|spec| spec.name == "min");
-    let range = spec.map_or([0.0, 1.0], |spec| [spec.lowest, spec.highest]);
-    let class = |(index, label): (usize, &String)| {
-        let of = |bad: bool| -> Vec<f64> {
-            let side = scores
-                .iter()
-                .filter(|score| score.class == index && score.bad == bad);
-            side.map(|score| score.score).collect()
-        };
-        let (bad, good) = (of(true), of(false));
-        let found = ClassThreshold::new(
-            &bad,
-            &good,
-            gate.thresholds_for(label).get("min").copied(),
-            promise.loosest(&bad, range),
-            promise.repeated(&bad, range, REPETITIONS, context.seed),
-        );
-        (label.clone(), found)
+    seed: u64,
+    [bad, good]: [Vec<&Verdicts>; 2],
+) -> ClassThresholds {
+    let bounds: Vec<[f64; 2]> = gates.iter().map(|gate| gate.bounds(label)).collect();
+    let ranges: Vec<[f64; 2]> = gates.iter().map(JudgedGate::range).collect();
+    let below_max = |verdicts: &&Verdicts| verdicts.are_below_max(&bounds);
+    let known: Vec<Vec<f64>> = good
+        .iter()
+        .copied()
+        .filter(below_max)
+        .map(|verdicts| verdicts.scores.clone())
+        .collect();
+    let path = Path::new(&known, &ranges);
+    let first = |verdicts: &&Verdicts| {
+        let verdicts = Some(*verdicts).filter(below_max)?;
+        path.first(&verdicts.scores)
     };
-    GateThresholds {
-        gate: gate.name.clone(),
-        bad: bad.about().to_owned(),
-        classes: context
-            .recipe
-            .classes
-            .iter()
-            .enumerate()
-            .map(class)
-            .collect(),
+    let [bad_first, good_first]: [Vec<Option<usize>>; 2] =
+        [&bad, &good].map(|side| side.iter().map(first).collect());
+    let chosen = promise.loosest(&path, &bad_first).map(|certified| {
+        let names = gates.iter().map(|gate| gate.name().to_owned());
+        let thresholds = path.thresholds(certified.step).iter().copied();
+        let accepted = |first: &&Option<usize>| first.is_some_and(|first| first <= certified.step);
+        Chosen {
+            min: names.zip(thresholds).collect(),
+            accepted: Counts {
+                bad: certified.bad_accepted,
+                good: good_first.iter().filter(accepted).count() as u64,
+            },
+            bound: certified.bound,
+        }
+    });
+    let before = |side: &[&Verdicts]| {
+        let accepted = side.iter().filter(|verdicts| verdicts.are_within(&bounds));
+        accepted.count() as u64
+    };
+    ClassThresholds {
+        judged: Counts {
+            bad: bad.len() as u64,
+            good: good.len() as u64,
+        },
+        before: Counts {
+            bad: before(&bad),
+            good: before(&good),
+        },
+        chosen,
+        repeated: promise.repeated(&path, &bad_first, REPETITIONS, seed),
     }
 }

@@ -49,7 +49,7 @@ pub struct Recipe {
     pub normalisation: Option<Normalisation>,
     /// The guard's cascade, cheapest gate first.
     pub gates: Vec<Gate>,
-    /// What each gate's `min` is to keep for each class: a run chooses them on the calibration split, once its models are trained,
+    /// What the gates' `min` are to keep for each class: a run chooses them on the calibration split, once its models are trained,
     /// and keeps the recipe's where none can be certified. Absent: the recipe's stay.
     #[serde(default)]
     pub calibration: Option<Promise>,
