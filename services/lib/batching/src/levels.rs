@@ -55,6 +55,12 @@ impl<T> Levels<T> {
         self.normal.pop_front()
     }
 
+    /// Drops the items that are not kept; the others keep their order.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
+        self.normal.retain(&mut keep);
+        self.low.retain(keep);
+    }
+
     /// Items that go before one of this priority that came now, those low ones aside that pass normal ones now and then.
     pub(crate) fn ahead(&self, priority: Priority) -> usize {
         match priority {

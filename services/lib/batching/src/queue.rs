@@ -133,6 +133,14 @@ impl<T> Queue<T> {
         Some(taken)
     }
 
+    /// Drops the items that are not kept, and answers how many; their room returns to the queue.
+    pub(crate) fn retain(&self, keep: impl Fn(&T) -> bool) -> usize {
+        let mut state = self.lock();
+        let before = state.items.len();
+        state.items.retain(|(item, _room)| keep(item));
+        before - state.items.len()
+    }
+
     /// Takes no more items; those that wait are still handed out.
     pub(crate) fn close(&self) {
         self.lock().closed = true;

@@ -59,15 +59,27 @@ impl<Input, Output, E> Shared<Input, Output, E> {
         }
     }
 
-    /// Room for one item now, or what its caller is told.
+    /// Room for one item now, or what its caller is told. What waits for callers that have left takes nobody's room.
     pub(crate) fn try_room(&self, priority: Priority) -> Result<Room, SubmitError<E>> {
-        self.queue.try_room(priority).map_err(|none| match none {
+        let mut room = self.queue.try_room(priority);
+        if matches!(room, Err(NoRoom::Full { .. })) && self.drop_abandoned() {
+            room = self.queue.try_room(priority);
+        }
+        room.map_err(|none| match none {
             NoRoom::Closed => self.unhealthy(),
             NoRoom::Full { capacity } => {
                 self.metrics.full.inc();
                 SubmitError::Full { capacity }
             }
         })
+    }
+
+    /// Whether anybody who waited has left.
+    fn drop_abandoned(&self) -> bool {
+        let abandoned = self.queue.retain(|entry| !entry.answer.is_closed());
+        self.metrics.queue_length.dec_by(abandoned as i64);
+        self.metrics.abandoned.inc_by(abandoned as u64);
+        abandoned > 0
     }
 
     /// The answer of a batcher that takes no items any more.

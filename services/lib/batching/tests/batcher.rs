@@ -106,6 +106,30 @@ async fn late_and_abandoned_items_are_never_computed() {
 }
 
 #[tokio::test]
+async fn who_has_left_takes_nobodys_room() {
+    let gated = Gated::new(8, 3).await;
+    let first = gated.occupy().await;
+    let mut waiting = gated.submit_all(&[1, 2, 3]).await;
+    let refused = gated.batcher.try_submit(9, Priority::Normal, None).await;
+    assert_eq!(refused, Err(SubmitError::Full { capacity: 3 }));
+    let left = waiting.remove(1);
+    left.abort();
+    assert!(left.await.unwrap_err().is_cancelled());
+    let late = {
+        let batcher = gated.batcher.clone();
+        tokio::spawn(async move { batcher.try_submit(4, Priority::Normal, None).await })
+    };
+    gated.until(|batcher| batcher.stats().abandoned == 1).await;
+    gated.release.send(()).unwrap();
+    gated.release.send(()).unwrap();
+    assert_eq!(late.await.unwrap().unwrap().output, 8);
+    assert!(join_all(waiting).await.iter().all(|answer| answer.is_ok()));
+    assert!(first.await.unwrap().is_ok());
+    assert_eq!(gated.batches.recv().unwrap(), [1, 3, 4]);
+    assert_eq!(gated.batcher.metrics().queue_length.get(), 0);
+}
+
+#[tokio::test]
 async fn what_would_be_late_when_its_batch_is_done_is_not_computed() {
     const BATCH: Duration = Duration::from_millis(40);
     let gated = Gated::new(8, 8).await;

@@ -81,10 +81,11 @@ impl JudgedGate {
         Ok(verdict.map_or(f64::NAN, |verdict| verdict.score))
     }
 
-    /// Lowest and highest threshold that the gate takes.
-    pub(super) fn range(&self) -> [f64; 2] {
+    /// Lowest and highest `min` that the gate takes for a class: none is above `max`.
+    pub(super) fn range(&self, label: &str) -> [f64; 2] {
+        let [_, max] = self.bounds(label);
         self.bound("min")
-            .map_or([0.0, 1.0], |spec| [spec.lowest, spec.highest])
+            .map_or([0.0, 1.0], |spec| [spec.lowest, spec.highest.min(max)])
     }
 
     /// `min` and `max` in force for a class before the calibration.

@@ -117,7 +117,7 @@ fn one_class(
     [bad, good]: [Vec<&Verdicts>; 2],
 ) -> ClassThresholds {
     let bounds: Vec<[f64; 2]> = gates.iter().map(|gate| gate.bounds(label)).collect();
-    let ranges: Vec<[f64; 2]> = gates.iter().map(JudgedGate::range).collect();
+    let ranges: Vec<[f64; 2]> = gates.iter().map(|gate| gate.range(label)).collect();
     let below_max = |verdicts: &&Verdicts| verdicts.are_below_max(&bounds);
     let known: Vec<Vec<f64>> = good
         .iter()

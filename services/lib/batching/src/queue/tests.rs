@@ -73,6 +73,8 @@ impl Model {
 enum Step {
     Push(Priority),
     Take(usize),
+    /// Drops every item whose number this divides.
+    Drop(usize),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -80,6 +82,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => Just(Step::Push(Priority::Normal)),
         2 => Just(Step::Push(Priority::Low)),
         2 => (1..12_usize).prop_map(Step::Take),
+        1 => (2..5_usize).prop_map(Step::Drop),
     ];
     prop::collection::vec(step, 0..400)
 }
@@ -111,6 +114,13 @@ proptest! {
                         prop_assert_ne!(refused, NoRoom::Closed);
                     }
                 },
+                Step::Drop(divisor) => {
+                    let before = queue.len();
+                    let dropped = queue.retain(|item| item % divisor != 0);
+                    model.normal.retain(|item| item % divisor != 0);
+                    model.low.retain(|item| item % divisor != 0);
+                    prop_assert_eq!(dropped, before - queue.len());
+                }
                 // Taking from an empty queue would wait for the next item.
                 Step::Take(_) if queue.len() == 0 => {}
                 Step::Take(most) => {
