@@ -33,10 +33,15 @@ pub(super) struct Verdicts {
 }
 
 impl Verdicts {
-    /// Whether no gate finds it too high: that is rejected whatever `min` is. `bounds` are `min` and `max` of each gate.
-    pub(super) fn are_below_max(&self, bounds: &[[f64; 2]]) -> bool {
-        let mut scores = self.scores.iter().zip(bounds);
-        scores.all(|(score, [_, max])| score.is_nan() || score <= max)
+    /// The scores, but minus infinity where one is above `max`: that is rejected whatever `min` is. `bounds` are `min` and
+    /// `max` of each gate.
+    pub(super) fn below_max(&self, bounds: &[[f64; 2]]) -> Vec<f64> {
+        let scores = self.scores.iter().zip(bounds);
+        let below = |(&score, [_, max]): (&f64, &[f64; 2])| match score > *max {
+            true => f64::NEG_INFINITY,
+            false => score,
+        };
+        scores.map(below).collect()
     }
 
     /// Whether every gate accepts it.

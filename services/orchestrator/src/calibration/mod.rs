@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use futures::stream;
 use saga_proto::{evaluation::v1::CalibrateRequest, labelstore::v1::Stage};
-use saga_statistics::threshold::{Path, Promise};
+use saga_statistics::threshold::{Promise, Scored};
 
 use crate::run::{RunContext, RunError, bounded, models, stage::unrecorded};
 use figures::{Calibration, Chosen, ClassThresholds, Counts};
@@ -118,32 +118,27 @@ fn one_class(
 ) -> ClassThresholds {
     let bounds: Vec<[f64; 2]> = gates.iter().map(|gate| gate.bounds(label)).collect();
     let ranges: Vec<[f64; 2]> = gates.iter().map(|gate| gate.range(label)).collect();
-    let below_max = |verdicts: &&Verdicts| verdicts.are_below_max(&bounds);
-    let known: Vec<Vec<f64>> = good
-        .iter()
-        .copied()
-        .filter(below_max)
-        .map(|verdicts| verdicts.scores.clone())
-        .collect();
-    let path = Path::new(&known, &ranges);
-    let first = |verdicts: &&Verdicts| {
-        let verdicts = Some(*verdicts).filter(below_max)?;
-        path.first(&verdicts.scores)
+    let scores = |side: &[&Verdicts]| -> Vec<Vec<f64>> {
+        side.iter()
+            .map(|verdicts| verdicts.below_max(&bounds))
+            .collect()
     };
-    let [bad_first, good_first]: [Vec<Option<usize>>; 2] =
-        [&bad, &good].map(|side| side.iter().map(first).collect());
-    let chosen = promise.loosest(&path, &bad_first).map(|certified| {
-        let names = gates.iter().map(|gate| gate.name().to_owned());
-        let thresholds = path.thresholds(certified.step).iter().copied();
-        let accepted = |first: &&Option<usize>| first.is_some_and(|first| first <= certified.step);
-        Chosen {
-            min: names.zip(thresholds).collect(),
-            accepted: Counts {
-                bad: certified.bad_accepted,
-                good: good_first.iter().filter(accepted).count() as u64,
-            },
-            bound: certified.bound,
-        }
+    let scored = Scored {
+        good: &scores(&good),
+        bad: &scores(&bad),
+        ranges: &ranges,
+    };
+    let chosen = promise.choose(&scored).map(|chosen| Chosen {
+        min: gates
+            .iter()
+            .map(|gate| gate.name().to_owned())
+            .zip(chosen.min)
+            .collect(),
+        accepted: Counts {
+            bad: chosen.bad_accepted,
+            good: chosen.good_accepted,
+        },
+        bound: chosen.bound,
     });
     let before = |side: &[&Verdicts]| {
         let accepted = side.iter().filter(|verdicts| verdicts.are_within(&bounds));
@@ -159,6 +154,6 @@ fn one_class(
             good: before(&good),
         },
         chosen,
-        repeated: promise.repeated(&path, &bad_first, REPETITIONS, seed),
+        repeated: promise.repeated(&scored, REPETITIONS, seed),
     }
 }
