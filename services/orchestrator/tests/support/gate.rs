@@ -58,9 +58,9 @@ impl GateService for FakeGate {
         &self,
         _: Request<DescribeRequest>,
     ) -> Result<Response<DescribeResponse>, Status> {
-        let bound = |name: &str| ThresholdSpec {
+        let bound = |name: &str, default_value: f64| ThresholdSpec {
             name: name.into(),
-            default_value: 0.5,
+            default_value,
             lowest: 0.0,
             highest: 1.0,
         };
@@ -68,7 +68,7 @@ impl GateService for FakeGate {
             name: self.name.into(),
             needs_source: self.name == "ssim",
             needs_prompt: self.name == "clip",
-            thresholds: vec![bound("min"), bound("max")],
+            thresholds: vec![bound("min", 0.5), bound("max", 1.0)],
             ..DescribeResponse::default()
         }))
     }
