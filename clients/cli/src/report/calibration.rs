@@ -51,7 +51,7 @@ mod tests {
         );
         let page = html(&results, &[], &[]).unwrap();
         assert!(
-            page.contains("4 of 80") && page.contains("61 of 70") && page.contains("as before")
+            page.contains("4 of 80") && page.contains("66 of 70") && page.contains("as before")
         );
     }
 }
