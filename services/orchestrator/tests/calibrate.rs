@@ -102,12 +102,7 @@ async fn a_promise_that_is_none_is_refused() {
 async fn a_run_that_calibrates_judges_with_the_thresholds_it_chose() {
     let world = World::new().await;
     let mut client = world.orchestrator().await;
-    let recipe = RECIPE.replace("calibration_fraction = 0.0", "calibration_fraction = 0.1")
-        + "\n[calibration]\nmax_bad_accepts = 0.1\nconfidence = 0.9\n";
-    let request = StartRunRequest {
-        recipe: Some(start_run_request::Recipe::RecipeToml(recipe)),
-        ..start_request()
-    };
+    let request = calibrating();
     client.start_run(request.clone()).await.unwrap();
     let events = watch(&mut client).await;
     let found = results(&events);
@@ -133,4 +128,43 @@ async fn a_run_that_calibrates_judges_with_the_thresholds_it_chose() {
 
     let after = calibrate_finished(&world, 0.0, 0.0).await.unwrap();
     assert_eq!(after.classes["c"].before, Counts { bad: 0, good: 40 });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_calibration_images_a_run_keeps_its_thresholds_and_a_calibration_says_what_it_needs()
+ {
+    let world = World::new().await;
+    world.store.lock().calibration = Some(0);
+    let mut client = world.orchestrator().await;
+    client.start_run(calibrating()).await.unwrap();
+    let found = results(&watch(&mut client).await);
+    assert!(found.calibration.unwrap().gates.is_empty());
+    assert_eq!(found.gates, Recipe::parse(RECIPE).unwrap().gates);
+
+    let mut client = EvaluationServiceClient::connect(world.serve().await)
+        .await
+        .unwrap();
+    let request = CalibrateRequest {
+        run_id: "r".into(),
+        ..CalibrateRequest::default()
+    };
+    let events = client.calibrate(request).await.unwrap().into_inner();
+    let events: Vec<_> = events.collect().await;
+    match &events.last().unwrap().as_ref().unwrap().event {
+        Some(Event::Failed(failed)) => assert!(
+            failed.message.contains("calibration_fraction"),
+            "{failed:?}"
+        ),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A request for a run that calibrates its gates.
+fn calibrating() -> StartRunRequest {
+    let recipe = RECIPE.replace("calibration_fraction = 0.0", "calibration_fraction = 0.1")
+        + "\n[calibration]\nmax_bad_accepts = 0.1\nconfidence = 0.9\n";
+    StartRunRequest {
+        recipe: Some(start_run_request::Recipe::RecipeToml(recipe)),
+        ..start_request()
+    }
 }

@@ -38,12 +38,6 @@ pub async fn calibrate(global: &Global, args: CalibrateArgs) -> Result<()> {
     if global.json {
         return output::print_json(&calibration);
     }
-    if calibration.gates.is_empty() {
-        println!(
-            "No bad candidates are known that a gate of this run could tell: all thresholds stay."
-        );
-        return Ok(());
-    }
     println!("{}", table(&calibration));
     println!("Bad: {}. {}", calibration.bad, calibration.assumption);
     println!(

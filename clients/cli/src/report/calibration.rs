@@ -7,7 +7,7 @@ use crate::output::percent;
 pub fn sentence(results: &Results) -> Option<String> {
     let found = results.calibration.as_ref()?;
     if found.gates.is_empty() {
-        return Some("No bad candidates are known that a gate of this run could tell: all thresholds stay the recipe's.".to_owned());
+        return Some("For want of bad candidates that a gate could tell, all thresholds are the recipe's own.".to_owned());
     }
     let (certified, all) = (found.certified(), found.classes.len());
     let mut said = format!(

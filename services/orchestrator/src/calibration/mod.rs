@@ -59,16 +59,21 @@ pub(crate) async fn calibrate(
 ) -> Result<String, RunError> {
     models::load_recorded(context, stages).await?;
     let found = unrecorded(context, STAGE, gates(context, promise)).await?;
+    if found.gates.is_empty() {
+        let why = "there are no bad candidates that a gate of this run could tell; calibration needs images in the calibration split (calibration_fraction in the recipe's [split]), and a gate that knows labels or the studio";
+        return Err(RunError::Data(why.into()));
+    }
     serde_json::to_string(&found)
         .map_err(|error| RunError::Data(format!("the calibration cannot be written: {error}")))
 }
 
-/// The thresholds of every gate that bad candidates are known for. The gates' models must be loaded.
+/// The thresholds of every gate that bad candidates are known for; without such gates or candidates all stay. The gates' models
+/// must be loaded.
 pub(crate) async fn gates(context: &RunContext, promise: Promise) -> Result<Calibration, RunError> {
     let rows = offers::rows(context).await?;
     let bad = offers::kind(context);
     let gates = judged::gates(context, bad).await?;
-    if gates.is_empty() {
+    if rows.is_empty() || gates.is_empty() {
         return Calibration::new(context, promise, "", Vec::new(), BTreeMap::new());
     }
     let offers = offers::all(context, rows, bad);

@@ -83,10 +83,6 @@ pub(super) async fn rows(context: &RunContext) -> Result<Vec<(Arc<Row>, usize)>,
         ..ReadSplitRequest::default()
     };
     let rows: Vec<Row> = read::split(context, wanted).await?.try_collect().await?;
-    if rows.is_empty() {
-        let why = "the calibration split is empty; set calibration_fraction in the recipe's [split] and start a new run";
-        return Err(RunError::Data(why.into()));
-    }
     let with_class = |row: Row| {
         let class = judge::truth(context, &row)?;
         Ok((Arc::new(row), class))

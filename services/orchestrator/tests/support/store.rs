@@ -31,6 +31,8 @@ pub struct State {
     /// Real images whose embeddings were told.
     pub embedded: Vec<String>,
     pub models: Vec<RegisteredModel>,
+    /// Images of each class in the calibration split; 40 where it is not set.
+    pub calibration: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -77,7 +79,11 @@ fn row(split: &str, label: &str, index: u32, data: bool) -> Row {
     }
 }
 
-fn rows(split: &'static str, count: fn(&(&str, u32, u32, u32)) -> u32, data: bool) -> Vec<Row> {
+fn rows(
+    split: &'static str,
+    count: impl Fn(&(&str, u32, u32, u32)) -> u32,
+    data: bool,
+) -> Vec<Row> {
     COUNTS
         .iter()
         .flat_map(|class| (0..count(class)).map(move |index| row(split, class.0, index, data)))
@@ -130,10 +136,11 @@ impl dataset_service_server::DatasetService for FakeStore {
         request: Request<ReadSplitRequest>,
     ) -> Result<Response<Self::ReadSplitStream>, Status> {
         let request = request.into_inner();
+        let calibration = self.lock().calibration.unwrap_or(40);
         let rows = match request.split() {
             Split::Train => rows("train", |class| class.1, !request.omit_data),
             Split::Val => rows("val", |class| class.2, !request.omit_data),
-            Split::Calibration => rows("calibration", |_| 40, !request.omit_data),
+            Split::Calibration => rows("calibration", |_| calibration, !request.omit_data),
             _ => return Err(Status::permission_denied("sealed")),
         };
         Ok(stream(

@@ -65,17 +65,17 @@ fn values_out_of_range_name_key_value_and_range() {
             "plan.cap.total is 0; allowed is 1 to 1000000000",
         ),
         (
-            "steps = 600",
+            "steps = 1800",
             "steps = 0",
             "training.classifier.settings.steps is 0",
         ),
         (
-            "steps = 600",
+            "steps = 1800",
             "steps = 600, layer_decay = 0.0",
             "training.classifier.settings.layer_decay is 0; allowed is 0.01 to 1",
         ),
         (
-            "steps = 600",
+            "steps = 1800",
             "steps = 600, synthetic_weight = 0.0",
             "training.classifier.settings.synthetic_weight is 0; allowed is 0.01 to 1",
         ),
@@ -177,18 +177,18 @@ fn values_that_contradict_each_other_are_refused() {
         ),
         ("name = \"vit\"", "name = \"error\"", "word of the funnel"),
         (
-            "[plan]",
-            "[calibration]\nmax_bad_accepts = 0.0\nconfidence = 0.9\n[plan]",
+            "max_bad_accepts = 0.1",
+            "max_bad_accepts = 0.0",
             "calibration.max_bad_accepts: is 0",
         ),
         (
-            "[plan]",
-            "[calibration]\nmax_bad_accepts = 0.1\nconfidence = 1.0\n[plan]",
+            "confidence = 0.9",
+            "confidence = 1.0",
             "calibration.confidence: is 1",
         ),
         (
-            "calibration_fraction = 0.08\nseed = 20250924\n",
-            "calibration_fraction = 0.0\nseed = 20250924\n[calibration]\nmax_bad_accepts = 0.1\nconfidence = 0.9\n",
+            "calibration_fraction = 0.08",
+            "calibration_fraction = 0.0",
             "split.calibration_fraction: is 0 and [calibration] is there",
         ),
     ];
