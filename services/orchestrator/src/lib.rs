@@ -4,7 +4,6 @@
 //! - [`guard`]: the cascade of gates
 //! - [`plan`]: how many candidates of which class from which sources
 //! - [`run`]: the stages of a run
-//! - [`calibration`]: thresholds with a bound on bad accepts
 //! - [`evaluation`]: what a finished run's images are worth, next to what costs less
 //! - [`metrics`] and [`results`]: what a run found
 //! - [`events`]: what watchers see
@@ -14,7 +13,6 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
-pub mod calibration;
 pub mod config;
 pub mod evaluation;
 pub mod events;

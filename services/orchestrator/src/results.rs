@@ -1,6 +1,7 @@
 //! What a run found, as `results.json` holds it.
 
 mod arms;
+pub mod calibration;
 mod memorisation;
 
 use std::collections::BTreeMap;
@@ -12,11 +13,10 @@ use saga_proto::{
 use serde::{Deserialize, Serialize};
 
 pub use arms::ArmResult;
+pub use calibration::Calibration;
 pub use memorisation::{Memorisation, Nearest};
 
-use crate::{
-    calibration::figures::Calibration, metrics::Confusion, plan::PlannedClass, recipe::Gate,
-};
+use crate::{metrics::Confusion, plan::PlannedClass, recipe::Gate};
 
 /// The results of a finished run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -6,8 +6,8 @@ mod support;
 
 use futures::StreamExt as _;
 use orchestrator::{
-    calibration::figures::{Calibration, Counts},
     recipe::Recipe,
+    results::calibration::{Calibration, Counts},
 };
 use saga_proto::{
     evaluation::v1::{

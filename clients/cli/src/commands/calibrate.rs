@@ -1,10 +1,10 @@
 //! `saga calibrate`: thresholds for the gates of a finished run that bound the share of bad accepts.
 
-use std::{fs, iter, path::Path};
+use std::iter;
 
 use anyhow::{Context as _, Result, bail};
 use futures::TryStreamExt as _;
-use orchestrator::calibration::figures::{Calibration, ClassThresholds, Counts};
+use orchestrator::results::calibration::{Calibration, ClassThresholds, Counts};
 use saga_proto::{
     evaluation::v1::{
         CalibrateRequest, calibrate_response::Event,
@@ -16,7 +16,7 @@ use saga_proto::{
 use super::{follow::follow, run};
 use crate::{
     args::{CalibrateArgs, Global},
-    output,
+    output, report,
     system::{Folders, System},
 };
 
@@ -34,7 +34,7 @@ pub async fn calibrate(global: &Global, args: CalibrateArgs) -> Result<()> {
     };
     let calibration: Calibration =
         serde_json::from_str(&json).context("the calibration is not what this command reads")?;
-    write(&args.out, &calibration)?;
+    report::calibration::write(&args.out, &calibration)?;
     if global.json {
         return output::print_json(&calibration);
     }
@@ -47,16 +47,6 @@ pub async fn calibrate(global: &Global, args: CalibrateArgs) -> Result<()> {
         "Written below {}: gates.toml, which takes the place of [[gates]] in a recipe, and calibration.json, every figure",
         args.out.display()
     );
-    Ok(())
-}
-
-/// Writes every figure, and the gates as a recipe has them.
-pub(super) fn write(out: &Path, calibration: &Calibration) -> Result<()> {
-    fs::write(
-        out.join("calibration.json"),
-        serde_json::to_string_pretty(calibration)?,
-    )?;
-    fs::write(out.join("gates.toml"), &calibration.gates_toml)?;
     Ok(())
 }
 

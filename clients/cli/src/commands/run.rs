@@ -22,7 +22,7 @@ use saga_proto::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{calibrate, follow::follow};
+use super::follow::follow;
 use crate::{
     args::{Global, RunArgs},
     output,
@@ -81,8 +81,8 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<()> {
     let trainings = report::training::read(&Folders::below(&args.out).models);
     let html = report::html(&figures, &candidates, &trainings)?;
     fs::write(args.out.join("report.html"), html)?;
-    if let Some(calibration) = &figures.calibration {
-        calibrate::write(&args.out, calibration)?;
+    if let Some(found) = &figures.calibration {
+        calibration::write(&args.out, found)?;
     }
     let dataset = args.out.join("dataset");
     export(&system, &run.run_id, &dataset, args.crop_faces).await?;

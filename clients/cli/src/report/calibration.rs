@@ -1,7 +1,22 @@
-//! How the thresholds of a run's gates were chosen.
+//! How the thresholds of a run's gates were chosen, in words and as files.
+
+use std::{fs, path::Path};
+
+use anyhow::Result;
+use orchestrator::results::Calibration;
 
 use super::Results;
 use crate::output::percent;
+
+/// Writes every figure, and the gates as a recipe has them.
+pub fn write(out: &Path, calibration: &Calibration) -> Result<()> {
+    fs::write(
+        out.join("calibration.json"),
+        serde_json::to_string_pretty(calibration)?,
+    )?;
+    fs::write(out.join("gates.toml"), &calibration.gates_toml)?;
+    Ok(())
+}
 
 /// The promise, and how many thresholds keep it, in words; `None` where the thresholds are the recipe's.
 pub fn sentence(results: &Results) -> Option<String> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use orchestrator::calibration::figures::Calibration;
+use orchestrator::results::calibration::Calibration;
 use serde::{Deserialize, Serialize};
 
 /// Figures of one finished run; shares are 0 to 1.

@@ -15,9 +15,8 @@ use saga_proto::{
 use tonic::{Response, Status};
 
 use crate::{
-    calibration,
     evaluation::{self, Plan},
-    run::{RunContext, RunError, Runs},
+    run::{RunContext, RunError, Runs, calibration},
 };
 
 /// Evaluations and calibrations over gRPC.

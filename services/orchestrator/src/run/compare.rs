@@ -15,9 +15,11 @@ use super::{
     training::Trained,
 };
 use crate::{
-    calibration::figures::Calibration,
     metrics::Confusion,
-    results::{ArmResult, Candidates, Dataset, Delta, Golden, GuardTruth, ModelResult, Results},
+    results::{
+        ArmResult, Calibration, Candidates, Dataset, Delta, Golden, GuardTruth, ModelResult,
+        Results,
+    },
 };
 
 /// Bootstrap resamples.

@@ -5,6 +5,7 @@ mod active;
 mod assignment;
 mod attempt;
 pub(crate) mod bounded;
+pub(crate) mod calibration;
 mod compare;
 pub(crate) mod dataset;
 mod diffusion;
@@ -31,7 +32,6 @@ use saga_proto::{
     labelstore::v1::Stage,
     orchestrator::v1::{RunFailed, RunFinished, watch_run_response::Event},
 };
-use saga_statistics::threshold::Promise;
 use tokio_util::sync::CancellationToken;
 
 pub use active::Runs;
@@ -39,13 +39,12 @@ pub use error::RunError;
 pub use options::Options;
 
 use crate::{
-    calibration::{self, figures::Calibration},
     config::Config,
     events::EventLog,
     guard::Guard,
     recipe::{Backend, Recipe},
     remote::{Generator, Services},
-    results::Results,
+    results::{Calibration, Results},
     run::stage::Stages,
 };
 
@@ -164,7 +163,10 @@ async fn all_stages(context: &Arc<RunContext>, stages: &Stages<'_>) -> Result<Re
     let calibration = match context.recipe.calibration {
         Some(promise) => Some(
             stages
-                .run(calibration::STAGE, calibrate(context, &models, promise))
+                .run(
+                    calibration::STAGE,
+                    calibration::stage(context, &models, promise),
+                )
                 .await?,
         ),
         None => None,
@@ -182,13 +184,4 @@ async fn all_stages(context: &Arc<RunContext>, stages: &Stages<'_>) -> Result<Re
         .await?;
     let results = compare::compare(context, &models, &augmented, &plan, calibration);
     stages.run(RESULTS_STAGE, results).await
-}
-
-async fn calibrate(
-    context: &RunContext,
-    models: &models::InUse,
-    promise: Promise,
-) -> Result<Calibration, RunError> {
-    models.load(context).await?;
-    calibration::gates(context, promise).await
 }

@@ -13,10 +13,10 @@ use tokio_util::sync::DropGuard;
 use tonic::Status;
 
 use super::{
-    super::stage::recorded, Active, RESULTS_STAGE, RunContext, RunError, Runs, under_way,
-    unfinished, unknown,
+    super::{calibration, stage::recorded},
+    Active, RESULTS_STAGE, RunContext, RunError, Runs, under_way, unfinished, unknown,
 };
-use crate::calibration::{self, figures::Calibration};
+use crate::results::Calibration;
 
 impl Runs {
     /// Starts work on a finished run; answers what happens in it, to its end, and a guard that cancels it when dropped.

@@ -1,9 +1,8 @@
 //! Thresholds with a promise: for each class the gates' `min`, lowered together until no more than a stated share of bad
 //! candidates is accepted by all of them, with a stated confidence. The candidates come from the calibration split, which
-//! nothing else is chosen on: [`offers`] says which, [`judged`] what the gates made of them, [`figures`] what was found and the
-//! gates with it, [`saga_statistics::threshold`] how the bound comes about.
+//! nothing else is chosen on: [`offers`] says which, [`judged`] what the gates made of them,
+//! [`saga_statistics::threshold`] how the bound comes about.
 
-pub mod figures;
 mod judged;
 mod offers;
 
@@ -13,8 +12,12 @@ use futures::stream;
 use saga_proto::{evaluation::v1::CalibrateRequest, labelstore::v1::Stage};
 use saga_statistics::threshold::{Promise, Scored};
 
-use crate::run::{RunContext, RunError, bounded, models, stage::unrecorded};
-use figures::{Calibration, Chosen, ClassThresholds, Counts};
+use super::{
+    RunContext, RunError, bounded,
+    models::{self, InUse},
+    stage::unrecorded,
+};
+use crate::results::calibration::{ASSUMPTION, Calibration, Chosen, ClassThresholds, Counts};
 use judged::{JudgedGate, Verdicts};
 use offers::Offer;
 
@@ -67,14 +70,24 @@ pub(crate) async fn calibrate(
         .map_err(|error| RunError::Data(format!("the calibration cannot be written: {error}")))
 }
 
+/// Calibrates the gates of a run under way.
+pub(super) async fn stage(
+    context: &RunContext,
+    models: &InUse,
+    promise: Promise,
+) -> Result<Calibration, RunError> {
+    models.load(context).await?;
+    gates(context, promise).await
+}
+
 /// The thresholds of every gate that bad candidates are known for; without such gates or candidates all stay. The gates' models
 /// must be loaded.
-pub(crate) async fn gates(context: &RunContext, promise: Promise) -> Result<Calibration, RunError> {
+async fn gates(context: &RunContext, promise: Promise) -> Result<Calibration, RunError> {
     let rows = offers::rows(context).await?;
     let bad = offers::kind(context);
     let gates = judged::gates(context, bad).await?;
     if rows.is_empty() || gates.is_empty() {
-        return Calibration::new(context, promise, "", Vec::new(), BTreeMap::new());
+        return calibration(context, promise, "", Vec::new(), BTreeMap::new());
     }
     let offers = offers::all(context, rows, bad);
     let verdicts = verdicts(context, &gates, offers).await?;
@@ -88,7 +101,32 @@ pub(crate) async fn gates(context: &RunContext, promise: Promise) -> Result<Cali
         (label.clone(), found)
     });
     let names = gates.iter().map(|gate| gate.name().to_owned()).collect();
-    Calibration::new(context, promise, bad.about(), names, classes.collect())
+    calibration(context, promise, bad.about(), names, classes.collect())
+}
+
+fn calibration(
+    context: &RunContext,
+    promise: Promise,
+    bad: &str,
+    gates: Vec<String>,
+    classes: BTreeMap<String, ClassThresholds>,
+) -> Result<Calibration, RunError> {
+    let found = Calibration {
+        run_id: context.run_id.clone(),
+        promise,
+        assumption: ASSUMPTION.into(),
+        bad: bad.into(),
+        gates,
+        classes,
+        gates_toml: String::new(),
+    };
+    let gates_toml = found
+        .toml(&context.recipe.gates)
+        .map_err(|error| RunError::Data(format!("the gates cannot be written as TOML: {error}")))?;
+    Ok(Calibration {
+        gates_toml,
+        ..found
+    })
 }
 
 /// What every gate says of every offer that became a candidate.

@@ -16,10 +16,8 @@ use saga_proto::{
     r#type::v1::Image,
 };
 
-use crate::{
-    results::is_bad,
-    run::{RunContext, RunError, judge, normalise::normalise, read},
-};
+use super::super::{RunContext, RunError, judge, normalise::normalise, read};
+use crate::results::is_bad;
 
 /// The backend that knows the truth of its edits.
 const STUDIO: &str = "studio";

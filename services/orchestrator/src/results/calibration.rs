@@ -5,13 +5,10 @@ use std::collections::BTreeMap;
 use saga_statistics::threshold::{Promise, Repeated};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    recipe::Gate,
-    run::{RunContext, RunError},
-};
+use crate::recipe::Gate;
 
 /// What the promise rests on.
-const ASSUMPTION: &str = "The bad candidates that come are drawn like those of the calibration, independently of each other. The promise holds for the calibrated gates together and for each class by itself, and as long as the models stay the same.";
+pub(crate) const ASSUMPTION: &str = "The bad candidates that come are drawn like those of the calibration, independently of each other. The promise holds for the calibrated gates together and for each class by itself, and as long as the models stay the same.";
 
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -72,29 +69,11 @@ struct Gates {
 }
 
 impl Calibration {
-    pub(super) fn new(
-        context: &RunContext,
-        promise: Promise,
-        bad: &str,
-        gates: Vec<String>,
-        classes: BTreeMap<String, ClassThresholds>,
-    ) -> Result<Self, RunError> {
-        let mut found = Self {
-            run_id: context.run_id.clone(),
-            promise,
-            assumption: ASSUMPTION.into(),
-            bad: bad.into(),
-            gates,
-            classes,
-            gates_toml: String::new(),
-        };
-        let gates = Gates {
-            gates: found.apply(&context.recipe.gates),
-        };
-        found.gates_toml = toml::to_string(&gates).map_err(|error| {
-            RunError::Data(format!("the gates cannot be written as TOML: {error}"))
-        })?;
-        Ok(found)
+    /// These gates with the chosen thresholds, as a recipe has them.
+    pub(crate) fn toml(&self, gates: &[Gate]) -> Result<String, toml::ser::Error> {
+        toml::to_string(&Gates {
+            gates: self.apply(gates),
+        })
     }
 
     /// These gates with the chosen thresholds; the others stay.

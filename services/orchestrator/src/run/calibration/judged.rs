@@ -8,11 +8,13 @@ use saga_proto::{
     guard::v1::Candidate,
 };
 
-use super::offers::Bad;
+use super::{
+    super::{RunContext, RunError, models},
+    offers::Bad,
+};
 use crate::{
     guard::Guard,
     recipe::{Gate, Recipe},
-    run::{RunContext, RunError, models},
 };
 
 /// One gate of the cascade.
