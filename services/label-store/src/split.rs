@@ -2,11 +2,11 @@
 //!
 //! Images that must stay together form a group: the same subject, the same bytes, or the same class and nearly the same
 //! perceptual hash. A group lies on one side as a whole. Each side has a quota of every class. Classes are served from
-//! the scarcest up. Golden takes the smallest groups first: thirty images of one person prove little more than one does,
-//! so its quota goes to as many people as it can. The others go, in random order, to the side furthest behind its share;
-//! then what room is left is filled from train. A group joins a side only where it leaves each of its classes an image in
-//! train and exceeds no quota: never one of golden, by a quarter at most one of val or calibration. With groups of one
-//! image all are met exactly.
+//! the scarcest up, and within a class the smallest groups, those of a size in random order. Golden takes its quota first:
+//! thirty images of one person prove little more than one does, so it goes to as many people as it can. Each other group goes
+//! to the side furthest behind its share; then what room is left is filled from train. A group joins a side only where it
+//! leaves each of its classes an image in train and exceeds no quota: never one of golden, by a quarter at most one of val or
+//! calibration, unless one of these would stay empty. With groups of one image all are met exactly.
 
 mod groups;
 
@@ -117,15 +117,17 @@ pub struct Sample {
 pub fn split(samples: &[Sample], policy: &Policy) -> Vec<Side> {
     let mut groups = groups::groups(samples);
     groups.shuffle(&mut ChaCha8Rng::seed_from_u64(policy.seed));
-    let mut small_first: Vec<usize> = (0..groups.len()).collect();
-    small_first.sort_by_key(|&group| groups[group].len());
+    groups.sort_by_key(Vec::len);
     let mut division = Division::new(samples, &groups, policy);
     // A class is topped up before commoner ones take the room that its groups need.
     for class in division.classes() {
-        division.seal(class, &small_first);
+        division.seal(class);
         division.share_out(class);
         division.top_up(class);
     }
+    [Side::Val, Side::Calibration]
+        .into_iter()
+        .for_each(|side| division.fill_if_empty(side));
     let mut sides = vec![Side::Train; samples.len()];
     for (group, &side) in groups.iter().zip(&division.sides) {
         group.iter().for_each(|&i| sides[i] = side);
@@ -183,9 +185,9 @@ impl Division {
         classes
     }
 
-    /// Gives golden its groups with this class, in this order.
-    fn seal(&mut self, class: usize, order: &[usize]) {
-        for &group in order {
+    /// Gives golden its groups with this class.
+    fn seal(&mut self, class: usize) {
+        for group in 0..self.counts.len() {
             if self.awaits(group, class) && self.fits(group, Side::Golden, class) {
                 self.settled[group] = true;
                 self.take(group, Side::Golden);
@@ -229,6 +231,22 @@ impl Division {
                     self.take(group, side);
                 }
             }
+        }
+    }
+
+    /// Gives the smallest group to a side that was to have images and got none, since no group fitted: where there are few
+    /// groups, exceeding a quota is the lesser evil.
+    fn fill_if_empty(&mut self, side: Side) {
+        let wanted = self.quota[&side].iter().any(|&quota| quota > 0);
+        if !wanted || self.sides.contains(&side) {
+            return;
+        }
+        let spared = |group: &usize| {
+            self.sides[*group] == Side::Train
+                && self.counts[*group].iter().all(|(&c, &n)| n < self.train[c])
+        };
+        if let Some(group) = (0..self.counts.len()).find(spared) {
+            self.take(group, side);
         }
     }
 
@@ -369,6 +387,30 @@ mod tests {
         // 39 of 130 images: nine are left when everybody with one image is in, and nobody has nine.
         assert_eq!(golden.len(), 30);
         assert_eq!(count(&samples, &sides, 0, Side::Golden), 30);
+    }
+
+    #[test]
+    fn a_side_that_no_group_fits_gets_the_smallest() {
+        // Four people of three, four, five and six images; val's quota is two of them, golden's five.
+        let samples: Vec<_> = [3, 4, 5, 6]
+            .into_iter()
+            .enumerate()
+            .flat_map(|(person, images)| (0..images).map(move |_| person))
+            .enumerate()
+            .map(|(i, person)| Sample {
+                subject: format!("p{person}"),
+                ..single(i, 0)
+            })
+            .collect();
+        let policy = Policy {
+            val_fraction: 0.15,
+            calibration_fraction: 0.0,
+            ..POLICY
+        };
+        let sides = split(&samples, &policy);
+        let counts = [Side::Golden, Side::Val, Side::Calibration, Side::Train]
+            .map(|side| count(&samples, &sides, 0, side));
+        assert_eq!(counts, [3, 4, 0, 11]);
     }
 
     #[test]
