@@ -295,7 +295,7 @@ fn show(out: &Path, results: &Results, took: Duration) {
         took.as_secs_f64(),
         out.display()
     );
-    let written: [(PathBuf, &str); 4] = [
+    let mut written: Vec<(PathBuf, &str)> = vec![
         (
             out.join("report.html"),
             "the report, one page that works offline",
@@ -307,6 +307,10 @@ fn show(out: &Path, results: &Results, took: Duration) {
         ),
         (out.join("models"), "the models that the run trained"),
     ];
+    if results.calibration.is_some() {
+        let gates = out.join("gates.toml");
+        written.push((gates, "the gates with the thresholds chosen"));
+    }
     for (path, what) in written {
         println!("  {:<32} {what}", path.display());
     }
