@@ -8,15 +8,15 @@
 //! leaves each of its classes an image in train and exceeds no quota: never one of golden, by a quarter at most one of val or
 //! calibration, unless one of these would stay empty. With groups of one image all are met exactly.
 
+mod division;
 mod groups;
-
-use std::collections::BTreeMap;
+mod policy;
 
 use rand::{SeedableRng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
-use crate::error::StoreError;
+use division::Division;
+pub use policy::Policy;
 
 /// A side of the split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,69 +35,6 @@ impl Side {
             Self::Val => "val",
             Self::Calibration => "calibration",
             Self::Golden => "golden",
-        }
-    }
-}
-
-/// How to divide; see `saga.labelstore.v1.SplitPolicy`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Policy {
-    /// Golden images of a class, at most.
-    pub golden_per_class: u32,
-    /// Golden share of a class, at most; 0 to 0.9.
-    pub golden_fraction: f64,
-    /// Share of what golden leaves, 0 to 0.5.
-    pub val_fraction: f64,
-    /// Share of what golden leaves, 0 to 0.5.
-    pub calibration_fraction: f64,
-    pub seed: u64,
-}
-
-impl Policy {
-    /// Says which field is out of range.
-    pub fn check(&self) -> Result<(), StoreError> {
-        for (field, value, highest) in [
-            ("policy.golden_fraction", self.golden_fraction, 0.9),
-            ("policy.val_fraction", self.val_fraction, 0.5),
-            (
-                "policy.calibration_fraction",
-                self.calibration_fraction,
-                0.5,
-            ),
-        ] {
-            if !(0.0..=highest).contains(&value) {
-                return Err(StoreError::invalid(
-                    field,
-                    format!("{value} is not within 0 to {highest}"),
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// Images of each class that a side may have, from the size of each class; train's is what the others leave.
-    fn quotas(&self, side: Side, totals: &[u32]) -> Vec<i64> {
-        totals
-            .iter()
-            .map(|&total| i64::from(self.quota(side, total)))
-            .collect()
-    }
-
-    fn quota(&self, side: Side, total: u32) -> u32 {
-        let share = |fraction: f64, rest: u32| (fraction * f64::from(rest)).round() as u32;
-        // In range: the fractions are checked and `total` is a u32.
-        let golden = (self.golden_fraction * f64::from(total) + 1e-9).floor() as u32;
-        let golden = golden.min(self.golden_per_class);
-        let rest = total - golden;
-        let (val, calibration) = (
-            share(self.val_fraction, rest),
-            share(self.calibration_fraction, rest),
-        );
-        match side {
-            Side::Golden => golden,
-            Side::Val => val,
-            Side::Calibration => calibration,
-            Side::Train => rest.saturating_sub(val + calibration),
         }
     }
 }
@@ -133,152 +70,6 @@ pub fn split(samples: &[Sample], policy: &Policy) -> Vec<Side> {
         group.iter().for_each(|&i| sides[i] = side);
     }
     sides
-}
-
-/// A division under way.
-struct Division {
-    /// Images of each class in each group.
-    counts: Vec<BTreeMap<usize, u32>>,
-    sides: Vec<Side>,
-    /// Groups that were shared out already, for a scarcer class of theirs.
-    settled: Vec<bool>,
-    /// Images of each class that train would keep if nothing more were moved.
-    train: Vec<u32>,
-    /// What each side may have of each class, and what it may still take; train's share is no bound.
-    quota: BTreeMap<Side, Vec<i64>>,
-    room: BTreeMap<Side, Vec<i64>>,
-}
-
-/// The sides with bounds, the most important one first.
-const BOUNDED: [Side; 3] = [Side::Golden, Side::Val, Side::Calibration];
-
-impl Division {
-    fn new(samples: &[Sample], groups: &[Vec<usize>], policy: &Policy) -> Self {
-        let classes = samples.iter().map(|s| s.label + 1).max().unwrap_or(0);
-        let mut train = vec![0; classes];
-        samples.iter().for_each(|s| train[s.label] += 1);
-        let count = |group: &Vec<usize>| {
-            let mut counts = BTreeMap::new();
-            group
-                .iter()
-                .for_each(|&i| *counts.entry(samples[i].label).or_insert(0) += 1);
-            counts
-        };
-        let quota: BTreeMap<_, Vec<i64>> =
-            [Side::Golden, Side::Val, Side::Calibration, Side::Train]
-                .map(|s| (s, policy.quotas(s, &train)))
-                .into();
-        Self {
-            counts: groups.iter().map(count).collect(),
-            sides: vec![Side::Train; groups.len()],
-            settled: vec![false; groups.len()],
-            train,
-            room: quota.clone(),
-            quota,
-        }
-    }
-
-    /// The classes, the scarcest first.
-    fn classes(&self) -> Vec<usize> {
-        let mut classes: Vec<usize> = (0..self.train.len()).collect();
-        classes.sort_by_key(|&class| (self.quota[&Side::Golden][class], self.train[class], class));
-        classes
-    }
-
-    /// Gives golden its groups with this class.
-    fn seal(&mut self, class: usize) {
-        for group in 0..self.counts.len() {
-            if self.awaits(group, class) && self.fits(group, Side::Golden, class) {
-                self.settled[group] = true;
-                self.take(group, Side::Golden);
-            }
-        }
-    }
-
-    /// Whether a group with this class has no side yet.
-    fn awaits(&self, group: usize, class: usize) -> bool {
-        !self.settled[group] && self.counts[group].contains_key(&class)
-    }
-
-    /// Gives each other group with this class to the side that is furthest behind its share, so that where whole groups
-    /// cannot meet all quotas every side gets some of what there is.
-    fn share_out(&mut self, class: usize) {
-        for group in 0..self.counts.len() {
-            if !self.awaits(group, class) {
-                continue;
-            }
-            self.settled[group] = true;
-            let mut best = Side::Train;
-            // Of equals the more important side wins: it comes last.
-            for side in [Side::Calibration, Side::Val]
-                .into_iter()
-                .filter(|side| self.fits(group, *side, class))
-            {
-                if self.behind(side, class) >= self.behind(best, class) {
-                    best = side;
-                }
-            }
-            self.take(group, best);
-        }
-    }
-
-    /// Moves groups with this class out of train where a side still has room.
-    fn top_up(&mut self, class: usize) {
-        for side in BOUNDED {
-            for group in 0..self.counts.len() {
-                let wanted = self.room[&side][class] > 0 && self.counts[group].contains_key(&class);
-                if wanted && self.sides[group] == Side::Train && self.fits(group, side, class) {
-                    self.take(group, side);
-                }
-            }
-        }
-    }
-
-    /// Gives the smallest group to a side that was to have images and got none, since no group fitted: where there are few
-    /// groups, exceeding a quota is the lesser evil.
-    fn fill_if_empty(&mut self, side: Side) {
-        let wanted = self.quota[&side].iter().any(|&quota| quota > 0);
-        if !wanted || self.sides.contains(&side) {
-            return;
-        }
-        let spared = |group: &usize| {
-            self.sides[*group] == Side::Train
-                && self.counts[*group].iter().all(|(&c, &n)| n < self.train[c])
-        };
-        if let Some(group) = (0..self.counts.len()).find(spared) {
-            self.take(group, side);
-        }
-    }
-
-    /// How much of its share of a class a side still lacks, 0 to 1.
-    fn behind(&self, side: Side, class: usize) -> f64 {
-        self.room[&side][class] as f64 / self.quota[&side][class].max(1) as f64
-    }
-
-    /// Whether a group may join a side for the sake of `class`. Golden's quotas are never exceeded; those of val and
-    /// calibration a little, in the group's other classes, for else one scarce class shuts out another.
-    fn fits(&self, group: usize, side: Side, class: usize) -> bool {
-        self.counts[group].iter().all(|(&c, &n)| {
-            let slack = if side == Side::Golden || c == class {
-                0
-            } else {
-                (self.quota[&side][c] / 4).max(1)
-            };
-            n < self.train[c] && i64::from(n) <= self.room[&side][c] + slack
-        })
-    }
-
-    fn take(&mut self, group: usize, side: Side) {
-        self.sides[group] = side;
-        for (&class, &n) in &self.counts[group] {
-            if let Some(room) = self.room.get_mut(&side) {
-                room[class] -= i64::from(n);
-            }
-            if side != Side::Train {
-                self.train[class] -= n;
-            }
-        }
-    }
 }
 
 #[cfg(test)]

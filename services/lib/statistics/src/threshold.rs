@@ -64,6 +64,21 @@ pub struct Repeated {
 }
 
 impl Promise {
+    /// The field whose value is no share above 0 and below 1, and why.
+    pub fn invalid(&self) -> Option<(&'static str, String)> {
+        let fields = [
+            ("max_bad_accepts", self.max_bad_accepts),
+            ("confidence", self.confidence),
+        ];
+        let wrong = fields
+            .into_iter()
+            .find(|(_, share)| !(*share > 0.0 && *share < 1.0));
+        wrong.map(|(field, share)| {
+            let why = format!("is {share}; it must lie above 0 and below 1");
+            (field, why)
+        })
+    }
+
     /// Of all steps that keep the promise the one that most good candidates pass, and of those the fewest bad ones. `None`
     /// where not even the strictest is certified.
     pub fn choose(&self, scored: &Scored<'_>) -> Option<Chosen> {

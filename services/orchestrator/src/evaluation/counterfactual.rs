@@ -4,7 +4,7 @@
 //! Near-duplicates are not looked for again, and the plan is taken as it was made: without the gate, later attempts of a slot
 //! would not have been asked for.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use futures::{TryStreamExt as _, future};
 use saga_client::Priority;
@@ -12,8 +12,7 @@ use saga_proto::{guard::v1::Candidate, labelstore::v1::ListCandidatesResponse};
 
 use crate::{
     guard::Guard,
-    recipe::Recipe,
-    run::{RunContext, RunError, bounded, models, read},
+    run::{RunContext, RunError, bounded, read},
 };
 
 /// Ids of the candidates that `gate` rejected and every other gate accepts. The gates' models must be loaded.
@@ -33,13 +32,9 @@ pub(crate) async fn passed_without(
 
 /// The run's cascade without one gate.
 fn others(context: &RunContext, gate: &str) -> Result<Guard, RunError> {
-    let recipe = Recipe::clone(&context.recipe);
-    let gates = recipe.gates.into_iter().filter(|other| other.name != gate);
-    let recipe = Recipe {
-        gates: gates.collect(),
-        ..recipe
-    };
-    Ok(models::guard(Arc::new(recipe), &context.config)?)
+    let gates = context.recipe.gates.iter();
+    let others = gates.filter(|other| other.name != gate).cloned();
+    Ok(context.with_gates(others.collect())?.guard)
 }
 
 /// The candidate's id if all gates of the guard accept it.

@@ -69,15 +69,8 @@ impl Recipe {
         let Some(promise) = self.calibration else {
             return Ok(());
         };
-        for (key, share) in [
-            ("calibration.max_bad_accepts", promise.max_bad_accepts),
-            ("calibration.confidence", promise.confidence),
-        ] {
-            require(
-                share > 0.0 && share < 1.0,
-                key,
-                &format!("is {share}; it must lie above 0 and below 1"),
-            )?;
+        if let Some((field, why)) = promise.invalid() {
+            return invalid(&format!("calibration.{field}"), &why);
         }
         require(
             self.split.calibration_fraction > 0.0,

@@ -42,7 +42,7 @@ use crate::{
     config::Config,
     events::EventLog,
     guard::Guard,
-    recipe::{Backend, Recipe},
+    recipe::{Backend, Gate, Recipe},
     remote::{Generator, Services},
     results::{Calibration, Results},
     run::stage::Stages,
@@ -90,10 +90,18 @@ impl RunContext {
         found.ok_or_else(|| RunError::Data(format!("the run has no backend {name:?}")))
     }
 
-    /// The same with calibrated gates.
-    pub(crate) fn calibrated(&self, calibration: &Calibration) -> Result<Self, RunError> {
+    /// The same with the thresholds that a calibration chose, where there is one.
+    pub(crate) fn calibrated(&self, calibration: Option<&Calibration>) -> Result<Self, RunError> {
+        match calibration {
+            Some(found) => self.with_gates(found.apply(&self.recipe.gates)),
+            None => Ok(self.clone()),
+        }
+    }
+
+    /// The same with another cascade.
+    pub(crate) fn with_gates(&self, gates: Vec<Gate>) -> Result<Self, RunError> {
         let recipe = Arc::new(Recipe {
-            gates: calibration.apply(&self.recipe.gates),
+            gates,
             ..Recipe::clone(&self.recipe)
         });
         Ok(Self {
@@ -171,11 +179,7 @@ async fn all_stages(context: &Arc<RunContext>, stages: &Stages<'_>) -> Result<Re
         ),
         None => None,
     };
-    let calibrated = match &calibration {
-        Some(calibration) => Arc::new(context.calibrated(calibration)?),
-        None => context.clone(),
-    };
-    let context = &calibrated;
+    let context = &Arc::new(context.calibrated(calibration.as_ref())?);
     stages
         .run("generate", generate::generate(context, models.clone()))
         .await?;

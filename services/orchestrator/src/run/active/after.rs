@@ -41,10 +41,8 @@ impl Runs {
             return Err(unfinished(run_id));
         }
         let (context, _) = self.prepare(&StartRunRequest::default(), run_id, Some(&known))?;
-        let context = Arc::new(match calibration_of(&known.stages)? {
-            Some(calibration) => context.calibrated(&calibration)?,
-            None => context,
-        });
+        let calibration = calibration_of(&known.stages)?;
+        let context = Arc::new(context.calibrated(calibration.as_ref())?);
         let (events, cancel) = (context.events.clone(), context.cancel.clone());
         let work = work(context, known.stages)?;
         let (told, stage) = (events.clone(), name.to_owned());

@@ -1,7 +1,5 @@
 //! The gates that are calibrated, each asked by itself: a cascade would end at the first rejection, and every score counts here.
 
-use std::sync::Arc;
-
 use saga_client::Priority;
 use saga_proto::{
     gate::v1::{DescribeResponse, ThresholdSpec},
@@ -9,13 +7,10 @@ use saga_proto::{
 };
 
 use super::{
-    super::{RunContext, RunError, models},
+    super::{RunContext, RunError},
     offers::Bad,
 };
-use crate::{
-    guard::Guard,
-    recipe::{Gate, Recipe},
-};
+use crate::{guard::Guard, recipe::Gate};
 
 /// One gate of the cascade.
 pub(super) struct JudgedGate {
@@ -57,11 +52,7 @@ impl Verdicts {
 pub(super) async fn gates(context: &RunContext, bad: Bad) -> Result<Vec<JudgedGate>, RunError> {
     let mut judged = Vec::with_capacity(context.recipe.gates.len());
     for gate in &context.recipe.gates {
-        let recipe = Recipe {
-            gates: vec![gate.clone()],
-            ..Recipe::clone(&context.recipe)
-        };
-        let guard = models::guard(Arc::new(recipe), &context.config)?;
+        let guard = context.with_gates(vec![gate.clone()])?.guard;
         let described = guard.describe().await?.into_iter().next();
         let (_, described) = described.unwrap_or_default();
         let gate = JudgedGate {

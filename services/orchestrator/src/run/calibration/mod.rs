@@ -33,24 +33,14 @@ const USUAL: Promise = Promise {
 
 /// The promise of a request.
 pub(crate) fn promise(request: &CalibrateRequest) -> Result<Promise, RunError> {
-    Ok(Promise {
-        max_bad_accepts: share(
-            "max_bad_accepts",
-            request.max_bad_accepts,
-            USUAL.max_bad_accepts,
-        )?,
-        confidence: share("confidence", request.confidence, USUAL.confidence)?,
-    })
-}
-
-fn share(field: &'static str, value: f64, usual: f64) -> Result<f64, RunError> {
-    match value {
-        0.0 => Ok(usual),
-        value if value > 0.0 && value < 1.0 => Ok(value),
-        value => Err(RunError::Invalid {
-            field,
-            why: format!("is {value}; it must lie above 0 and below 1"),
-        }),
+    let or_usual = |share: f64, usual: f64| if share == 0.0 { usual } else { share };
+    let promise = Promise {
+        max_bad_accepts: or_usual(request.max_bad_accepts, USUAL.max_bad_accepts),
+        confidence: or_usual(request.confidence, USUAL.confidence),
+    };
+    match promise.invalid() {
+        Some((field, why)) => Err(RunError::Invalid { field, why }),
+        None => Ok(promise),
     }
 }
 

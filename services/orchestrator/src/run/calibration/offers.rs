@@ -10,7 +10,7 @@ use rand::{SeedableRng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
 use saga_proto::{
     gate::v1::DescribeResponse,
-    generator::v1::{CandidateSpec, GenerateRequest},
+    generator::v1::{self as generator, CandidateSpec, GenerateRequest},
     guard::v1::Candidate,
     labelstore::v1::{ReadSplitRequest, Row, Split},
     r#type::v1::Image,
@@ -124,13 +124,19 @@ impl Offer {
             Bad::Mismatched => source.clone(),
             Bad::Planted => self.edit(context).await?,
         };
-        let target = context.recipe.classes.get(self.class);
+        let target_label = self.target(context);
         Ok(candidate.map(|candidate| Candidate {
             candidate: Some(candidate),
             source,
-            target_label: target.cloned().unwrap_or_default(),
+            target_label,
             ..Candidate::default()
         }))
+    }
+
+    /// The target's label.
+    fn target(&self, context: &RunContext) -> String {
+        let labels = &context.recipe.classes;
+        labels.get(self.class).cloned().unwrap_or_default()
     }
 
     /// The studio's first edit that is as wanted, brought to the recipe's size.
@@ -158,14 +164,13 @@ impl Offer {
         &self,
         context: &RunContext,
         attempt: u64,
-    ) -> Result<saga_proto::generator::v1::Candidate, RunError> {
+    ) -> Result<generator::Candidate, RunError> {
         let (backend, generator) = context.backend(STUDIO)?;
-        let target = context.recipe.classes.get(self.class);
         let spec = CandidateSpec {
             backend: STUDIO.into(),
             source: self.row.image.clone(),
             source_label: self.row.label.clone(),
-            target_label: target.cloned().unwrap_or_default(),
+            target_label: self.target(context),
             seed: self.seed ^ attempt,
             parameters: backend.parameters.clone().into_iter().collect(),
             ..CandidateSpec::default()
