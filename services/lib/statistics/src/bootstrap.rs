@@ -6,6 +6,10 @@
 //! different ones, so that subjects are drawn first and then images of each (two stages with replacement, Davison and Hinkley 1997,
 //! section 3.8: rather too wide than too narrow). Intervals are percentiles (2.5 %, 97.5 %), interpolated as numpy's `quantile`
 //! does. Seeds are few, so that the part of the interval that they add is rough; with one seed it is missing.
+//!
+//! Several splits of one data set are judged together: each has trainings of its own, which are drawn apart, and a subject that several
+//! test sets show is one subject. What it leaves out is that the train sets of splits overlap, so that their trainings resemble each
+//! other; no unbiased estimate of that part is known (Bengio and Grandvalet 2004), and the interval may be somewhat too narrow.
 
 use std::collections::BTreeMap;
 
@@ -24,6 +28,8 @@ pub struct Design<'a> {
     pub truth: &'a [usize],
     /// Subject of each image, by any number.
     pub subjects: &'a [usize],
+    /// Split whose models judged each image, numbered from 0; empty where there is one.
+    pub splits: &'a [usize],
     /// Number of classes.
     pub classes: usize,
     /// Resamples.
@@ -97,18 +103,21 @@ impl Design<'_> {
 
     fn estimate(&self, scores: &[Vec<f64>]) -> Option<Estimates> {
         let images = self.truth.len();
-        let fits = self.subjects.len() == images && scores.iter().all(|seed| seed.len() == images);
+        let fits = self.subjects.len() == images
+            && (self.splits.is_empty() || self.splits.len() == images)
+            && scores.iter().all(|seed| seed.len() == images);
         if !fits || scores.is_empty() || self.truth.is_empty() || self.resamples == 0 {
             return None;
         }
         let strata: Vec<Stratum> = (0..self.classes).map(|class| self.stratum(class)).collect();
         let sizes: Vec<Size> = strata.iter().map(Stratum::size).collect();
-        let once = Draw::everything(&strata, scores.len()).means(scores);
+        let splits = self.splits.iter().max().map_or(1, |last| last + 1);
+        let once = Draw::everything(&strata, [splits, scores.len()]).means(scores, self.splits);
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         let mut resampled = vec![Vec::with_capacity(self.resamples as usize); self.classes + 3];
         for _ in 0..self.resamples {
-            let draw = Draw::random(&strata, scores.len(), &mut random);
-            let figures = figures(&draw.means(scores), &sizes);
+            let draw = Draw::random(&strata, [splits, scores.len()], &mut random);
+            let figures = figures(&draw.means(scores, self.splits), &sizes);
             for (all, figure) in resampled.iter_mut().zip(figures) {
                 all.extend(figure);
             }
@@ -178,23 +187,25 @@ impl Stratum {
     }
 }
 
-/// One resample: how often each seed, and which images of each class.
+/// One resample: how often each seed of each split, and which images of each class.
 struct Draw {
-    seeds: Vec<f64>,
+    seeds: Vec<Vec<f64>>,
     images: Vec<Vec<usize>>,
 }
 
 impl Draw {
-    fn everything(strata: &[Stratum], seeds: usize) -> Self {
+    fn everything(strata: &[Stratum], [splits, seeds]: [usize; 2]) -> Self {
         Self {
-            seeds: vec![1.0; seeds],
+            seeds: vec![vec![1.0; seeds]; splits],
             images: strata.iter().map(|stratum| stratum.0.concat()).collect(),
         }
     }
 
-    fn random(strata: &[Stratum], seeds: usize, random: &mut ChaCha8Rng) -> Self {
-        let mut counts = vec![0.0; seeds];
-        (0..seeds).for_each(|_| counts[random.random_range(0..seeds)] += 1.0);
+    fn random(strata: &[Stratum], [splits, seeds]: [usize; 2], random: &mut ChaCha8Rng) -> Self {
+        let mut counts = vec![vec![0.0; seeds]; splits];
+        for counts in &mut counts {
+            (0..seeds).for_each(|_| counts[random.random_range(0..seeds)] += 1.0);
+        }
         Self {
             seeds: counts,
             images: strata.iter().map(|stratum| stratum.draw(random)).collect(),
@@ -202,15 +213,15 @@ impl Draw {
     }
 
     /// Mean score of each class.
-    fn means(&self, scores: &[Vec<f64>]) -> Vec<Option<f64>> {
+    fn means(&self, scores: &[Vec<f64>], splits: &[usize]) -> Vec<Option<f64>> {
+        let of_image = |&image: &usize| {
+            let counts = &self.seeds[splits.get(image).copied().unwrap_or(0)];
+            let seeds = counts.iter().zip(scores);
+            seeds.map(|(count, seed)| count * seed[image]).sum::<f64>()
+        };
         let mean = |drawn: &Vec<usize>| {
-            let seeds = self.seeds.iter().zip(scores);
-            let drawn_seeds = seeds.filter(|(count, _)| **count > 0.0);
-            let sum: f64 = drawn_seeds
-                .map(|(count, seed)| count * drawn.iter().map(|&image| seed[image]).sum::<f64>())
-                .sum();
             let weight = (drawn.len() * scores.len()) as f64;
-            (!drawn.is_empty()).then(|| sum / weight)
+            (!drawn.is_empty()).then(|| drawn.iter().map(of_image).sum::<f64>() / weight)
         };
         self.images.iter().map(mean).collect()
     }

@@ -41,6 +41,7 @@ fn equals_numpy_to_the_error_of_resampling() {
     let design = Design {
         truth: &truth,
         subjects: &alone(truth.len()),
+        splits: &[],
         classes: 3,
         resamples: 20_000,
         seed: 5,
@@ -96,7 +97,7 @@ proptest! {
     #[test]
     fn the_other_way_round_changes_the_sign_alone((images, a, b) in answers(), seed: u64) {
         let (truth, subjects): (Vec<_>, Vec<_>) = images.into_iter().unzip();
-        let design = Design { truth: &truth, subjects: &subjects, classes: 3, resamples: 50, seed };
+        let design = Design { truth: &truth, subjects: &subjects, splits: &[], classes: 3, resamples: 50, seed };
         let forth = flat(&design.differences(&a, &b).unwrap());
         let back = flat(&design.differences(&b, &a).unwrap());
         for (forth, back) in forth.iter().zip(&back) {
@@ -109,7 +110,7 @@ proptest! {
     #[test]
     fn equal_models_do_not_differ((images, a, _) in answers(), seed: u64) {
         let (truth, subjects): (Vec<_>, Vec<_>) = images.into_iter().unzip();
-        let design = Design { truth: &truth, subjects: &subjects, classes: 3, resamples: 20, seed };
+        let design = Design { truth: &truth, subjects: &subjects, splits: &[], classes: 3, resamples: 20, seed };
         for estimate in flat(&design.differences(&a, &a).unwrap()) {
             prop_assert_eq!((estimate.value, estimate.interval, estimate.p_value), (0.0, [0.0, 0.0], 1.0));
         }
@@ -118,7 +119,7 @@ proptest! {
     #[test]
     fn shares_are_shares_and_a_difference_is_that_of_the_shares((images, a, b) in answers(), seed: u64) {
         let (truth, subjects): (Vec<_>, Vec<_>) = images.into_iter().unzip();
-        let design = Design { truth: &truth, subjects: &subjects, classes: 3, resamples: 20, seed };
+        let design = Design { truth: &truth, subjects: &subjects, splits: &[], classes: 3, resamples: 20, seed };
         let (of_a, of_b) = (flat(&design.shares(&a).unwrap()), flat(&design.shares(&b).unwrap()));
         let differences = flat(&design.differences(&a, &b).unwrap());
         for ((a, b), difference) in of_a.iter().zip(&of_b).zip(&differences) {
@@ -133,6 +134,7 @@ fn a_class_without_images_has_no_recall_and_unpaired_answers_are_refused() {
     let design = Design {
         truth: &[0, 0, 2],
         subjects: &[0, 0, 1],
+        splits: &[],
         classes: 3,
         resamples: 10,
         seed: 1,
@@ -154,6 +156,7 @@ fn images_of_one_subject_count_as_the_one_that_they_repeat() {
         let design = Design {
             truth,
             subjects,
+            splits: &[],
             classes: 1,
             resamples: 20_000,
             seed: 3,
@@ -178,6 +181,7 @@ fn classes_of_few_subjects_are_left_out_of_the_well_sampled_ones() {
     let design = Design {
         truth: &truth,
         subjects: &subjects,
+        splits: &[],
         classes: 4,
         resamples: 50,
         seed: 2,
@@ -200,4 +204,33 @@ fn classes_of_few_subjects_are_left_out_of_the_well_sampled_ones() {
             .well_sampled
             .is_none()
     );
+}
+
+#[test]
+fn trainings_of_different_splits_are_drawn_apart_and_one_split_is_none() {
+    // Every image of a split is right with the first seed and wrong with the second: all of the chance lies in the seeds.
+    let images = 400;
+    let right = [vec![true; images], vec![false; images]];
+    let (truth, subjects) = (vec![0; images], alone(images));
+    let width = |splits: &[usize]| {
+        let design = Design {
+            truth: &truth,
+            subjects: &subjects,
+            splits,
+            classes: 1,
+            resamples: 4_000,
+            seed: 11,
+        };
+        let accuracy = design.shares(&right)?.accuracy;
+        Some((accuracy.value, accuracy.interval[1] - accuracy.interval[0]))
+    };
+    // Two seeds drawn twice: nothing, half or all of it right.
+    assert_eq!(width(&[]), Some((0.5, 1.0)));
+    assert_eq!(width(&vec![0; images]), width(&[]));
+    // Sixteen splits of two seeds: 32 draws, a standard error of 0.5 / sqrt(32).
+    let sixteen: Vec<usize> = (0..images).map(|image| image % 16).collect();
+    let (value, width_of_sixteen) = width(&sixteen).unwrap();
+    assert_eq!(value, 0.5);
+    assert!((width_of_sixteen - 2.0 * 1.96 * 0.5 / 32f64.sqrt()).abs() < 0.04, "{width_of_sixteen}");
+    assert!(width(&sixteen[1..]).is_none());
 }

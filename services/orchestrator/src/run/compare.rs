@@ -124,6 +124,7 @@ fn interval(pairs: &[Paired], classes: usize, seed: u64) -> Option<[f64; 2]> {
     let design = Design {
         truth: &truth,
         subjects: &subjects,
+        splits: &[],
         classes,
         resamples: RESAMPLES,
         seed,
