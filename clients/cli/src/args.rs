@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use calibrate::CalibrateArgs;
 pub use describe::DescribeArgs;
-pub use eval::EvalArgs;
+pub use eval::{EvalArgs, PoolArgs};
 pub use explain::{ExplainArgs, MethodName};
 pub use export::{ExportArgs, Form, PublishArgs};
 pub use load::{GateName, Items, LoadArgs};
@@ -102,6 +102,8 @@ pub enum Command {
     /// Train the arms of a finished run (real images reweighted, repeated, gated, ungated, shuffled) with several seeds and equal
     /// steps, and say whether its images should be merged.
     Eval(EvalArgs),
+    /// Judge several evaluated runs on one data set together, each with a split of its own: more people than one golden set shows.
+    Pool(PoolArgs),
     /// Choose thresholds for the gates of a finished run so that each accepts no more than a stated share of bad candidates, with
     /// a stated confidence.
     Calibrate(CalibrateArgs),

@@ -278,3 +278,34 @@ fn first_image(data: &Path) -> String {
     let row = labels.lines().nth(1).unwrap();
     row.split(',').next().unwrap().to_owned()
 }
+
+#[test]
+fn runs_that_cannot_be_judged_together_say_what_to_do() {
+    let workshop = Workshop::empty();
+    let runs = ["one", "two"].map(|run| workshop.text(run));
+    let pooled = workshop.text("pooled");
+    let pool =
+        |code, words: &[&str]| fails(&["pool", &runs[0], &runs[1], "--out", &pooled], code, words);
+    pool(1, &["eval_answers.json", "saga eval --out", "one"]);
+    for (run, steps) in runs.iter().zip([10, 20]) {
+        fs::create_dir(run).unwrap();
+        let answers = serde_json::json!({
+            "run_id": run, "recipe": "tiny", "classes": ["a"], "train_images": [1], "seeds": [1], "steps": steps,
+            "images": [{"id": "1", "subject": "", "truth": 0}], "read_again": false, "earlier_reads": [], "arms": [],
+        });
+        fs::write(
+            Path::new(run).join("eval_answers.json"),
+            answers.to_string(),
+        )
+        .unwrap();
+    }
+    pool(1, &["steps of run", "are 20", "--steps"]);
+    fs::write(Path::new(&runs[1]).join("eval_answers.json"), "{").unwrap();
+    pool(1, &["is not what saga eval writes", "two"]);
+    assert!(!Path::new(&pooled).exists());
+    fails(
+        &["pool", &runs[0], "--out", &pooled],
+        2,
+        &["2 values required"],
+    );
+}

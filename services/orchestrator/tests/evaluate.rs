@@ -5,7 +5,7 @@
 mod support;
 
 use futures::StreamExt as _;
-use orchestrator::evaluation::figures::Evaluation;
+use orchestrator::evaluation::{conclude, figures::Evaluation};
 use saga_proto::{
     evaluation::v1::{
         EvaluateRequest, evaluate_response::Event,
@@ -113,6 +113,21 @@ async fn arms_are_trained_alike_judged_on_one_read_and_decided_upon() {
     assert!(weighted[0].settings.unwrap().class_weights);
     assert_eq!(balanced[0].settings.unwrap().sampling(), Sampling::Balanced);
     assert_eq!(adjusted[0].settings.unwrap().logit_adjustment, 1.0);
+
+    // The answers that come along say the same again.
+    let answers = evaluation.answers.clone().unwrap();
+    assert_eq!(
+        answers.images.len() as u64,
+        evaluation.golden.images.values().sum::<u64>()
+    );
+    let again = conclude(&[answers], evaluation.drift.clone()).unwrap();
+    // Through JSON like the other, which may change the last digit.
+    let again: Evaluation = serde_json::from_str(&serde_json::to_string(&again).unwrap()).unwrap();
+    let without_answers = Evaluation {
+        answers: None,
+        ..evaluation.clone()
+    };
+    assert_eq!(again, without_answers);
 
     let reads = world.store.lock().golden_reads.clone();
     assert_eq!(reads.len(), 2);

@@ -1,4 +1,4 @@
-//! Arguments of `saga eval`.
+//! Arguments of `saga eval` and `saga pool`.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ pub struct EvalArgs {
     #[arg(long)]
     pub out: PathBuf,
     /// Arms to train: plain, class_weighted, balanced_sampling, logit_adjusted, duplicate_tail, ungated, gated, placebo,
-    /// gated_balanced, without_GATE, ratio_R; `usual` stands for the first eight, `without_each` for every gate in turn.
+    /// gated_balanced, without_GATE, ratio_R (a share of the accepted images), weight_W (each counting W of a real one); `usual` stands for the first eight, `without_each` for every gate in turn.
     #[arg(long, value_delimiter = ',', default_value = "usual")]
     pub arms: Vec<String>,
     /// Trainings of each arm, with the run's seed and those after it; 3 are the least for a verdict.
@@ -19,4 +19,15 @@ pub struct EvalArgs {
     /// Optimiser steps of each training, instead of the recipe's.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub struct PoolArgs {
+    /// Folders of runs, as `saga eval --out` left them: the same data, classes, steps and number of seeds, each recipe with another
+    /// `seed` of `[split]`.
+    #[arg(required = true, num_args = 2..)]
+    pub runs: Vec<PathBuf>,
+    /// Folder of the report and the figures.
+    #[arg(long)]
+    pub out: PathBuf,
 }

@@ -34,27 +34,33 @@ pub async fn eval(global: &Global, args: EvalArgs) -> Result<()> {
     let Some(json) = finished? else {
         bail!("interrupted; the same command goes on: arms that are trained are reused");
     };
-    let evaluation: Evaluation =
+    let mut evaluation: Evaluation =
         serde_json::from_str(&json).context("the evaluation is not what this command reads")?;
-    write(&args.out, &evaluation)?;
-    if global.json {
-        return output::print_json(&evaluation);
+    if let Some(answers) = evaluation.answers.take() {
+        fs::write(args.out.join(ANSWERS), serde_json::to_string(&answers)?)?;
     }
-    println!("{}", report::table(&evaluation));
-    println!("{}", report::sentence(&evaluation));
-    println!(
-        "Written below {}: eval.html, the report, and eval.json, every figure",
-        args.out.display()
-    );
-    Ok(())
+    tell(global, &args.out, &evaluation)
 }
 
-fn write(out: &Path, evaluation: &Evaluation) -> Result<()> {
+/// What each model answered, as `saga pool` reads it.
+pub const ANSWERS: &str = "eval_answers.json";
+
+/// Writes an evaluation's report and figures, and prints them.
+pub fn tell(global: &Global, out: &Path, evaluation: &Evaluation) -> Result<()> {
     fs::write(
         out.join("eval.json"),
         serde_json::to_string_pretty(evaluation)?,
     )?;
     fs::write(out.join("eval.html"), report::html(evaluation)?)?;
+    if global.json {
+        return output::print_json(evaluation);
+    }
+    println!("{}", report::table(evaluation));
+    println!("{}", report::sentence(evaluation));
+    println!(
+        "Written below {}: eval.html, the report, and eval.json, every figure",
+        out.display()
+    );
     Ok(())
 }
 

@@ -14,6 +14,7 @@ mod follow;
 mod guard;
 pub mod load;
 mod model;
+mod pool;
 mod publish;
 mod run;
 mod up;
@@ -31,6 +32,7 @@ pub async fn dispatch(cli: Cli) -> Result<()> {
         Command::Run(args) if args.estimate => estimate::estimate(&global, &args).await,
         Command::Run(args) => run::run(&global, args).await,
         Command::Eval(args) => eval::eval(&global, args).await,
+        Command::Pool(args) => pool::pool(&global, &args),
         Command::Calibrate(args) => calibrate::calibrate(&global, args).await,
         Command::Up(args) => up::up(&global, args).await,
         Command::Guard(args) => guard::guard(&global, args).await,

@@ -231,6 +231,9 @@ fn trainings_of_different_splits_are_drawn_apart_and_one_split_is_none() {
     let sixteen: Vec<usize> = (0..images).map(|image| image % 16).collect();
     let (value, width_of_sixteen) = width(&sixteen).unwrap();
     assert_eq!(value, 0.5);
-    assert!((width_of_sixteen - 2.0 * 1.96 * 0.5 / 32f64.sqrt()).abs() < 0.04, "{width_of_sixteen}");
+    assert!(
+        (width_of_sixteen - 2.0 * 1.96 * 0.5 / 32f64.sqrt()).abs() < 0.04,
+        "{width_of_sixteen}"
+    );
     assert!(width(&sixteen[1..]).is_none());
 }

@@ -32,7 +32,12 @@ pub(crate) enum Arm {
     Without(String),
     /// This share of the accepted images of each class.
     Ratio(f64),
+    /// The accepted images, each counting this much of a real one.
+    Weight(f64),
 }
+
+/// The least that the trainer takes as the weight of a synthetic image.
+const LEAST_WEIGHT: f64 = 0.01;
 
 /// The arms that are trained where none are named.
 const USUAL: [Arm; 8] = [
@@ -90,8 +95,15 @@ fn one(name: &str, recipe: &Recipe) -> Option<Arm> {
         let known = recipe.gates.iter().any(|known| known.name == gate);
         return known.then(|| Arm::Without(gate.to_owned()));
     }
-    let share: f64 = name.strip_prefix("ratio_")?.parse().ok()?;
-    (share > 0.0 && share < 1.0).then_some(Arm::Ratio(share))
+    let (kind, share) = name.split_once('_')?;
+    let share: f64 = share.parse().ok()?;
+    match kind {
+        "ratio" => (share > 0.0 && share < 1.0).then_some(Arm::Ratio(share)),
+        "weight" => (LEAST_WEIGHT..1.0)
+            .contains(&share)
+            .then_some(Arm::Weight(share)),
+        _ => None,
+    }
 }
 
 fn unknown(name: &str, recipe: &Recipe) -> RunError {
@@ -103,7 +115,7 @@ fn unknown(name: &str, recipe: &Recipe) -> RunError {
     RunError::Invalid {
         field: "arms",
         why: format!(
-            "{name:?} is no arm; there are {}, ratio_R with R above 0 and below 1, and the groups usual and without_each",
+            "{name:?} is no arm; there are {}, ratio_R with R above 0 and below 1, weight_W with W from {LEAST_WEIGHT} and below 1, and the groups usual and without_each",
             known.join(", ")
         ),
     }
@@ -127,6 +139,10 @@ impl Arm {
                 1.0
             } else {
                 0.0
+            },
+            synthetic_weight: match self {
+                Self::Weight(weight) => *weight,
+                _ => recipe.synthetic_weight,
             },
             ..recipe.clone()
         }
@@ -154,6 +170,7 @@ impl Arm {
             Self::GatedBalanced => "the accepted images, classes drawn equally often".into(),
             Self::Without(gate) => format!("what would have been accepted without the gate {gate}"),
             Self::Ratio(share) => format!("{:.0} % of the accepted images of each class", share * 100.0),
+            Self::Weight(weight) => format!("the accepted images, each counting {weight} of a real one"),
         }
     }
 }
@@ -173,6 +190,7 @@ impl fmt::Display for Arm {
             Self::GatedBalanced => to.write_str("gated_balanced"),
             Self::Without(gate) => write!(to, "without_{gate}"),
             Self::Ratio(share) => write!(to, "ratio_{share}"),
+            Self::Weight(weight) => write!(to, "weight_{weight}"),
         }
     }
 }
@@ -194,10 +212,15 @@ mod tests {
     #[test]
     fn names_lead_back_to_their_arms() {
         assert_eq!(arms(&[]).unwrap(), USUAL);
-        let named = arms(&["gated", "without_clip", "ratio_0.25", "gated"]).unwrap();
+        let named = arms(&["gated", "without_clip", "ratio_0.25", "weight_0.5", "gated"]).unwrap();
         assert_eq!(
             named,
-            [Arm::Gated, Arm::Without("clip".into()), Arm::Ratio(0.25)]
+            [
+                Arm::Gated,
+                Arm::Without("clip".into()),
+                Arm::Ratio(0.25),
+                Arm::Weight(0.5)
+            ]
         );
         let each = arms(&["without_each"]).unwrap();
         assert_eq!(each.len(), studio().gates.len());
@@ -216,6 +239,9 @@ mod tests {
             "ratio_0",
             "ratio_x",
             "ratio_NaN",
+            "weight_0",
+            "weight_1",
+            "weight_",
         ] {
             let said = arms(&[wrong]).unwrap_err().to_string();
             assert!(
@@ -254,5 +280,12 @@ mod tests {
             }
         );
         assert_eq!(of(Arm::BalancedSampling), of(Arm::GatedBalanced));
+        assert_eq!(
+            of(Arm::Weight(0.25)),
+            Settings {
+                synthetic_weight: 0.25,
+                ..plain.clone()
+            }
+        );
     }
 }

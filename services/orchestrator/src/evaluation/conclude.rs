@@ -8,15 +8,13 @@ use saga_statistics::{
 };
 
 use super::{
-    Plan,
     arm::Arm,
     drift::Drift,
     figures::{self, Answers, ArmFigures, Comparison, Evaluation, Golden, Groups, Model, Scores},
-    golden::{self, PURPOSE},
     groups::{Group, RULE},
-    trainings::TrainedArm,
+    judged::{Judged, JudgedArm, JudgedModel, MismatchError, Together},
 };
-use crate::run::{RunContext, RunError, judge::Answer, training::Trained};
+use crate::metrics::Confusion;
 
 /// Bootstrap resamples.
 const RESAMPLES: u32 = 5_000;
@@ -26,85 +24,65 @@ const LEVEL: f64 = 0.05;
 /// An arm's name, and which answers of its models are right.
 type Named = (String, Vec<Vec<bool>>);
 
-/// What was measured.
-pub(crate) struct Measured {
-    pub(crate) golden: golden::Golden,
-    pub(crate) arms: Vec<TrainedArm>,
-    /// `[arm][seed][image]`.
-    pub(crate) answers: Vec<Vec<Vec<Answer>>>,
-    /// Real train images by class, in label order.
-    pub(crate) train_images: Vec<usize>,
-    pub(crate) drift: Vec<Drift>,
-}
-
-/// Everything that is said about a run's images. Takes seconds of computing.
-pub(crate) fn conclude(
-    context: &RunContext,
-    plan: &Plan,
-    measured: Measured,
-) -> Result<Evaluation, RunError> {
-    let classes = &context.recipe.classes;
-    let truth = &measured.golden.truth;
+/// Everything that is said about the images of one run, or of several on one data set, each judged on a golden set of its own. An arm
+/// that not all of them trained is left out. Takes seconds of computing.
+///
+/// # Errors
+/// Runs that cannot be judged together.
+pub fn conclude(runs: &[Judged], drift: Vec<Drift>) -> Result<Evaluation, MismatchError> {
+    let together = Together::new(runs)?;
+    let first = runs.first().ok_or(MismatchError::Empty)?;
+    let (classes, truth) = (&first.classes, &together.truth);
+    let seeds: Vec<u64> = runs.iter().flat_map(|run| run.seeds.clone()).collect();
     let design = Design {
         truth,
-        subjects: &measured.golden.subjects,
+        subjects: &together.subjects,
+        splits: &together.splits,
         classes: classes.len(),
         resamples: RESAMPLES,
-        seed: context.seed,
+        seed: seeds.first().copied().unwrap_or(0),
     };
-    let empty = || RunError::Data("the golden set holds no image; nothing can be judged".into());
-    let groups: Vec<Group> = measured
-        .train_images
+    let train_images = mean_by_class(runs.iter().map(|run| &run.train_images));
+    let groups: Vec<Group> = train_images
         .iter()
-        .map(|&images| Group::of(images))
+        .map(|&images| Group::of(images as usize))
         .collect();
-    let mut arms = Vec::with_capacity(measured.arms.len());
-    let mut right = Vec::with_capacity(measured.arms.len());
-    for (trained, answers) in measured.arms.iter().zip(&measured.answers) {
-        let of_arm = figures::right(answers, truth);
-        let shares = design.shares(&of_arm).ok_or_else(empty)?;
-        arms.push(arm_figures(
-            trained,
-            &plan.seeds,
-            (answers, shares),
-            &design,
-            classes,
-            &groups,
-        ));
-        right.push((trained.arm.to_string(), of_arm));
+    let of_all = together.arms()?;
+    let mut arms = Vec::with_capacity(of_all.len());
+    let mut right = Vec::with_capacity(of_all.len());
+    for arm in of_all {
+        let answers = Together::answers(&arm);
+        let of_arm = figures::right(&answers, truth);
+        let shares = design.shares(&of_arm).ok_or(MismatchError::Empty)?;
+        let figures = arm_figures(&arm, runs, (&answers, shares), &design, classes, &groups);
+        right.push((figures.name.clone(), of_arm));
+        arms.push(figures);
     }
     let comparisons = comparisons(&design, classes, &right);
-    let (verdict, reason) = decide(plan, &comparisons);
+    let (verdict, reason) = decide(seeds.len(), &comparisons);
     let images = |class| truth.iter().filter(|&&truth| truth == class).count() as u64;
-    let read_again =
-        |read: &figures::EarlierRead| read.run_id == context.run_id && read.purpose == PURPOSE;
     Ok(Evaluation {
-        run_id: context.run_id.clone(),
-        recipe: context.recipe.name.clone(),
-        train_images: by_label(
-            classes,
-            measured.train_images.iter().map(|&images| images as u64),
-        ),
-        seeds: plan.seeds.clone(),
-        steps: plan.steps,
+        runs: runs.iter().map(|run| run.run_id.clone()).collect(),
+        recipe: first.recipe.clone(),
+        train_images: by_label(classes, train_images),
+        seeds,
+        steps: first.steps,
         verdict,
         reason,
         golden: Golden {
             images: by_label(classes, (0..classes.len()).map(images)),
-            subjects: measured
-                .golden
-                .subjects
-                .iter()
-                .collect::<BTreeSet<_>>()
-                .len() as u64,
+            subjects: together.subjects.iter().collect::<BTreeSet<_>>().len() as u64,
             well_sampled: classes
                 .iter()
                 .zip(design.well_sampled())
                 .filter(|(_, is_well_sampled)| *is_well_sampled)
                 .map(|(label, _)| label.clone())
                 .collect(),
-            read_again: measured.golden.earlier.iter().any(read_again),
-            earlier_reads: measured.golden.earlier,
+            read_again: runs.iter().any(|run| run.read_again),
+            earlier_reads: runs
+                .iter()
+                .flat_map(|run| run.earlier_reads.clone())
+                .collect(),
         },
         groups: Groups {
             rule: RULE.into(),
@@ -112,9 +90,25 @@ pub(crate) fn conclude(
         },
         arms,
         comparisons,
-        drift: measured.drift,
+        drift,
         classes: classes.clone(),
+        answers: None,
     })
+}
+
+/// Rounded means over the runs.
+fn mean_by_class<'a>(runs: impl ExactSizeIterator<Item = &'a Vec<u64>>) -> Vec<u64> {
+    let count = runs.len().max(1) as u64;
+    let mut sums = Vec::new();
+    for run in runs {
+        sums.resize(run.len(), 0);
+        sums.iter_mut()
+            .zip(run)
+            .for_each(|(sum, images)| *sum += images);
+    }
+    sums.into_iter()
+        .map(|sum| (sum + count / 2) / count)
+        .collect()
 }
 
 fn by_label<T>(classes: &[String], values: impl IntoIterator<Item = T>) -> BTreeMap<String, T> {
@@ -122,24 +116,28 @@ fn by_label<T>(classes: &[String], values: impl IntoIterator<Item = T>) -> BTree
 }
 
 fn arm_figures(
-    trained: &TrainedArm,
-    seeds: &[u64],
+    arm: &[&JudgedArm],
+    runs: &[Judged],
     (answers, shares): (&Answers, Estimates),
     design: &Design<'_>,
     classes: &[String],
     groups: &[Group],
 ) -> ArmFigures {
     let scores = Scores::new(answers, design.truth, classes.len());
-    let models = seeds
-        .iter()
-        .zip(&trained.models)
-        .zip(&scores.balanced_accuracy);
-    let model = |((&seed, model), balanced_accuracy): ((&u64, &Trained), &Option<f64>)| Model {
-        seed,
-        directory: model.directory.clone(),
-        revision: model.revision.clone(),
-        balanced_accuracy: *balanced_accuracy,
-    };
+    let models = arm.iter().zip(runs).flat_map(|(arm, run)| {
+        let seeds = run.seeds.iter().zip(&arm.models);
+        seeds.map(|(&seed, model)| Model {
+            run_id: run.run_id.clone(),
+            seed,
+            directory: model.directory.clone(),
+            revision: model.revision.clone(),
+            balanced_accuracy: balanced_accuracy(run, model),
+        })
+    });
+    let added = mean_by_class(arm.iter().map(|arm| &arm.added));
+    let (name, about) = arm.first().map_or_else(Default::default, |arm| {
+        (arm.name.clone(), arm.about.clone())
+    });
     let of_group = |wanted: Group| {
         let recalls = shares
             .recall
@@ -152,10 +150,10 @@ fn arm_figures(
         (!values.is_empty()).then(|| (wanted, values.iter().sum::<f64>() / values.len() as f64))
     };
     ArmFigures {
-        name: trained.arm.to_string(),
-        about: trained.arm.about(),
-        added: by_label(classes, trained.added.iter().copied()),
-        models: models.map(model).collect(),
+        name,
+        about,
+        added: by_label(classes, added),
+        models: models.collect(),
         accuracy: shares.accuracy,
         balanced_accuracy: shares.balanced_accuracy,
         well_sampled: shares.well_sampled,
@@ -165,6 +163,14 @@ fn arm_figures(
         calibration_error: scores.calibration_error,
         confusion: scores.confusion,
     }
+}
+
+fn balanced_accuracy(run: &Judged, model: &JudgedModel) -> Option<f64> {
+    let mut confusion = Confusion::new(run.classes.len());
+    for (image, answer) in run.images.iter().zip(&model.answers) {
+        confusion.add(image.truth, *answer);
+    }
+    confusion.balanced_accuracy()
 }
 
 /// Every arm against plain, then gated against every other.
@@ -188,7 +194,7 @@ fn comparisons(design: &Design<'_>, classes: &[String], right: &[Named]) -> Vec<
         .collect()
 }
 
-fn decide(plan: &Plan, comparisons: &[Comparison]) -> (verdict::Verdict, String) {
+fn decide(trainings: usize, comparisons: &[Comparison]) -> (verdict::Verdict, String) {
     let [plain, gated, duplicate_tail, placebo] =
         [Arm::Plain, Arm::Gated, Arm::DuplicateTail, Arm::Placebo].map(|arm| arm.to_string());
     let of_gated = |reference: &str| {
@@ -205,7 +211,7 @@ fn decide(plan: &Plan, comparisons: &[Comparison]) -> (verdict::Verdict, String)
         .map(|(label, _)| label.clone())
         .collect();
     verdict::decide(&Evidence {
-        seeds: plan.seeds.len(),
+        seeds: trainings,
         over_plain: balanced(&plain),
         over_controls: &[
             (&duplicate_tail, balanced(&duplicate_tail)),

@@ -10,7 +10,7 @@ use saga_statistics::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{drift::Drift, groups::Group};
+use super::{drift::Drift, groups::Group, judged::Judged};
 use crate::{metrics::Confusion, run::judge::Answer};
 
 /// Bins of the expected calibration error.
@@ -19,15 +19,15 @@ const CALIBRATION_BINS: usize = 15;
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// The run whose images are judged.
-    pub run_id: String,
-    /// Its recipe's name.
+    /// The run whose images are judged; several that are judged together.
+    pub runs: Vec<String>,
+    /// The recipe's name.
     pub recipe: String,
     /// In label order.
     pub classes: Vec<String>,
-    /// Real train images by class.
+    /// Real train images by class; of several runs the mean.
     pub train_images: BTreeMap<String, u64>,
-    /// Seeds of the trainings of every arm.
+    /// Seeds of the trainings of every arm, run by run.
     pub seeds: Vec<u64>,
     /// Optimiser steps of every training.
     pub steps: u32,
@@ -43,8 +43,11 @@ pub struct Evaluation {
     pub arms: Vec<ArmFigures>,
     /// Every arm against plain, then gated against every other arm.
     pub comparisons: Vec<Comparison>,
-    /// How far synthetic images lie from real ones; empty where none were accepted.
+    /// How far synthetic images lie from real ones; empty where none were accepted, and of several runs.
     pub drift: Vec<Drift>,
+    /// What the figures are made of; taken out where they are written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<Judged>,
 }
 
 /// The test set and who saw it.
@@ -100,9 +103,9 @@ pub struct ArmFigures {
     pub name: String,
     /// For people.
     pub about: String,
-    /// Images beyond the real train split, by class.
+    /// Images beyond the real train split, by class; of several runs the mean.
     pub added: BTreeMap<String, u64>,
-    /// The models, by seed.
+    /// The models, by run and seed.
     pub models: Vec<Model>,
     /// With interval.
     pub accuracy: Estimate,
@@ -126,13 +129,15 @@ pub struct ArmFigures {
 /// One trained model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Model {
+    /// The run it was trained for.
+    pub run_id: String,
     /// Its seed.
     pub seed: u64,
     /// On the trainer's machine.
     pub directory: String,
     /// Of its weights.
     pub revision: String,
-    /// On the golden set.
+    /// On its run's golden set.
     pub balanced_accuracy: Option<f64>,
 }
 
@@ -215,15 +220,12 @@ pub(crate) struct Scores {
     pub(crate) macro_f1: f64,
     pub(crate) calibration_error: f64,
     pub(crate) confusion: Confusion,
-    /// Balanced accuracy by seed.
-    pub(crate) balanced_accuracy: Vec<Option<f64>>,
 }
 
 impl Scores {
     pub(crate) fn new(answers: &Answers, truth: &[usize], classes: usize) -> Self {
         let mut sum = Confusion::new(classes);
         let (mut macro_f1, mut calibration_error) = (0.0, 0.0);
-        let mut balanced_accuracy = Vec::with_capacity(answers.len());
         for seed in answers {
             let mut confusion = Confusion::new(classes);
             let pairs = || seed.iter().zip(truth);
@@ -237,13 +239,11 @@ impl Scores {
             let error = expected_calibration_error(&sure, CALIBRATION_BINS);
             calibration_error += error.unwrap_or(0.0) / answers.len() as f64;
             macro_f1 += confusion.macro_f1().unwrap_or(0.0) / answers.len() as f64;
-            balanced_accuracy.push(confusion.balanced_accuracy());
         }
         Self {
             macro_f1,
             calibration_error,
             confusion: sum,
-            balanced_accuracy,
         }
     }
 }

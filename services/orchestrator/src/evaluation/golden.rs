@@ -6,7 +6,7 @@ use saga_proto::{
     model::v1::UnloadModelRequest,
 };
 
-use super::{figures::EarlierRead, trainings::TrainedArm};
+use super::{figures::EarlierRead, judged::JudgedImage, trainings::TrainedArm};
 use crate::run::{
     RunContext, RunError, bounded,
     judge::{self, Answer},
@@ -15,7 +15,7 @@ use crate::run::{
 };
 
 /// Why an evaluation reads the golden set, as the label store records it.
-pub(crate) const PURPOSE: &str = "evaluate arms";
+const PURPOSE: &str = "evaluate arms";
 /// Progress of judging.
 pub(crate) const STAGE: &str = "golden";
 /// The name under which one model after the other is loaded; it never gates.
@@ -24,23 +24,35 @@ const JUDGED: &str = "judged";
 /// The golden images and who had read them before.
 pub(crate) struct Golden {
     pub(crate) rows: Vec<Row>,
-    /// Class of each, in label order.
-    pub(crate) truth: Vec<usize>,
-    /// Subject of each, numbered as [`judge::subjects`] does.
-    pub(crate) subjects: Vec<usize>,
     pub(crate) earlier: Vec<EarlierRead>,
+}
+
+impl Golden {
+    /// What is kept of the images, in their order.
+    pub(crate) fn images(&self, context: &RunContext) -> Result<Vec<JudgedImage>, RunError> {
+        let image = |row: &Row| {
+            Ok(JudgedImage {
+                id: row.image_id.clone(),
+                subject: row.subject.clone(),
+                truth: judge::truth(context, row)?,
+            })
+        };
+        self.rows.iter().map(image).collect()
+    }
+
+    /// Whether an evaluation of this run had read them.
+    pub(crate) fn read_again(&self, run_id: &str) -> bool {
+        let again = |read: &EarlierRead| read.run_id == run_id && read.purpose == PURPOSE;
+        self.earlier.iter().any(again)
+    }
 }
 
 /// Reads the golden set, which the label store records.
 pub(crate) async fn open(context: &RunContext) -> Result<Golden, RunError> {
     let earlier = earlier_reads(context).await?;
     let rows = read::golden(context, PURPOSE).await?;
-    let rows: Vec<Row> = rows.try_collect().await?;
-    let truth = rows.iter().map(|row| judge::truth(context, row));
     Ok(Golden {
-        truth: truth.collect::<Result<_, _>>()?,
-        subjects: judge::subjects(rows.iter().map(|row| row.subject.as_str())),
-        rows,
+        rows: rows.try_collect().await?,
         earlier,
     })
 }

@@ -1,7 +1,8 @@
 //! Evaluation of a finished run: the same model trained on different training sets, judged on one read of the golden set.
 //!
 //! [`arm`] says what is compared, [`pool`], [`counterfactual`] and [`selection`] make the training sets, [`trainings`] trains,
-//! [`golden`] judges, [`drift`] measures distances, [`conclude`] makes of it the [`figures`]. It records nothing but the read of
+//! [`golden`] judges, [`drift`] measures distances, [`judged`] keeps the answers, [`conclude`](fn@conclude) makes of those of one run or of
+//! several the [`figures`]. It records nothing but the read of
 //! the golden set: started again, arms that are trained are reused.
 
 mod arm;
@@ -11,6 +12,7 @@ mod drift;
 pub mod figures;
 mod golden;
 pub mod groups;
+pub mod judged;
 mod pool;
 mod selection;
 mod trainings;
@@ -19,12 +21,16 @@ use std::collections::BTreeSet;
 
 use saga_proto::{evaluation::v1::EvaluateRequest, labelstore::v1::Stage};
 
+pub use conclude::conclude;
 pub use drift::Drift;
 
-use crate::run::{RunContext, RunError, models, stage::unrecorded};
+use crate::run::{
+    RunContext, RunError, judge::Answer, models, stage::unrecorded, training::Trained,
+};
 use arm::Arm;
-use conclude::Measured;
+use judged::{Judged, JudgedArm, JudgedModel};
 use pool::Pool;
+use trainings::TrainedArm;
 
 /// Trainings of an arm where a request names no number.
 const USUAL_SEEDS: u32 = 3;
@@ -89,16 +95,37 @@ pub(crate) async fn evaluate(
         golden::judge(context, &golden, &arms),
     )
     .await?;
-    let measured = Measured {
-        golden,
-        arms,
-        answers,
-        train_images: pool.real.iter().map(Vec::len).collect(),
-        drift,
+    let judged = Judged {
+        run_id: context.run_id.clone(),
+        recipe: context.recipe.name.clone(),
+        classes: context.recipe.classes.clone(),
+        train_images: pool.real.iter().map(|real| real.len() as u64).collect(),
+        seeds: plan.seeds,
+        steps: plan.steps,
+        images: golden.images(context)?,
+        read_again: golden.read_again(&context.run_id),
+        earlier_reads: golden.earlier,
+        arms: arms.iter().zip(&answers).map(judged_arm).collect(),
     };
-    let concluded = tokio::task::block_in_place(|| conclude::conclude(context, &plan, measured))?;
-    serde_json::to_string(&concluded)
+    let concluded = || conclude(std::slice::from_ref(&judged), drift);
+    let mut evaluation = tokio::task::block_in_place(concluded)
+        .map_err(|mismatch| RunError::Data(mismatch.to_string()))?;
+    evaluation.answers = Some(judged);
+    serde_json::to_string(&evaluation)
         .map_err(|error| RunError::Data(format!("the evaluation cannot be written: {error}")))
+}
+
+fn judged_arm((trained, answers): (&TrainedArm, &Vec<Vec<Answer>>)) -> JudgedArm {
+    let models = trained.models.iter().zip(answers);
+    let model = |(model, answers): (&Trained, &Vec<Answer>)| {
+        JudgedModel::new(model.directory.clone(), model.revision.clone(), answers)
+    };
+    JudgedArm {
+        name: trained.arm.to_string(),
+        about: trained.arm.about(),
+        added: trained.added.clone(),
+        models: models.map(model).collect(),
+    }
 }
 
 /// For each arm without a gate: what that gate alone kept out.

@@ -34,7 +34,7 @@ pub(crate) fn extra(
             let first = pool.first_of_each_slot(|_| true).map(labelled).collect();
             at_most(first, &wanted, &mut random)
         }
-        Arm::Gated | Arm::GatedBalanced => accepted(),
+        Arm::Gated | Arm::GatedBalanced | Arm::Weight(_) => accepted(),
         Arm::Placebo => relabelled(accepted(), &mut random),
         Arm::Without(_) => pool
             .first_of_each_slot(|made| made.admitted || passed.contains(&made.id))
