@@ -3,6 +3,8 @@
 //! Kept beside the figures (`eval_answers.json`), so that several runs on one data set, each with a split of its own, can be judged
 //! together later without a model.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::figures::EarlierRead;
@@ -148,6 +150,7 @@ impl<'a> Together<'a> {
             alike(first, run)?;
             whole(run)?;
         }
+        same_labels(runs)?;
         let images = || runs.iter().flat_map(|run| &run.images);
         if images().next().is_none() {
             return Err(MismatchError::Empty);
@@ -228,6 +231,31 @@ fn alike(first: &Judged, run: &Judged) -> Result<(), MismatchError> {
             why: format!("{found}, those of {:?} {wanted}; {remedy}", first.run_id),
         }),
     }
+}
+
+/// An image that several golden sets hold has one label.
+fn same_labels(runs: &[Judged]) -> Result<(), MismatchError> {
+    let mut known = HashMap::new();
+    let label = |run: &Judged, truth: usize| run.classes.get(truth).cloned().unwrap_or_default();
+    for run in runs {
+        for image in &run.images {
+            let (earlier, truth) = *known.entry(&image.id).or_insert((run, image.truth));
+            if truth != image.truth {
+                return Err(MismatchError::Field {
+                    field: "labels",
+                    run_id: run.run_id.clone(),
+                    why: format!(
+                        "not those of {:?}: image {} is {:?} here and {:?} there; run both on the same labels",
+                        earlier.run_id,
+                        image.id,
+                        label(run, image.truth),
+                        label(earlier, truth),
+                    ),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What is indexed and zipped later fits.
@@ -398,7 +426,11 @@ mod tests {
     #[test]
     fn runs_that_do_not_fit_together_are_refused_by_name() {
         type Change = fn(&mut Judged);
-        let changes: [(Change, &str); 5] = [
+        let changes: [(Change, &str); 6] = [
+            (
+                |run| run.images[0].truth = 0,
+                "labels of run \"second\" are not those of \"first\": image 2 is \"a\" here and \"b\" there",
+            ),
             (|run| run.steps = 20, "steps of run \"second\" are 20"),
             (
                 |run| run.seeds = vec![1],
