@@ -150,10 +150,9 @@ fn in_int8(
     match precision {
         Precision::Int8Qdq => {
             let batches = batches.as_mut().ok_or(ExportError::NoCalibration)?;
-            let mut ranges = int8::Ranges::new();
-            for _ in 0..OBSERVED / proof::BATCH {
-                int8::observed(&graph, &mut ranges, &batches.next(proof::BATCH)?)?;
-            }
+            let seen = (0..OBSERVED / proof::BATCH).map(|_| batches.next(proof::BATCH));
+            let seen = seen.collect::<Result<Vec<_>>>()?;
+            let ranges = int8::ranges(&graph, int8::values(&graph), &seen)?;
             int8::qdq(&mut graph, &ranges)?;
         }
         _ => int8::dynamic(&mut graph)?,

@@ -7,10 +7,12 @@
 mod dynamic;
 mod fold;
 mod qdq;
+mod ranges;
 
 pub(crate) use dynamic::dynamic;
 pub(crate) use fold::fold_batch_norms;
-pub(crate) use qdq::{Ranges, observed, qdq};
+pub(crate) use qdq::{qdq, values};
+pub(crate) use ranges::{Ranges, ranges};
 
 use crate::error::{ExportError, Result};
 use crate::onnx::graph::{Graph, Node};
@@ -39,6 +41,13 @@ impl Levels {
             scale,
             zero_point: (-low / scale).round_ties_even().clamp(0.0, 255.0) as i64,
         }
+    }
+
+    /// The number that stands for this one.
+    fn nearest(self, value: f64) -> f64 {
+        let zero = self.zero_point as f64;
+        let level = (value / self.scale).round_ties_even() + zero;
+        (level.clamp(0.0, 255.0) - zero) * self.scale
     }
 }
 

@@ -3,35 +3,15 @@
 //! Quantised is what goes into each quantised node and, of a convolution, what comes out (after the ReLU that follows it), so that
 //! a runtime finds integers on both sides. Everything that asks for such a value gets the quantised one.
 
-use super::{Levels, output_axis, quantize_weight};
+use super::{Levels, Ranges, output_axis, quantize_weight};
 use crate::error::{ExportError, Result};
-use crate::onnx::evaluate::evaluate;
 use crate::onnx::graph::Attribute::Int;
 use crate::onnx::graph::{Graph, Node};
 use saga_models::tch::{Device, Kind, Tensor};
-use std::collections::{BTreeMap, HashMap};
-
-/// Least and largest number of each value that will be quantised.
-pub(crate) type Ranges = BTreeMap<String, (f64, f64)>;
-
-/// Evaluates the graph on each batch and widens `ranges` to what was seen.
-pub(crate) fn observed(graph: &Graph, ranges: &mut Ranges, batch: &Tensor) -> Result<()> {
-    if ranges.is_empty() {
-        let values = values(graph).into_iter();
-        ranges.extend(values.map(|name| (name, (0.0, 0.0))));
-    }
-    evaluate(graph, &[batch.shallow_clone()], |name, value| {
-        if let Some((low, high)) = ranges.get_mut(name) {
-            *low = low.min(value.f_min()?.f_double_value(&[])?);
-            *high = high.max(value.f_max()?.f_double_value(&[])?);
-        }
-        Ok(())
-    })?;
-    Ok(())
-}
+use std::collections::HashMap;
 
 /// The names of what will be quantised.
-fn values(graph: &Graph) -> Vec<String> {
+pub(crate) fn values(graph: &Graph) -> Vec<String> {
     let uses = graph.uses();
     let mut values = Vec::new();
     for node in graph
