@@ -1,4 +1,4 @@
-//! The differentiable copy of a served model, in f32 on a thread of its own: it answers one image at a time, and stops where
+//! Copies of a served model that can be looked into, in f32 on a thread of its own: it answers one image at a time, and stops where
 //! nobody waits for the answer any more.
 
 use std::{
@@ -14,7 +14,7 @@ use saga_chassis::{
     status::{failed_precondition, internal, invalid_argument},
 };
 use saga_explain::{
-    Curves, ExplainError, Heatmap, Method, Picture, Question, class_of, explain, overlay,
+    Curves, ExplainError, Heatmap, Method, Picture, Question, Twin, class_of, explain, overlay,
 };
 use saga_gate::{Call, submit};
 use saga_models::{Checkpoint, ModelError, directory, preprocess::Preprocessor, tch::Device};
@@ -82,9 +82,9 @@ impl Explainer {
         let (tell, told) = tokio::sync::oneshot::channel();
         let make = move || {
             let (model, preprocessor) = load(&directory, &revision, device)?;
-            let _ = tell.send(matches!(model, saga_models::Classifier::Vit(_)));
+            let _ = tell.send(model.attends());
             let answer = move |job| answer(&model, &preprocessor, job);
-            Ok::<_, ModelError>(move |jobs: Vec<Job>| jobs.into_iter().map(&answer).collect())
+            Ok::<_, ExplainError>(move |jobs: Vec<Job>| jobs.into_iter().map(&answer).collect())
         };
         let config = BatchConfig {
             max_batch: 1,
@@ -119,29 +119,21 @@ impl Explainer {
     }
 }
 
-fn load(
-    path: &Path,
-    revision: &str,
-    device: Device,
-) -> Result<(saga_models::Classifier, Preprocessor), ModelError> {
+fn load(path: &Path, revision: &str, device: Device) -> Result<(Twin, Preprocessor), ExplainError> {
     let found = directory::revision(path)?;
     if found != revision {
         let why = format!(
             "{} now holds revision {found}, {revision} is served; load it anew",
             path.display()
         );
-        return Err(ModelError::Input(why));
+        return Err(ModelError::Input(why).into());
     }
     let checkpoint = Checkpoint::read(path)?;
-    let model = saga_models::Classifier::to_explain(&checkpoint, device)?;
-    Ok((model, checkpoint.preprocessor()?))
+    let preprocessor = checkpoint.preprocessor()?;
+    Ok((Twin::new(checkpoint, device)?, preprocessor))
 }
 
-fn answer(
-    model: &saga_models::Classifier,
-    preprocessor: &Preprocessor,
-    job: Job,
-) -> Result<Explained, Status> {
+fn answer(model: &Twin, preprocessor: &Preprocessor, job: Job) -> Result<Explained, Status> {
     let waits = || {
         let late = job
             .deadline
@@ -159,7 +151,7 @@ fn answer(
 }
 
 fn maps(
-    model: &saga_models::Classifier,
+    model: &Twin,
     preprocessor: &Preprocessor,
     job: &Job,
     stop: &dyn Fn() -> bool,

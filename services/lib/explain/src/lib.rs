@@ -34,4 +34,4 @@ pub use masked::Masked;
 pub use method::{MAX_SAMPLES, Method, Question, class_of, explain};
 pub use overlay::overlay;
 pub use quickshift::quickshift;
-pub use subject::{MAX_PIXELS, Picture, Subject};
+pub use subject::{MAX_PIXELS, Picture, Subject, Twin};

@@ -8,10 +8,10 @@ use std::{
 
 use image::RgbImage;
 use saga_explain::{
-    ExplainError, Masked, Method, Picture, Question, class_of, explain, kernel_shap::Coalitions,
-    lime, quickshift, rollout::rollout,
+    ExplainError, Masked, Method, Picture, Question, Subject as _, Twin, class_of, explain,
+    kernel_shap::Coalitions, lime, quickshift, rollout::rollout,
 };
-use saga_models::{Checkpoint, Classifier};
+use saga_models::Checkpoint;
 use tch::{Device, Kind, Tensor};
 
 /// Written by `fixtures/make.py`.
@@ -36,9 +36,9 @@ fn model_folder(name: &str) -> PathBuf {
         .join(name)
 }
 
-fn model(name: &str) -> Classifier {
+fn model(name: &str) -> Twin {
     let checkpoint = Checkpoint::read(&model_folder(name)).unwrap();
-    Classifier::to_explain(&checkpoint, Device::Cpu).unwrap()
+    Twin::new(checkpoint, Device::Cpu).unwrap()
 }
 
 /// The three pictures of a model's own fixture, whose colours do not matter here.
