@@ -74,6 +74,8 @@ impl LayerNorm {
     }
 }
 
+const BATCH_NORM_EPS: f64 = 1e-5;
+
 /// `torch.nn.BatchNorm1d` or `2d` with their defaults (eps 1e-5, momentum 0.1).
 pub(crate) struct BatchNorm {
     weight: Tensor,
@@ -110,9 +112,23 @@ impl BatchNorm {
             var,
             train,
             0.1,
-            1e-5,
+            BATCH_NORM_EPS,
             false,
         )?)
+    }
+
+    /// What it multiplies each channel by outside training, and then adds, in f32.
+    pub(crate) fn factor_and_bias(&self) -> Result<[Tensor; 2]> {
+        let [weight, bias, mean, var] = [
+            &self.weight,
+            &self.bias,
+            &self.running_mean,
+            &self.running_var,
+        ]
+        .map(|tensor| tensor.f_to_kind(Kind::Float));
+        let factor = weight?.f_div(&var?.f_add_scalar(BATCH_NORM_EPS)?.f_sqrt()?)?;
+        let bias = bias?.f_sub(&mean?.f_mul(&factor)?)?;
+        Ok([factor, bias])
     }
 }
 

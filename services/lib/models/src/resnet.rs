@@ -21,6 +21,15 @@ struct ConvNorm {
     weight: Tensor,
     normalization: BatchNorm,
     stride: i64,
+    sealed: Option<Sealed>,
+}
+
+/// The same for serving alone.
+struct Sealed {
+    /// The channels of a pixel lie side by side in memory.
+    weight: Tensor,
+    /// In f32 the normalisation is part of weight and bias. Weights rounded to fewer digits would be rounded twice.
+    bias: Option<Tensor>,
 }
 
 impl ConvNorm {
@@ -31,17 +40,50 @@ impl ConvNorm {
             weight: scope.at("convolution").parameter("weight", &shape, init)?,
             normalization: BatchNorm::new(&scope.at("normalization"), outputs)?,
             stride,
+            sealed: None,
         })
+    }
+
+    /// Prepares for serving.
+    fn seal(&mut self) -> Result<()> {
+        let (weight, bias) = match self.weight.f_kind()? {
+            Kind::Float => {
+                let [factor, bias] = self.normalization.factor_and_bias()?;
+                let factor = factor.f_reshape([-1, 1, 1, 1])?;
+                (self.weight.f_mul(&factor)?, Some(bias))
+            }
+            _ => (self.weight.shallow_clone(), None),
+        };
+        let weight = channels_last(&weight)?;
+        self.sealed = Some(Sealed { weight, bias });
+        Ok(())
     }
 
     /// Padded so that a stride of one keeps the size.
     fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         let padding = self.weight.size4()?.2 / 2;
         let (stride, padding) = ([self.stride; 2], [padding; 2]);
-        let weight = self.weight.f_to_kind(x.f_kind()?)?;
-        let x = x.f_conv2d::<Tensor>(&weight, None, stride, padding, [1, 1], 1)?;
+        let x = match &self.sealed {
+            Some(Sealed { weight, bias }) => {
+                let x = x.f_conv2d(weight, bias.as_ref(), stride, padding, [1, 1], 1)?;
+                if bias.is_some() {
+                    return Ok(x);
+                }
+                x
+            }
+            None => {
+                let weight = self.weight.f_to_kind(x.f_kind()?)?;
+                x.f_conv2d::<Tensor>(&weight, None, stride, padding, [1, 1], 1)?
+            }
+        };
         self.normalization.forward(&x, train)
     }
+}
+
+/// The same numbers [N, channels, H, W], those of one pixel side by side in memory: the order in which oneDNN convolves.
+fn channels_last(x: &Tensor) -> Result<Tensor> {
+    let pixels = x.f_permute([0, 2, 3, 1])?.f_contiguous()?;
+    Ok(pixels.f_permute([0, 3, 1, 2])?)
 }
 
 /// A residual block; keys `layer.{0,1,2}` and, where the shape changes, `shortcut`.
@@ -163,6 +205,10 @@ impl ResNetClassifier {
         let x = pixel_values
             .f_to_device(self.base.weights.var_store().device())?
             .f_to_kind(self.base.precision.kind())?;
+        let x = match self.embedder.sealed {
+            Some(_) => channels_last(&x)?,
+            None => x,
+        };
         let x = self.embedder.forward(&x, train)?.f_relu()?;
         let x = x.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false)?;
         self.stages
@@ -234,7 +280,14 @@ impl Model for ResNetClassifier {
 
     fn seal(&mut self, sealing: &mut Sealing) -> Result<()> {
         match sealing {
-            Sealing::Float => Ok(()),
+            Sealing::Float => {
+                let blocks = self.stages.iter_mut();
+                let of_blocks =
+                    blocks.flat_map(|block| block.layer.iter_mut().chain(&mut block.shortcut));
+                std::iter::once(&mut self.embedder)
+                    .chain(of_blocks)
+                    .try_for_each(ConvNorm::seal)
+            }
             Sealing::Observed | Sealing::Int8(_) => Err(not_a_transformer()),
         }
     }
