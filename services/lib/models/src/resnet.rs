@@ -62,19 +62,16 @@ impl ConvNorm {
     /// Padded so that a stride of one keeps the size.
     fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         let padding = self.weight.size4()?.2 / 2;
-        let (stride, padding) = ([self.stride; 2], [padding; 2]);
+        let convolved = |weight: &Tensor, bias: Option<&Tensor>| {
+            x.f_conv2d(weight, bias, [self.stride; 2], [padding; 2], [1, 1], 1)
+        };
         let x = match &self.sealed {
-            Some(Sealed { weight, bias }) => {
-                let x = x.f_conv2d(weight, bias.as_ref(), stride, padding, [1, 1], 1)?;
-                if bias.is_some() {
-                    return Ok(x);
-                }
-                x
-            }
-            None => {
-                let weight = self.weight.f_to_kind(x.f_kind()?)?;
-                x.f_conv2d::<Tensor>(&weight, None, stride, padding, [1, 1], 1)?
-            }
+            Some(Sealed {
+                weight,
+                bias: Some(bias),
+            }) => return Ok(convolved(weight, Some(bias))?),
+            Some(Sealed { weight, bias: None }) => convolved(weight, None)?,
+            None => convolved(&self.weight.f_to_kind(x.f_kind()?)?, None)?,
         };
         self.normalization.forward(&x, train)
     }
