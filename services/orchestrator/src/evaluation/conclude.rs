@@ -12,7 +12,8 @@ use super::{
     drift::Drift,
     figures::{self, Answers, ArmFigures, Comparison, Evaluation, Golden, Groups, Model, Scores},
     groups::{Group, RULE},
-    judged::{Judged, JudgedArm, JudgedModel, MismatchError, Together},
+    judged::{Judged, JudgedArm, JudgedModel},
+    together::{MismatchError, Together},
 };
 use crate::metrics::Confusion;
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use saga_proto::labelstore::v1::GoldenRead;
 use saga_statistics::{
     bootstrap::{Design, Estimate, Estimates, Right},
     expected_calibration_error, holm,
@@ -10,7 +9,11 @@ use saga_statistics::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{drift::Drift, groups::Group, judged::Judged};
+use super::{
+    drift::Drift,
+    groups::Group,
+    judged::{EarlierRead, Judged},
+};
 use crate::{metrics::Confusion, run::judge::Answer};
 
 /// Bins of the expected calibration error.
@@ -64,27 +67,6 @@ pub struct Golden {
     pub read_again: bool,
     /// Every read before this one, of any run, oldest first.
     pub earlier_reads: Vec<EarlierRead>,
-}
-
-/// One read of the golden set.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EarlierRead {
-    /// Seconds since 1970.
-    pub time: i64,
-    /// What for.
-    pub purpose: String,
-    /// By which run.
-    pub run_id: String,
-}
-
-impl From<GoldenRead> for EarlierRead {
-    fn from(read: GoldenRead) -> Self {
-        Self {
-            time: read.time.map_or(0, |time| time.seconds),
-            purpose: read.purpose,
-            run_id: read.run_id,
-        }
-    }
 }
 
 /// Classes by how common they are.

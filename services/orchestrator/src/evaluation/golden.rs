@@ -6,7 +6,10 @@ use saga_proto::{
     model::v1::UnloadModelRequest,
 };
 
-use super::{figures::EarlierRead, judged::JudgedImage, trainings::TrainedArm};
+use super::{
+    judged::{EarlierRead, JudgedImage},
+    trainings::TrainedArm,
+};
 use crate::run::{
     RunContext, RunError, bounded,
     judge::{self, Answer},

@@ -1,9 +1,9 @@
 //! Evaluation of a finished run: the same model trained on different training sets, judged on one read of the golden set.
 //!
 //! [`arm`] says what is compared, [`pool`], [`counterfactual`] and [`selection`] make the training sets, [`trainings`] trains,
-//! [`golden`] judges, [`drift`] measures distances, [`judged`] keeps the answers, [`conclude`](fn@conclude) makes of those of one run or of
-//! several the [`figures`]. It records nothing but the read of
-//! the golden set: started again, arms that are trained are reused.
+//! [`golden`] judges, [`drift`] measures distances, [`judged`] keeps the answers, [`together`] puts those of
+//! several runs side by side, and [`conclude`](fn@conclude) makes the [`figures`] of them. It records nothing but the read of the golden
+//! set: started again, arms that are trained are reused.
 
 mod arm;
 mod conclude;
@@ -15,6 +15,7 @@ pub mod groups;
 pub mod judged;
 mod pool;
 mod selection;
+mod together;
 mod trainings;
 
 use std::collections::BTreeSet;
@@ -23,6 +24,7 @@ use saga_proto::{evaluation::v1::EvaluateRequest, labelstore::v1::Stage};
 
 pub use conclude::conclude;
 pub use drift::Drift;
+pub use together::MismatchError;
 
 use crate::run::{
     RunContext, RunError, judge::Answer, models, stage::unrecorded, training::Trained,
