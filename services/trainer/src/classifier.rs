@@ -86,8 +86,13 @@ impl Learner for Classifier {
 
     fn loss(&mut self, batch: &Batch, random: &mut ChaCha8Rng) -> Result<Tensor, TrainError> {
         let settings = &self.settings;
+        let class_weights = self.class_weights.as_ref();
+        let class_weights = class_weights.filter(|_| self.progress >= settings.class_weights_from);
+        let adjustment = self.logit_adjustment.as_ref();
+        let device = batch.labels.device();
+        let spread = loss::even_spread(self.classes, adjustment, class_weights, device)?;
         let smoothing = settings.label_smoothing;
-        let mut targets = loss::smooth_targets(&batch.labels, self.classes, smoothing)?;
+        let mut targets = loss::smooth_targets(&batch.labels, &spread, smoothing)?;
         if let Some(weights) = &batch.weights {
             // One more column of the targets, so that they are blended as their images are.
             targets = Tensor::f_cat(&[&targets, weights], 1)?;
@@ -99,12 +104,11 @@ impl Learner for Classifier {
         let images = images.map(|_| mixed.f_narrow(1, self.classes, 1));
         let images = images.transpose()?;
         let mut logits = self.network.train(&pixels, self.stage)?;
-        if let Some(adjustment) = &self.logit_adjustment {
+        if let Some(adjustment) = adjustment {
             logits = logits.f_add(adjustment)?;
         }
-        let classes = self.class_weights.as_ref();
         let weighting = Weighting {
-            classes: classes.filter(|_| self.progress >= settings.class_weights_from),
+            classes: class_weights,
             images: images.as_ref(),
         };
         match (settings.loss, &self.margins) {

@@ -1,16 +1,39 @@
 //! Losses: soft-target cross-entropy for classifiers, with two variants for long tails, and the contrastive loss of CLIP for
 //! images that share a class.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::error::TrainError;
 
-/// One-hot targets `[N, C]` f32 of `labels` `[N]` int64, smoothed: (1 - s) one-hot + s / C.
-pub fn smooth_targets(labels: &Tensor, classes: i64, smoothing: f64) -> Result<Tensor, TrainError> {
-    let hot = labels.f_one_hot(classes)?.f_to_kind(Kind::Float)?;
+/// One-hot targets `[N, C]` f32 of `labels` `[N]` int64, smoothed by s: (1 - s) one-hot + s `spread`, which is `[C]` and sums to 1.
+pub fn smooth_targets(
+    labels: &Tensor,
+    spread: &Tensor,
+    smoothing: f64,
+) -> Result<Tensor, TrainError> {
+    let hot = labels.f_one_hot(spread.size1()?)?.f_to_kind(Kind::Float)?;
     Ok(hot
         .f_mul_scalar(1.0 - smoothing)?
-        .f_add_scalar(smoothing / classes as f64)?)
+        .f_add(&spread.f_mul_scalar(smoothing)?)?)
+}
+
+/// What smoothing hands to each of the classes, `[C]`: the same to all, once `adjustment` of the logits and `weights` of the classes, `[C]`
+/// as well, have done their part. Handed out evenly before, it would count so much more for a scarce class that the model takes
+/// everything for that: with 5 of 1,000 images a class is owed 0.5 %, and smoothing by 0.1 over 8 classes alone gives it 1.25 %.
+pub fn even_spread(
+    classes: i64,
+    adjustment: Option<&Tensor>,
+    weights: Option<&Tensor>,
+    device: Device,
+) -> Result<Tensor, TrainError> {
+    let mut spread = Tensor::f_ones([classes], (Kind::Float, device))?;
+    if let Some(adjustment) = adjustment {
+        spread = spread.f_mul(&adjustment.f_exp()?)?;
+    }
+    if let Some(weights) = weights {
+        spread = spread.f_div(weights)?;
+    }
+    Ok(spread.f_div(&spread.f_sum(Kind::Float)?)?)
 }
 
 /// What counts more in a loss than the rest; by default nothing does.
@@ -167,7 +190,7 @@ mod tests {
         for (smoothing, weighted) in [(0.0, false), (0.1, false), (0.0, true)] {
             let ours = cross_entropy(
                 &logits(),
-                &smooth_targets(&labels, 3, smoothing).unwrap(),
+                &smooth_targets(&labels, &evenly(3), smoothing).unwrap(),
                 Weighting {
                     classes: weighted.then_some(&weights),
                     images: None,
@@ -181,6 +204,40 @@ mod tests {
                 smoothing,
             );
             assert!((ours.unwrap().double_value(&[]) - theirs.double_value(&[])).abs() < 1e-6);
+        }
+    }
+
+    fn evenly(classes: i64) -> Tensor {
+        even_spread(classes, None, None, Device::Cpu).unwrap()
+    }
+
+    /// Three images of one class and one of the other that look alike: corrected for the counts, neither class is to be favoured.
+    #[test]
+    fn smoothing_favours_no_class_where_the_loss_corrects_for_their_counts() {
+        let counts = [3.0, 1.0];
+        let labels = Tensor::from_slice(&[0i64, 0, 0, 1]);
+        let adjustment = Tensor::from_slice(&logit_adjustment(&counts, 1.0));
+        let weights = Tensor::from_slice(&inverse_frequency(&counts));
+        let pull = |spread: &Tensor, adjustment: Option<&Tensor>, weights: Option<&Tensor>| {
+            let logits = Tensor::zeros([1, 2], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+            let seen = logits.expand([4, 2], false);
+            let seen = adjustment.map_or_else(|| seen.shallow_clone(), |by| &seen + by);
+            let targets = smooth_targets(&labels, spread, 0.2).unwrap();
+            let weighting = Weighting {
+                classes: weights,
+                images: None,
+            };
+            cross_entropy(&seen, &targets, weighting)
+                .unwrap()
+                .backward();
+            logits.grad().double_value(&[0, 1])
+        };
+        for (adjustment, weights) in [(Some(&adjustment), None), (None, Some(&weights))] {
+            let spread = even_spread(2, adjustment, weights, Device::Cpu).unwrap();
+            assert!((spread.double_value(&[1]) - 0.25).abs() < 1e-6);
+            assert!(pull(&spread, adjustment, weights).abs() < 1e-6);
+            // A negative gradient raises the scarce class.
+            assert!(pull(&evenly(2), adjustment, weights) < -0.01);
         }
     }
 
@@ -253,7 +310,7 @@ mod tests {
     #[test]
     fn each_image_counts_its_weight() {
         let labels = Tensor::from_slice(&[2i64, 0, 1, 1]);
-        let targets = smooth_targets(&labels, 3, 0.1).unwrap();
+        let targets = smooth_targets(&labels, &evenly(3), 0.1).unwrap();
         let of_classes = Tensor::from_slice(&[0.5f32, 2.0, 1.0]);
         let margins = Tensor::from_slice(&ldam_margins(&[3.0, 1.0, 2.0], 0.5));
         let of_images = [1.0f32, 0.25, 1.0, 0.25];

@@ -83,7 +83,6 @@ mod tests {
     use tch::{Device, Kind};
 
     use super::*;
-    use crate::loss::smooth_targets;
 
     fn random() -> ChaCha8Rng {
         ChaCha8Rng::seed_from_u64(1)
@@ -92,7 +91,7 @@ mod tests {
     fn batch() -> (Tensor, Tensor) {
         let images = Tensor::rand([4, 3, 8, 8], (Kind::Float, Device::Cpu));
         let labels = Tensor::from_slice(&[0i64, 1, 2, 0]);
-        (images, smooth_targets(&labels, 3, 0.0).unwrap())
+        (images, labels.one_hot(3).to_kind(Kind::Float))
     }
 
     fn assert_distributions(targets: &Tensor) {
