@@ -67,11 +67,11 @@ impl<'a> Together<'a> {
         if images().next().is_none() {
             return Err(MismatchError::Empty);
         }
-        let unnamed = |image: &JudgedImage| match image.subject.as_str() {
+        let whom = |image: &JudgedImage| match image.subject.as_str() {
             "" => format!("image {}", image.id),
             name => format!("subject {name}"),
         };
-        let subjects: Vec<String> = images().map(unnamed).collect();
+        let subjects: Vec<String> = images().map(whom).collect();
         let indexed = runs.iter().enumerate();
         let splits = indexed.flat_map(|(split, run)| run.images.iter().map(move |_| split));
         Ok(Self {

@@ -21,38 +21,46 @@ const SHARES: [f64; 15] = [
 /// Ranges of the values `names` by what the graph makes of `batches`: seen twice, for their ends and for what lies between.
 pub(crate) fn ranges(graph: &Graph, names: Vec<String>, batches: &[Tensor]) -> Result<Ranges> {
     let mut widest: Ranges = names.into_iter().map(|name| (name, (0.0, 0.0))).collect();
-    for batch in batches {
-        evaluate(graph, &[batch.shallow_clone()], |name, value| {
-            if let Some((low, high)) = widest.get_mut(name) {
-                *low = low.min(value.f_min()?.f_double_value(&[])?);
-                *high = high.max(value.f_max()?.f_double_value(&[])?);
-            }
-            Ok(())
-        })?;
-    }
+    observe(graph, batches, |name, value| {
+        if let Some((low, high)) = widest.get_mut(name) {
+            *low = low.min(value.f_min()?.f_double_value(&[])?);
+            *high = high.max(value.f_max()?.f_double_value(&[])?);
+        }
+        Ok(())
+    })?;
     let mut histograms = BTreeMap::<String, Tensor>::new();
-    for batch in batches {
-        evaluate(graph, &[batch.shallow_clone()], |name, value| {
-            if let Some(&(low, high)) = widest.get(name) {
-                let counts = value.f_flatten(0, -1)?.f_to_kind(Kind::Double)?;
-                let counts = counts
-                    .f_histogram_bin_ct::<&Tensor>(BINS, &[low, high], None, false)?
-                    .0;
-                let counts = match histograms.remove(name) {
-                    Some(earlier) => earlier.f_add(&counts)?,
-                    None => counts,
-                };
-                histograms.insert(name.to_owned(), counts);
-            }
-            Ok(())
-        })?;
-    }
+    observe(graph, batches, |name, value| {
+        if let Some(&(low, high)) = widest.get(name) {
+            let counts = value.f_flatten(0, -1)?.f_to_kind(Kind::Double)?;
+            let counts = counts
+                .f_histogram_bin_ct::<&Tensor>(BINS, &[low, high], None, false)?
+                .0;
+            let counts = match histograms.remove(name) {
+                Some(earlier) => earlier.f_add(&counts)?,
+                None => counts,
+            };
+            histograms.insert(name.to_owned(), counts);
+        }
+        Ok(())
+    })?;
     for (name, ends) in &mut widest {
         if let Some(counts) = histograms.get(name) {
             *ends = best(*ends, &Vec::<f64>::try_from(counts)?);
         }
     }
     Ok(widest)
+}
+
+/// Shows every value that the graph computes for the batches.
+fn observe(
+    graph: &Graph,
+    batches: &[Tensor],
+    mut see: impl FnMut(&str, &Tensor) -> Result<()>,
+) -> Result<()> {
+    for batch in batches {
+        evaluate(graph, &[batch.shallow_clone()], &mut see)?;
+    }
+    Ok(())
 }
 
 /// The ends with the least squared error for numbers that lie so often in equal parts of the widest range.
