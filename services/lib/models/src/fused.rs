@@ -38,6 +38,12 @@ enum Map {
     Trained(Vec<Linear>),
 }
 
+/// Frees the numbers of a weight that a sealed copy stands for.
+pub(crate) fn forget(weight: &Tensor) -> Result<()> {
+    let nothing = weight.f_new_empty([0i64; 1], (weight.f_kind()?, weight.device()))?;
+    Ok(weight.shallow_clone().f_set_data(&nothing)?)
+}
+
 impl Fused {
     /// Maps of one input side by side, weights and biases scaled, for about `rows` rows at a time. Packed weights leave the
     /// store, so that they are in memory once.
@@ -62,9 +68,7 @@ impl Fused {
         };
         if !matches!(map, Map::Plain { .. }) {
             for linear in linears {
-                let weight = &linear.weight;
-                let nothing = weight.f_new_empty([0i64; 1], (weight.f_kind()?, weight.device()))?;
-                weight.shallow_clone().f_set_data(&nothing)?;
+                forget(&linear.weight)?;
             }
         }
         let seen = matches!(sealing, Sealing::Observed).then(RefCell::default);

@@ -8,7 +8,7 @@ pub use config::{Config, LayerType};
 use crate::checkpoint::Architecture;
 use crate::classifier::gradient;
 use crate::error::{ModelError, Result};
-use crate::fused::Sealing;
+use crate::fused::{Sealing, forget};
 use crate::int8::not_a_transformer;
 use crate::layers::{BatchNorm, Linear};
 use crate::model::{Base, Model, max_difference};
@@ -21,6 +21,8 @@ struct ConvNorm {
     weight: Tensor,
     normalization: BatchNorm,
     stride: i64,
+    /// So that a stride of one keeps the size.
+    padding: i64,
     sealed: Option<Sealed>,
 }
 
@@ -40,11 +42,12 @@ impl ConvNorm {
             weight: scope.at("convolution").parameter("weight", &shape, init)?,
             normalization: BatchNorm::new(&scope.at("normalization"), outputs)?,
             stride,
+            padding: kernel / 2,
             sealed: None,
         })
     }
 
-    /// Prepares for serving.
+    /// Prepares for serving; the store's weight is freed.
     fn seal(&mut self) -> Result<()> {
         let (weight, bias) = match self.weight.f_kind()? {
             Kind::Float => {
@@ -56,14 +59,12 @@ impl ConvNorm {
         };
         let weight = channels_last(&weight)?;
         self.sealed = Some(Sealed { weight, bias });
-        Ok(())
+        forget(&self.weight)
     }
 
-    /// Padded so that a stride of one keeps the size.
     fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        let padding = self.weight.size4()?.2 / 2;
         let convolved = |weight: &Tensor, bias: Option<&Tensor>| {
-            x.f_conv2d(weight, bias, [self.stride; 2], [padding; 2], [1, 1], 1)
+            x.f_conv2d(weight, bias, [self.stride; 2], [self.padding; 2], [1, 1], 1)
         };
         let x = match &self.sealed {
             Some(Sealed {
