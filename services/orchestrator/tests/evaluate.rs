@@ -143,6 +143,37 @@ async fn arms_are_trained_alike_judged_on_one_read_and_decided_upon() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_accepted_images_under_a_correction_are_held_against_the_correction_alone() {
+    let world = after_a_run(|spec| Ok(support::generator::image(spec, "good"))).await;
+    let arms = [
+        "plain",
+        "class_weighted",
+        "duplicate_tail",
+        "gated_corrected",
+    ];
+    let evaluation = finished(&evaluate(&world, request(&arms, 1)).await.unwrap());
+    let pairs: Vec<_> = evaluation
+        .comparisons
+        .iter()
+        .map(|pair| (pair.arm.as_str(), pair.reference.as_str()))
+        .filter(|(_, reference)| *reference != "plain")
+        .collect();
+    assert_eq!(
+        pairs,
+        [
+            ("gated_class_weighted", "class_weighted"),
+            ("gated_class_weighted", "duplicate_tail"),
+            ("gated_balanced_sampling", "duplicate_tail"),
+            ("gated_logit_adjusted", "duplicate_tail"),
+        ]
+    );
+    let [alone, gated] =
+        ["class_weighted", "gated_class_weighted"].map(|arm| jobs(&world, arm).remove(0));
+    assert_eq!(alone.settings, gated.settings);
+    assert_eq!((alone.extra.len(), gated.extra.len()), (0, 10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn controls_have_the_counts_of_the_gated_arm() {
     let world = after_a_run(|spec| {
         let text = if spec.seed % 3 == 0 {

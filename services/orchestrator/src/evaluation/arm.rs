@@ -7,27 +7,32 @@ use crate::{
     run::RunError,
 };
 
-/// One way to make a training set or to weigh it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Arm {
-    /// Real images, each as often as any other.
-    Plain,
+/// What is done for scarce classes without an image more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Correction {
+    /// Each image as often as any other.
+    None,
     /// The loss weighted by inverse class frequency.
     ClassWeighted,
     /// Classes drawn equally often.
     BalancedSampling,
     /// The logit-adjusted loss with tau 1.
     LogitAdjusted,
+}
+
+/// One way to make a training set or to weigh it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Arm {
+    /// Real images.
+    Real(Correction),
     /// Real images repeated, as many of each class as gated images were accepted.
     DuplicateTail,
     /// What each slot's first attempt gave, whatever the gates said, as many of each class as were accepted.
     Ungated,
-    /// The accepted images.
-    Gated,
+    /// Real images and the accepted ones; a correction goes by the classes' sizes with these.
+    Gated(Correction),
     /// The accepted images under labels dealt at random among them.
     Placebo,
-    /// The accepted images, and classes drawn equally often.
-    GatedBalanced,
     /// What would have been accepted without this gate.
     Without(String),
     /// This share of the accepted images of each class.
@@ -41,13 +46,13 @@ const LEAST_WEIGHT: f64 = 0.01;
 
 /// The arms that are trained where none are named.
 const USUAL: [Arm; 8] = [
-    Arm::Plain,
-    Arm::ClassWeighted,
-    Arm::BalancedSampling,
-    Arm::LogitAdjusted,
+    Arm::PLAIN,
+    Arm::Real(Correction::ClassWeighted),
+    Arm::Real(Correction::BalancedSampling),
+    Arm::Real(Correction::LogitAdjusted),
     Arm::DuplicateTail,
     Arm::Ungated,
-    Arm::Gated,
+    Arm::GATED,
     Arm::Placebo,
 ];
 
@@ -71,6 +76,7 @@ pub(crate) fn parse(names: &[String], recipe: &Recipe) -> Result<Vec<Arm>, RunEr
 fn named(name: &str, recipe: &Recipe) -> Option<Vec<Arm>> {
     match name {
         "usual" => Some(USUAL.to_vec()),
+        "gated_corrected" => Some(Correction::ALL.map(Arm::Gated).to_vec()),
         "without_each" => Some(without_each(recipe).collect()),
         name => one(name, recipe).map(|arm| vec![arm]),
     }
@@ -86,7 +92,7 @@ fn without_each(recipe: &Recipe) -> impl Iterator<Item = Arm> {
 fn one(name: &str, recipe: &Recipe) -> Option<Arm> {
     if let Some(arm) = USUAL
         .into_iter()
-        .chain([Arm::GatedBalanced])
+        .chain(Correction::ALL.map(Arm::Gated))
         .find(|arm| arm.to_string() == name)
     {
         return Some(arm);
@@ -109,33 +115,70 @@ fn one(name: &str, recipe: &Recipe) -> Option<Arm> {
 fn unknown(name: &str, recipe: &Recipe) -> RunError {
     let arms = USUAL
         .into_iter()
-        .chain([Arm::GatedBalanced])
+        .chain(Correction::ALL.map(Arm::Gated))
         .chain(without_each(recipe));
     let known: Vec<String> = arms.map(|arm| arm.to_string()).collect();
     RunError::Invalid {
         field: "arms",
         why: format!(
-            "{name:?} is no arm; there are {}, ratio_R with R above 0 and below 1, weight_W with W from {LEAST_WEIGHT} and below 1, and the groups usual and without_each",
+            "{name:?} is no arm; there are {}, ratio_R with R above 0 and below 1, weight_W with W from {LEAST_WEIGHT} and below 1, and the groups usual, gated_corrected and without_each",
             known.join(", ")
         ),
     }
 }
 
+impl Correction {
+    pub(crate) const ALL: [Self; 3] = [
+        Self::ClassWeighted,
+        Self::BalancedSampling,
+        Self::LogitAdjusted,
+    ];
+
+    /// The name of the arm of real images; a suffix in that of the accepted ones.
+    fn name(self) -> &'static str {
+        match self {
+            Self::None => "plain",
+            Self::ClassWeighted => "class_weighted",
+            Self::BalancedSampling => "balanced_sampling",
+            Self::LogitAdjusted => "logit_adjusted",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Self::None => "nothing else",
+            Self::ClassWeighted => "loss weighted by inverse class frequency",
+            Self::BalancedSampling => "classes drawn equally often",
+            Self::LogitAdjusted => "logit-adjusted loss, tau 1 (Menon et al. 2021)",
+        }
+    }
+}
+
 impl Arm {
+    pub(crate) const PLAIN: Self = Self::Real(Correction::None);
+    pub(crate) const GATED: Self = Self::Gated(Correction::None);
+
+    fn correction(&self) -> Correction {
+        match self {
+            Self::Real(correction) | Self::Gated(correction) => *correction,
+            _ => Correction::None,
+        }
+    }
+
     /// The recipe's settings, with nothing that favours scarce classes but what the arm is there for, and with no early end:
     /// every arm has the same number of steps.
     pub(crate) fn settings(&self, recipe: &Settings, steps: u32) -> Settings {
-        let balanced = matches!(self, Self::BalancedSampling | Self::GatedBalanced);
+        let correction = self.correction();
         Settings {
             steps,
             patience: 0,
-            sampling: if balanced {
+            sampling: if correction == Correction::BalancedSampling {
                 Sampling::Balanced
             } else {
                 Sampling::Plain
             },
-            class_weights: *self == Self::ClassWeighted,
-            logit_adjustment: if *self == Self::LogitAdjusted {
+            class_weights: correction == Correction::ClassWeighted,
+            logit_adjustment: if correction == Correction::LogitAdjusted {
                 1.0
             } else {
                 0.0
@@ -150,24 +193,19 @@ impl Arm {
 
     /// Whether it trains on more than the real train images.
     pub(crate) fn adds_images(&self) -> bool {
-        !matches!(
-            self,
-            Self::Plain | Self::ClassWeighted | Self::BalancedSampling | Self::LogitAdjusted
-        )
+        !matches!(self, Self::Real(_))
     }
 
     /// One line for people.
     pub(crate) fn about(&self) -> String {
         match self {
-            Self::Plain => "real images alone".into(),
-            Self::ClassWeighted => "loss weighted by inverse class frequency".into(),
-            Self::BalancedSampling => "classes drawn equally often".into(),
-            Self::LogitAdjusted => "logit-adjusted loss, tau 1 (Menon et al. 2021)".into(),
+            Self::Real(Correction::None) => "real images alone".into(),
+            Self::Real(correction) => correction.about().into(),
             Self::DuplicateTail => "real images repeated, as many of each class as were accepted".into(),
             Self::Ungated => "first attempt of each slot whatever the gates said, as many of each class as were accepted".into(),
-            Self::Gated => "the accepted images".into(),
+            Self::Gated(Correction::None) => "the accepted images".into(),
+            Self::Gated(correction) => format!("the accepted images, {}", correction.about()),
             Self::Placebo => "the accepted images, their labels dealt at random".into(),
-            Self::GatedBalanced => "the accepted images, classes drawn equally often".into(),
             Self::Without(gate) => format!("what would have been accepted without the gate {gate}"),
             Self::Ratio(share) => format!("{:.0} % of the accepted images of each class", share * 100.0),
             Self::Weight(weight) => format!("the accepted images, each counting {weight} of a real one"),
@@ -179,15 +217,12 @@ impl Arm {
 impl fmt::Display for Arm {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Plain => to.write_str("plain"),
-            Self::ClassWeighted => to.write_str("class_weighted"),
-            Self::BalancedSampling => to.write_str("balanced_sampling"),
-            Self::LogitAdjusted => to.write_str("logit_adjusted"),
+            Self::Real(correction) => to.write_str(correction.name()),
             Self::DuplicateTail => to.write_str("duplicate_tail"),
             Self::Ungated => to.write_str("ungated"),
-            Self::Gated => to.write_str("gated"),
+            Self::Gated(Correction::None) => to.write_str("gated"),
+            Self::Gated(correction) => write!(to, "gated_{}", correction.name()),
             Self::Placebo => to.write_str("placebo"),
-            Self::GatedBalanced => to.write_str("gated_balanced"),
             Self::Without(gate) => write!(to, "without_{gate}"),
             Self::Ratio(share) => write!(to, "ratio_{share}"),
             Self::Weight(weight) => write!(to, "weight_{weight}"),
@@ -216,7 +251,7 @@ mod tests {
         assert_eq!(
             named,
             [
-                Arm::Gated,
+                Arm::GATED,
                 Arm::Without("clip".into()),
                 Arm::Ratio(0.25),
                 Arm::Weight(0.5)
@@ -225,7 +260,16 @@ mod tests {
         let each = arms(&["without_each"]).unwrap();
         assert_eq!(each.len(), studio().gates.len());
         assert_eq!(arms(&["usual", "plain"]).unwrap(), USUAL);
-        for arm in USUAL.into_iter().chain(named).chain(each) {
+        assert_eq!(
+            arms(&["gated_corrected"]).unwrap(),
+            Correction::ALL.map(Arm::Gated)
+        );
+        for arm in USUAL
+            .into_iter()
+            .chain(Correction::ALL.map(Arm::Gated))
+            .chain(named)
+            .chain(each)
+        {
             assert_eq!(arms(&[&arm.to_string()]).unwrap(), [arm]);
         }
     }
@@ -259,27 +303,32 @@ mod tests {
             ..studio().training.classifier.settings
         };
         let of = |arm: Arm| arm.settings(&settings, 7);
-        let plain = of(Arm::Plain);
+        let plain = of(Arm::PLAIN);
         assert_eq!(
             (plain.steps, plain.patience, plain.sampling),
             (7, 0, Sampling::Plain)
         );
-        assert_eq!(of(Arm::Gated), plain);
+        assert_eq!(of(Arm::GATED), plain);
         assert_eq!(
-            of(Arm::LogitAdjusted),
+            of(Arm::Real(Correction::LogitAdjusted)),
             Settings {
                 logit_adjustment: 1.0,
                 ..plain.clone()
             }
         );
         assert_eq!(
-            of(Arm::ClassWeighted),
+            of(Arm::Real(Correction::ClassWeighted)),
             Settings {
                 class_weights: true,
                 ..plain.clone()
             }
         );
-        assert_eq!(of(Arm::BalancedSampling), of(Arm::GatedBalanced));
+        for correction in Correction::ALL {
+            let [real, gated] = [Arm::Real(correction), Arm::Gated(correction)];
+            assert_eq!(gated.to_string(), format!("gated_{real}"));
+            assert_ne!(of(real.clone()), plain, "{real}");
+            assert_eq!(of(gated), of(real));
+        }
         assert_eq!(
             of(Arm::Weight(0.25)),
             Settings {

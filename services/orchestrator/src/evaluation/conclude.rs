@@ -8,7 +8,7 @@ use saga_statistics::{
 };
 
 use super::{
-    arm::Arm,
+    arm::{Arm, Correction},
     drift::Drift,
     figures::{self, Answers, ArmFigures, Comparison, Evaluation, Golden, Groups, Model, Scores},
     groups::{Group, RULE},
@@ -174,9 +174,9 @@ fn balanced_accuracy(run: &Judged, model: &JudgedModel) -> Option<f64> {
     confusion.balanced_accuracy()
 }
 
-/// Every arm against plain, then gated against every other.
+/// Every arm against plain, gated against every other, and gated under a correction against what it has to beat.
 fn comparisons(design: &Design<'_>, classes: &[String], right: &[Named]) -> Vec<Comparison> {
-    let [plain, gated] = [Arm::Plain, Arm::Gated].map(|arm| arm.to_string());
+    let [plain, gated] = [Arm::PLAIN, Arm::GATED].map(|arm| arm.to_string());
     let of = |name: &str| right.iter().find(|(arm, _)| arm == name);
     let against_plain = right
         .iter()
@@ -186,18 +186,27 @@ fn comparisons(design: &Design<'_>, classes: &[String], right: &[Named]) -> Vec<
         .iter()
         .filter(|(arm, _)| *arm != plain && *arm != gated);
     let against_gated = of_gated.filter_map(|arm| Some((of(&gated)?, arm)));
+    let of_corrected = Correction::ALL.into_iter().flat_map(|correction| {
+        let gated = of(&Arm::Gated(correction).to_string());
+        let controls = [Arm::Real(correction), Arm::DuplicateTail];
+        controls
+            .map(|control| gated.zip(of(&control.to_string())))
+            .into_iter()
+            .flatten()
+    });
     let pair = |((arm, right), (reference, right_reference)): (&Named, &Named)| {
         figures::comparison(design, classes, (arm, right), (reference, right_reference))
     };
     against_plain
         .chain(against_gated)
+        .chain(of_corrected)
         .filter_map(pair)
         .collect()
 }
 
 fn decide(trainings: usize, comparisons: &[Comparison]) -> (verdict::Verdict, String) {
     let [plain, gated, duplicate_tail, placebo] =
-        [Arm::Plain, Arm::Gated, Arm::DuplicateTail, Arm::Placebo].map(|arm| arm.to_string());
+        [Arm::PLAIN, Arm::GATED, Arm::DuplicateTail, Arm::Placebo].map(|arm| arm.to_string());
     let of_gated = |reference: &str| {
         comparisons
             .iter()

@@ -28,13 +28,13 @@ pub(crate) fn extra(
     let wanted = pool.accepted_by_class();
     let accepted = || pool.accepted().map(labelled).collect::<Vec<_>>();
     let chosen = match arm {
-        Arm::Plain | Arm::ClassWeighted | Arm::BalancedSampling | Arm::LogitAdjusted => Vec::new(),
+        Arm::Real(_) => Vec::new(),
         Arm::DuplicateTail => repeated(pool, &wanted, &mut random),
         Arm::Ungated => {
             let first = pool.first_of_each_slot(|_| true).map(labelled).collect();
             at_most(first, &wanted, &mut random)
         }
-        Arm::Gated | Arm::GatedBalanced | Arm::Weight(_) => accepted(),
+        Arm::Gated(_) | Arm::Weight(_) => accepted(),
         Arm::Placebo => relabelled(accepted(), &mut random),
         Arm::Without(_) => pool
             .first_of_each_slot(|made| made.admitted || passed.contains(&made.id))
@@ -135,8 +135,8 @@ mod tests {
 
     #[test]
     fn accepted_images_are_those_and_no_others() {
-        assert_eq!(sorted(ids(&Arm::Gated, &[], 1)), ["s0-1", "s1-0", "s2-1"]);
-        assert!(ids(&Arm::Plain, &[], 1).is_empty());
+        assert_eq!(sorted(ids(&Arm::GATED, &[], 1)), ["s0-1", "s1-0", "s2-1"]);
+        assert!(ids(&Arm::PLAIN, &[], 1).is_empty());
     }
 
     #[test]
@@ -163,7 +163,7 @@ mod tests {
         }
         let classes = ["a".to_owned(), "b".to_owned()];
         let of = |arm: &Arm, seed| extra(arm, &pool, &BTreeSet::new(), &classes, seed);
-        let gated = of(&Arm::Gated, 0);
+        let gated = of(&Arm::GATED, 0);
         let dealt: Vec<_> = (0..20).map(|seed| of(&Arm::Placebo, seed)).collect();
         let labels = |of: &[ExtraImage]| {
             let mut labels: Vec<_> = of.iter().map(|image| image.label.clone()).collect();
