@@ -217,6 +217,43 @@ async fn find(connection: &mut Connection, attempt: &Attempt) -> Result<Found, S
     Ok(Found::Open(slot))
 }
 
+/// Stores an image durably ahead of the settlement of its candidate, and answers its BLAKE3.
+///
+/// # Errors
+/// [`StoreError::Invalid`] where it is too large, or not of the BLAKE3 that is `claimed`; [`StoreError::DiskFull`].
+pub async fn keep(store: &Store, image: Bytes, claimed: String) -> Result<String, StoreError> {
+    let store = store.clone();
+    blocking(move || {
+        check_image(&store, &image, &claimed, ["image.data", "image.blake3"])?;
+        store.blobs.put(&image)
+    })
+    .await
+}
+
+/// `data` and `blake3` are the names of the fields.
+fn check_image(
+    store: &Store,
+    bytes: &[u8],
+    claimed: &str,
+    [data, blake3]: [&'static str; 2],
+) -> Result<(), StoreError> {
+    let max_bytes = store.decode_limits().max_bytes;
+    if bytes.len() > max_bytes {
+        let why = format!(
+            "has {} bytes; the limit is {max_bytes} (images.max_bytes)",
+            bytes.len()
+        );
+        return Err(StoreError::invalid(data, why));
+    }
+    if !claimed.is_empty() && claimed != blake3::hash(bytes).to_hex().as_str() {
+        return Err(StoreError::invalid(
+            blake3,
+            format!("is not the hash of {data}"),
+        ));
+    }
+    Ok(())
+}
+
 /// Writes the image's blob durably and hashes its picture.
 async fn keep_image(store: &Store, attempt: &Attempt) -> Result<Option<Stored>, StoreError> {
     let Some(bytes) = attempt.image.clone() else {
@@ -228,27 +265,14 @@ async fn keep_image(store: &Store, attempt: &Attempt) -> Result<Option<Stored>, 
         attempt.image_blake3.clone(),
     );
     let stored = blocking(move || {
-        let limits = store.decode_limits();
-        if bytes.len() > limits.max_bytes {
-            let why = format!(
-                "has {} bytes; the limit is {} (images.max_bytes)",
-                bytes.len(),
-                limits.max_bytes
-            );
-            return Err(StoreError::invalid("candidate.image.data", why));
-        }
-        let picture = match Picture::of(&bytes, &limits) {
+        let fields = ["candidate.image.data", "candidate.image.blake3"];
+        check_image(&store, &bytes, &claimed, fields)?;
+        let picture = match Picture::of(&bytes, &store.decode_limits()) {
             Err(e) if accepted => {
                 return Err(StoreError::invalid("candidate.image.data", e.to_string()));
             }
             other => other.ok(),
         };
-        if !claimed.is_empty() && claimed != blake3::hash(&bytes).to_hex().as_str() {
-            return Err(StoreError::invalid(
-                "candidate.image.blake3",
-                "is not the hash of candidate.image.data",
-            ));
-        }
         Ok(Stored {
             blake3: store.blobs.put(&bytes)?,
             picture,

@@ -133,6 +133,55 @@ async fn exemplars_and_sources_come_from_the_right_classes() {
     }
 }
 
+/// Candidates in the order of their settlement, and how many of their requests were overtaken.
+async fn settled(recipe: &str, overtaking: bool) -> (Vec<String>, u64) {
+    let world = World::new().await;
+    *world.generator.rule.lock().unwrap() = |spec| {
+        let text = if spec.seed % 3 == 0 {
+            "reject-clip"
+        } else {
+            "good"
+        };
+        Ok(support::generator::image(spec, text))
+    };
+    let overtakes = &world.generator.overtaking;
+    overtakes.on.store(overtaking, Ordering::SeqCst);
+    let mut client = world.orchestrator().await;
+    let request = StartRunRequest {
+        recipe: Some(start_run_request::Recipe::RecipeToml(recipe.into())),
+        ..start_request()
+    };
+    client.start_run(request).await.unwrap();
+    let found = results(&watch(&mut client).await);
+    assert!(found.candidates.generated > found.candidates.accepted);
+    let state = world.store.lock();
+    let order = state.order.clone();
+    let ahead = recipe.contains("\"fake\"").then_some(order.len());
+    assert_eq!(state.kept, ahead.unwrap_or_default());
+    (order, overtakes.overtaken.load(Ordering::SeqCst))
+}
+
+#[tokio::test]
+async fn the_same_seed_gives_the_same_images_whichever_answer_comes_first() {
+    for recipe in [
+        RECIPE.to_owned(),
+        RECIPE.replace("\"confusion\"", "\"bandit\""),
+    ] {
+        let (order, none) = settled(&recipe, false).await;
+        let (with_overtaking, some) = settled(&recipe, true).await;
+        assert!(none == 0 && some > 1, "{none}, {some}");
+        assert_eq!(order, with_overtaking);
+    }
+}
+
+#[tokio::test]
+async fn a_backend_whose_answers_change_anyway_settles_them_as_they_come() {
+    let recipe = RECIPE.replace("\"fake\"", "\"paid\"");
+    let (order, _) = settled(&recipe, false).await;
+    let (with_overtaking, _) = settled(&recipe, true).await;
+    assert_ne!(order, with_overtaking);
+}
+
 #[tokio::test]
 async fn generation_stops_when_nothing_is_accepted_for_too_long() {
     let world = World::new().await;

@@ -123,6 +123,15 @@ impl RunService for Service {
         self.answer(released.map(|released| v1::ReleaseLeasesResponse { released }))
     }
 
+    async fn keep_image(
+        &self,
+        request: Request<v1::KeepImageRequest>,
+    ) -> Result<Response<v1::KeepImageResponse>, Status> {
+        let image = request.into_inner().image.unwrap_or_default();
+        let kept = admission::keep(&self.store, image.data, image.blake3).await;
+        self.answer(kept.map(|blake3| v1::KeepImageResponse { blake3 }))
+    }
+
     async fn settle_candidate(
         &self,
         request: Request<v1::SettleCandidateRequest>,

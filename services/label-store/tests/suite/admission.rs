@@ -1,10 +1,16 @@
 //! Admission: every settlement, idempotence, a full disk.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use label_store::{
-    Audit, Store, StoreError,
-    admission::{Attempt, settle},
+    Audit, Config, Store, StoreError,
+    admission::{Attempt, keep, settle},
     candidate::Settlement,
     candidates::{self, Which},
     funnel, slots,
@@ -221,6 +227,35 @@ async fn a_full_disk_changes_nothing_and_the_next_try_succeeds() {
             .await
             .unwrap(),
         Settlement::Admitted
+    );
+}
+
+#[tokio::test]
+async fn an_image_that_is_stored_ahead_is_not_written_again() {
+    let fixture = fixture(1).await;
+    let writes = Arc::new(AtomicU32::new(0));
+    let counted = writes.clone();
+    let store = fixture.store.clone().with_write_check(Arc::new(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }));
+    let Attempt { image, .. } = attempt(&slot(0), 0, 1);
+    let image = image.unwrap();
+    let blake3 = keep(&store, image.clone(), String::new()).await.unwrap();
+    assert_eq!(blake3, blake3::hash(&image).to_hex().as_str());
+    let ahead = writes.load(Ordering::SeqCst);
+    assert!(ahead > 0);
+    let settlement = settle(&store, attempt(&slot(0), 0, 1)).await.unwrap();
+    assert_eq!(settlement, Settlement::Admitted);
+    assert_eq!(writes.load(Ordering::SeqCst), ahead);
+
+    let refused = keep(&store, image, "00".into()).await.unwrap_err();
+    assert!(refused.to_string().contains("image.blake3"), "{refused}");
+    let large = vec![0; Config::default().images.decode_limits().max_bytes + 1];
+    let refused = keep(&store, large.into(), String::new()).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("images.max_bytes"),
+        "{refused}"
     );
 }
 

@@ -8,9 +8,10 @@ use saga_client::Priority;
 use saga_proto::{
     generator::v1::{Backend, Budget, Candidate, CandidateSpec, GenerateRequest, Outcome},
     guard::v1 as guard,
-    labelstore::v1::{SettleCandidateRequest, Settlement, Slot},
+    labelstore::v1::{KeepImageRequest, SettleCandidateRequest, Settlement, Slot},
     r#type::v1::Image,
 };
+use tokio::sync::oneshot;
 use tonic::Code;
 use tracing::{Instrument as _, Span, field::Empty};
 
@@ -47,11 +48,15 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    /// Makes, judges and settles one candidate.
+    /// Makes and judges one candidate, and settles it; where there is a `turn`, not before it.
     ///
     /// # Errors
     /// Only where the label store cannot count or settle; everything else is settled as an error of this attempt.
-    pub(super) async fn run(self: Arc<Self>, slot: Slot) -> Result<Ended, RunError> {
+    pub(super) async fn run(
+        self: Arc<Self>,
+        slot: Slot,
+        turn: Option<oneshot::Receiver<()>>,
+    ) -> Result<Ended, RunError> {
         let run = Span::current();
         let span = tracing::info_span!(
             parent: None,
@@ -66,23 +71,17 @@ impl Attempts {
         span.follows_from(run);
         async move {
             let task = self.assign(slot).await?;
-            if let Some(later) = self.rests(&task) {
-                return self.put_off(&task.slot, later).await;
+            let made = self.make_in_time(&task).await;
+            if let Some(turn) = turn {
+                self.keep(&made).await;
+                // A flight that is over gives no turns, and ends its attempts.
+                _ = turn.await;
             }
-            let limit = self.context.config.run.lease().mul_f64(0.9);
-            let made = match tokio::time::timeout(limit, self.make(&task)).await {
-                Ok(Ok(made)) => made,
-                Ok(Err(Ended::Later(later))) => {
-                    self.pauses.pause(&task.backend.name, later.pause());
-                    return self.put_off(&task.slot, later).await;
-                }
-                Ok(Err(not_made)) => return Ok(not_made),
-                Err(_) => Made::error(
-                    Candidate::default(),
-                    format!("no verdict within {} s", limit.as_secs()),
-                ),
-            };
-            self.settle(&task, made).await
+            match made {
+                Ok(made) => self.settle(&task, made).await,
+                Err(Ended::Later(later)) => self.put_off(&task.slot, later).await,
+                Err(not_made) => Ok(not_made),
+            }
         }
         .instrument(span)
         .await
@@ -104,6 +103,25 @@ impl Attempts {
             }
         };
         assigned.ok_or_else(|| RunError::Data("a slot has no source to start from".into()))
+    }
+
+    /// What [`make`](Self::make) says, unless the backend rests, or an error before the lease runs out.
+    async fn make_in_time(&self, task: &Assignment) -> Result<Made, Ended> {
+        if let Some(later) = self.rests(task) {
+            return Err(Ended::Later(later));
+        }
+        let limit = self.context.config.run.lease().mul_f64(0.9);
+        let made = tokio::time::timeout(limit, self.make(task)).await;
+        let made = made.unwrap_or_else(|_| {
+            Ok(Made::error(
+                Candidate::default(),
+                format!("no verdict within {} s", limit.as_secs()),
+            ))
+        });
+        if let Err(Ended::Later(later)) = &made {
+            self.pauses.pause(&task.backend.name, later.pause());
+        }
+        made
     }
 
     /// The candidate with the guard's word on it; else how an attempt ended that is not made now.
@@ -255,6 +273,26 @@ impl Attempts {
             images.push(self.images.get(id).await?);
         }
         Ok(images)
+    }
+
+    /// Stores the image ahead of the turn, so that others do not wait for it then.
+    async fn keep(&self, made: &Result<Made, Ended>) {
+        let Ok(Made { candidate, .. }) = made else {
+            return;
+        };
+        if candidate.image.is_none() {
+            return;
+        }
+        let request = KeepImageRequest {
+            image: candidate.image.clone(),
+        };
+        let runs = &self.context.services.runs;
+        let kept = runs.call(request, |mut runs, request| async move {
+            runs.keep_image(request).await
+        });
+        if let Err(error) = kept.await {
+            tracing::debug!(%error, "not stored ahead; its settlement will say why");
+        }
     }
 
     /// Ends the attempt in the label store: admission, or refund of the slot.

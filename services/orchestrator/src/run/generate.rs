@@ -1,7 +1,11 @@
 //! The generate stage: leases slots, keeps a bounded number of attempts in flight, and stops when the plan is finished, when
 //! nothing more is accepted, or when everything fails.
+//!
+//! What is admitted depends on what was admitted before (duplicates, caps, the bandit's tallies). So that the same seed gives
+//! the same images, attempts end in the order of their leases, one by one, and slots are leased between two ends, always after as
+//! many. Where a backend gives another answer each time anyway, nobody waits: attempts end as they are ready.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use saga_proto::{
     labelstore::v1::{
@@ -10,7 +14,7 @@ use saga_proto::{
     orchestrator::v1::watch_run_response::Event,
 };
 use serde::{Deserialize, Serialize};
-use tokio::{task::JoinSet, time::MissedTickBehavior};
+use tokio::{sync::oneshot, task::JoinSet, time::MissedTickBehavior};
 use tracing::Instrument as _;
 
 use super::{
@@ -88,6 +92,12 @@ struct Flight {
     context: Arc<RunContext>,
     attempts: Arc<Attempts>,
     tasks: JoinSet<Result<Ended, RunError>>,
+    /// Whether attempts end one by one, in the order of leases.
+    in_order: bool,
+    /// Those that wait to end, in that order.
+    turns: VecDeque<oneshot::Sender<()>>,
+    /// Whether one that waited is ending.
+    is_ending: bool,
     progress: Progress,
     without_admission: u32,
     errors_in_a_row: u32,
@@ -98,8 +108,11 @@ impl Flight {
     fn new(context: &Arc<RunContext>, attempts: Attempts) -> Self {
         Self {
             context: context.clone(),
+            in_order: attempts.backends.iter().all(|it| it.deterministic),
             attempts: Arc::new(attempts),
             tasks: JoinSet::new(),
+            turns: VecDeque::new(),
+            is_ending: false,
             progress: Progress::new("generate"),
             without_admission: 0,
             errors_in_a_row: 0,
@@ -128,8 +141,10 @@ impl Flight {
                     None => {}
                 }
             }
+            self.give_turn();
             tokio::select! {
                 Some(ended) = self.tasks.join_next() => {
+                    self.is_ending = false;
                     self.count(ended.map_err(|error| RunError::Data(error.to_string()))??)?;
                 }
                 _ = reports.tick() => {
@@ -196,8 +211,23 @@ impl Flight {
     }
 
     fn start(&mut self, slot: Slot) {
+        let turn = self.in_order.then(|| {
+            let (give, turn) = oneshot::channel();
+            self.turns.push_back(give);
+            turn
+        });
         self.tasks
-            .spawn(self.attempts.clone().run(slot).in_current_span());
+            .spawn(self.attempts.clone().run(slot, turn).in_current_span());
+    }
+
+    /// Lets the next attempt end once the one before has.
+    fn give_turn(&mut self) {
+        if !self.is_ending
+            && let Some(turn) = self.turns.pop_front()
+        {
+            // An attempt that failed before its turn is about to be joined.
+            self.is_ending = turn.send(()).is_ok();
+        }
     }
 
     /// Learns from the end of an attempt.

@@ -1,6 +1,12 @@
 //! A generator whose images are texts that tell gates what to answer.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use saga_proto::{
     generator::v1::{
@@ -11,7 +17,7 @@ use saga_proto::{
     },
     r#type::v1::Image,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Answers, FakeClassifier};
@@ -28,6 +34,36 @@ pub struct FakeGenerator {
     pub allowance: Arc<Semaphore>,
     /// Models without one of which it makes nothing.
     pub models: Option<FakeClassifier>,
+    pub overtaking: Arc<Overtaking>,
+}
+
+/// Holds every second request back until another was answered, where it is on.
+#[derive(Debug, Default)]
+pub struct Overtaking {
+    pub on: AtomicBool,
+    requests: AtomicU64,
+    answered: Notify,
+    /// Requests that another was answered before.
+    pub overtaken: AtomicU64,
+}
+
+impl Overtaking {
+    /// Where no other request comes, this one goes on.
+    const LONGEST: Duration = Duration::from_millis(200);
+
+    async fn pass(&self) {
+        if !self.on.load(Ordering::SeqCst) {
+            return;
+        }
+        if self.requests.fetch_add(1, Ordering::SeqCst) % 2 == 1 {
+            self.answered.notify_one();
+            return;
+        }
+        let other = tokio::time::timeout(Self::LONGEST, self.answered.notified());
+        let overtaken = other.await.is_ok();
+        self.overtaken
+            .fetch_add(u64::from(overtaken), Ordering::SeqCst);
+    }
 }
 
 impl Default for FakeGenerator {
@@ -38,6 +74,7 @@ impl Default for FakeGenerator {
             rule: Arc::new(Mutex::new(|spec| Ok(image(spec, "good")))),
             allowance,
             models: None,
+            overtaking: Arc::default(),
         }
     }
 }
@@ -72,6 +109,7 @@ impl GeneratorService for FakeGenerator {
         let backend = |(name, exemplars, cost_usd): (&str, u32, f64)| Backend {
             name: name.into(),
             exemplars,
+            deterministic: cost_usd == 0.0,
             cost_usd,
             ..Backend::default()
         };
@@ -102,6 +140,7 @@ impl GeneratorService for FakeGenerator {
             models.check_loaded(&spec.parameters["model"])?;
         }
         self.allowance.acquire().await.unwrap().forget();
+        self.overtaking.pass().await;
         let rule = *self.rule.lock().unwrap();
         let answer = rule(&spec);
         self.asked.lock().unwrap().push(spec);

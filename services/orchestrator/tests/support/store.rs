@@ -27,6 +27,8 @@ pub struct State {
     pub settled: BTreeMap<String, (SettleCandidateRequest, Settlement)>,
     /// Candidate ids in the order of settlement.
     pub order: Vec<String>,
+    /// Images that were stored ahead of it.
+    pub kept: usize,
     pub golden_reads: Vec<ReadGoldenRequest>,
     /// Real images whose embeddings were told.
     pub embedded: Vec<String>,
@@ -322,6 +324,15 @@ impl run_service_server::RunService for FakeStore {
             .filter(|slot| slot.holder == holder)
             .for_each(|slot| (slot.holder, slot.until) = (None, None));
         Ok(Response::new(ReleaseLeasesResponse::default()))
+    }
+
+    async fn keep_image(
+        &self,
+        request: Request<KeepImageRequest>,
+    ) -> Result<Response<KeepImageResponse>, Status> {
+        assert!(!request.into_inner().image.unwrap().data.is_empty());
+        self.lock().kept += 1;
+        Ok(Response::new(KeepImageResponse::default()))
     }
 
     async fn settle_candidate(
