@@ -114,7 +114,7 @@ pub fn decide(evidence: &Evidence<'_>) -> (Verdict, String) {
 }
 
 /// "+4.50 points (95 % interval +1.20 to +7.80)".
-fn points(estimate: &Estimate) -> String {
+pub fn points(estimate: &Estimate) -> String {
     let [low, high] = estimate.interval;
     let [value, low, high] = [estimate.value, low, high].map(|share| share * 100.0);
     format!("{value:+.2} points (95 % interval {low:+.2} to {high:+.2})")

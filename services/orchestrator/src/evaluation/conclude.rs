@@ -207,11 +207,7 @@ fn comparisons(design: &Design<'_>, classes: &[String], right: &[Named]) -> Vec<
 fn decide(trainings: usize, comparisons: &[Comparison]) -> (verdict::Verdict, String) {
     let [plain, gated, duplicate_tail, placebo] =
         [Arm::PLAIN, Arm::GATED, Arm::DuplicateTail, Arm::Placebo].map(|arm| arm.to_string());
-    let of_gated = |reference: &str| {
-        comparisons
-            .iter()
-            .find(|pair| pair.arm == gated && pair.reference == reference)
-    };
+    let of_gated = |reference: &str| between(comparisons, &gated, reference);
     let balanced =
         |reference: &str| -> Option<&Estimate> { Some(&of_gated(reference)?.balanced_accuracy) };
     let worse: Vec<String> = of_gated(&plain)
@@ -220,7 +216,7 @@ fn decide(trainings: usize, comparisons: &[Comparison]) -> (verdict::Verdict, St
         .filter(|(_, recall)| recall.estimate.value < 0.0 && recall.holm_p <= LEVEL)
         .map(|(label, _)| label.clone())
         .collect();
-    verdict::decide(&Evidence {
+    let (verdict, reason) = verdict::decide(&Evidence {
         seeds: trainings,
         over_plain: balanced(&plain),
         over_controls: &[
@@ -228,5 +224,44 @@ fn decide(trainings: usize, comparisons: &[Comparison]) -> (verdict::Verdict, St
             (&placebo, balanced(&placebo)),
         ],
         worse_classes: &worse,
-    })
+    });
+    (verdict, reason + &without_images(comparisons))
+}
+
+fn between<'a>(
+    comparisons: &'a [Comparison],
+    arm: &str,
+    reference: &str,
+) -> Option<&'a Comparison> {
+    comparisons
+        .iter()
+        .find(|pair| pair.arm == arm && pair.reference == reference)
+}
+
+/// What the best correction gains without an image more, and what the images add to that; empty where none gains.
+fn without_images(comparisons: &[Comparison]) -> String {
+    let plain = Arm::PLAIN.to_string();
+    let gain = |correction: Correction| {
+        let real = Arm::Real(correction).to_string();
+        let gain = &between(comparisons, &real, &plain)?.balanced_accuracy;
+        gain.is_gain().then_some((correction, real, gain))
+    };
+    let gains = Correction::ALL.into_iter().filter_map(gain);
+    let Some((correction, real, gain)) =
+        gains.max_by(|(.., one), (.., other)| one.value.total_cmp(&other.value))
+    else {
+        return String::new();
+    };
+    let alone = format!(
+        "; {real} changes it by {} without an image more",
+        verdict::points(gain)
+    );
+    let gated = Arm::Gated(correction).to_string();
+    match between(comparisons, &gated, &real) {
+        Some(added) => format!(
+            "{alone}, and the images on top of that by {}",
+            verdict::points(&added.balanced_accuracy)
+        ),
+        None => alone,
+    }
 }
