@@ -283,8 +283,9 @@ fn quantize_as<M: Model, A: Fn(&M, &Tensor) -> Result<Tensor>>(
     Ok(agreement)
 }
 
-/// Pictures at a time.
-const BATCH: usize = 16;
+/// Pictures at a time. Of more, the larger values of a ViT-B/16 would be over 32 MB, and memory of such blocks goes back to the
+/// operating system after each layer.
+const BATCH: usize = 8;
 
 struct Batches<I> {
     pictures: I,

@@ -1,5 +1,8 @@
 //! Which real images a target's candidates start from.
 
+use rand::{SeedableRng as _, seq::SliceRandom as _};
+use rand_chacha::ChaCha8Rng;
+
 use crate::{metrics::Confusion, recipe::Allocation};
 
 /// Weight of a source class that is never confused with the target, beside confusion rates of 0 to 2.
@@ -137,18 +140,11 @@ impl<'a> Sources<'a> {
     }
 }
 
-/// A permutation that depends on the seed, the target and the ids alone.
+/// A permutation that depends on the seed and the target alone: the images of a data set have other ids in another folder.
 fn shuffled(ids: &[String], target: usize, seed: u64) -> Vec<&str> {
-    let mut keyed: Vec<([u8; 32], &str)> = ids
-        .iter()
-        .map(|id| {
-            let mut hash = blake3::Hasher::new();
-            hash.update(&seed.to_le_bytes())
-                .update(&(target as u64).to_le_bytes())
-                .update(id.as_bytes());
-            (*hash.finalize().as_bytes(), id.as_str())
-        })
-        .collect();
-    keyed.sort_unstable();
-    keyed.into_iter().map(|(_, id)| id).collect()
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    random.set_stream(target as u64);
+    let mut ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    ids.shuffle(&mut random);
+    ids
 }

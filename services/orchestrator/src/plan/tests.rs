@@ -192,6 +192,12 @@ proptest! {
         let weights = weights(&counts, &Confusion::new(counts.len()), balance);
         let total: u32 = counts[1..].iter().sum();
         let mut round = Sources::new(&train, &weights[0], 0, seed, balance).take(total as usize);
+        // The same images under the ids that they have in another folder, with another order of their own.
+        let moved = |id: &String| blake3::hash(id.as_bytes()).to_hex().to_string();
+        let elsewhere: Vec<Vec<String>> =
+            train.iter().map(|ids| ids.iter().map(moved).collect()).collect();
+        let same = Sources::new(&elsewhere, &weights[0], 0, seed, balance).take(total as usize);
+        prop_assert_eq!(round.iter().map(moved).collect::<Vec<_>>(), same);
         round.sort();
         round.dedup();
         prop_assert_eq!(round.len(), total as usize);

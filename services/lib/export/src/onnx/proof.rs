@@ -10,8 +10,11 @@ use saga_models::int8::{Agreement, COMPARED, LEAST_AGREEMENT, OBSERVED};
 use saga_models::preprocess::Preprocessor;
 use saga_models::tch::{Kind, Tensor};
 
-/// Pictures at a time.
-pub(crate) const BATCH: usize = 16;
+/// Pictures at a time. Of more, the larger values of a full-size model would be over 32 MB, and memory of such blocks goes back to the
+/// operating system after each node.
+pub(crate) const BATCH: usize = 8;
+/// Pictures among which a CLIP's answer is the nearest.
+const CHOICES: usize = 16;
 /// Largest difference of a logit in f32.
 const MOST: f64 = 1e-3;
 
@@ -45,11 +48,11 @@ pub(crate) fn drift(tower: &Tower) -> Result<f64> {
 pub(crate) fn agreement(tower: &Tower, graph: &Graph, batches: &mut Batches) -> Result<Agreement> {
     let mut agreement = Agreement { agreeing: 0, of: 0 };
     while agreement.of < COMPARED {
-        let pixels = batches.next(BATCH.min(COMPARED - agreement.of))?;
-        let reference = (tower.answers)(&pixels)?;
-        let found = only(graph, &pixels)?;
+        let pixels = batches.next(CHOICES.min(COMPARED - agreement.of))?;
+        let reference = in_batches(&pixels, |pixels| (tower.answers)(pixels))?;
+        let found = in_batches(&pixels, |pixels| only(graph, pixels))?;
         let (expected, found) = match graph.outputs.iter().all(|output| output.name != LOGITS) {
-            // Among the pictures of the batch, which is the nearest?
+            // Among these pictures, which is the nearest?
             true => {
                 let others = reference.f_transpose(0, 1)?;
                 (reference.f_matmul(&others)?, found.f_matmul(&others)?)
@@ -70,6 +73,12 @@ pub(crate) fn agreement(tower: &Tower, graph: &Graph, batches: &mut Batches) -> 
             least: LEAST_AGREEMENT * 100.0,
         }),
     }
+}
+
+fn in_batches(pixels: &Tensor, answers: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    let batches = pixels.f_split(BATCH as i64, 0)?;
+    let answers: Vec<_> = batches.iter().map(answers).collect::<Result<_>>()?;
+    Ok(Tensor::f_cat(&answers, 0)?)
 }
 
 fn only(graph: &Graph, input: &Tensor) -> Result<Tensor> {

@@ -31,10 +31,12 @@ pub(crate) fn ranges(graph: &Graph, names: Vec<String>, batches: &[Tensor]) -> R
     let mut histograms = BTreeMap::<String, Tensor>::new();
     observe(graph, batches, |name, value| {
         if let Some(&(low, high)) = widest.get(name) {
-            let counts = value.f_flatten(0, -1)?.f_to_kind(Kind::Double)?;
-            let counts = counts
+            let counts = value
+                .f_flatten(0, -1)?
+                .f_to_kind(Kind::Float)?
                 .f_histogram_bin_ct::<&Tensor>(BINS, &[low, high], None, false)?
-                .0;
+                .0
+                .f_to_kind(Kind::Double)?;
             let counts = match histograms.remove(name) {
                 Some(earlier) => earlier.f_add(&counts)?,
                 None => counts,
