@@ -4,7 +4,7 @@
     python throughput.py PATH/TO/examples/throughput [small|base] [STEPS] [ROUNDS]
 
 Both train the same ViT on noise from memory: views (mirror, rotation, scale, shift, brightness, contrast), bf16 autocast where
-the processor has AMX, AdamW, gradient clipping, a moving average of the weights. PyTorch's side is transformers' ViT, a
+the processor has it, AdamW, gradient clipping, a moving average of the weights. PyTorch's side is transformers' ViT, a
 DataLoader with one worker for every second core as here, torchvision's transforms on tensors. Figures are of the second of two
 epochs; medians over the rounds. Needs torch, torchvision, transformers."""
 
@@ -47,7 +47,8 @@ class Noise(Dataset):
 
 def pytorch(name, steps):
     batch, sizes = MODELS[name]
-    amx = "amx_bf16" in open("/proc/cpuinfo").read()
+    flags = open("/proc/cpuinfo").read()
+    bf16 = "amx_bf16" in flags or "avx512_bf16" in flags
     torch.manual_seed(1)
     model = ViTForImageClassification(ViTConfig(num_labels=CLASSES, **sizes)).train()
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.98))
@@ -58,7 +59,7 @@ def pytorch(name, steps):
         begun, waited, before = time.time(), 0.0, time.time()
         for images, labels in data:
             waited += time.time() - before
-            with torch.autocast("cpu", torch.bfloat16, enabled=amx):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 logits = model(pixel_values=images).logits
             loss = torch.nn.functional.cross_entropy(logits.float(), labels)
             optimiser.zero_grad()
