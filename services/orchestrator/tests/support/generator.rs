@@ -109,7 +109,7 @@ impl GeneratorService for FakeGenerator {
         let backend = |(name, exemplars, cost_usd): (&str, u32, f64)| Backend {
             name: name.into(),
             exemplars,
-            deterministic: cost_usd == 0.0,
+            deterministic: name == "same-again",
             cost_usd,
             ..Backend::default()
         };
@@ -118,6 +118,7 @@ impl GeneratorService for FakeGenerator {
             ("paid", 0, 0.04),
             ("as-dear", 0, 0.04),
             ("local-diffusion", 0, 0.0),
+            ("same-again", 2, 0.0),
         ];
         Ok(Response::new(ListBackendsResponse {
             backends: backends.map(backend).into(),
