@@ -28,6 +28,9 @@ use tch::{Kind, Tensor};
 pub const OBSERVED: usize = 128;
 /// Pictures that answers are compared on.
 pub const COMPARED: usize = 1000;
+/// Pictures at a time. Of more, the larger values of a full-size model would be over 32 MB, and memory of such blocks goes back to the
+/// operating system after each layer.
+pub const BATCH: usize = 8;
 /// The share of answers that must agree.
 pub const LEAST_AGREEMENT: f64 = 0.99;
 
@@ -282,10 +285,6 @@ fn quantize_as<M: Model, A: Fn(&M, &Tensor) -> Result<Tensor>>(
         .map_err(|error| ModelError::io(&file)(error.error))?;
     Ok(agreement)
 }
-
-/// Pictures at a time. Of more, the larger values of a ViT-B/16 would be over 32 MB, and memory of such blocks goes back to the
-/// operating system after each layer.
-const BATCH: usize = 8;
 
 struct Batches<I> {
     pictures: I,

@@ -89,12 +89,13 @@ fn without_each(recipe: &Recipe) -> impl Iterator<Item = Arm> {
         .map(|gate| Arm::Without(gate.name.clone()))
 }
 
+/// Those without a number in their names.
+fn of_any_recipe() -> impl Iterator<Item = Arm> {
+    USUAL.into_iter().chain(Correction::ALL.map(Arm::Gated))
+}
+
 fn one(name: &str, recipe: &Recipe) -> Option<Arm> {
-    if let Some(arm) = USUAL
-        .into_iter()
-        .chain(Correction::ALL.map(Arm::Gated))
-        .find(|arm| arm.to_string() == name)
-    {
+    if let Some(arm) = of_any_recipe().find(|arm| arm.to_string() == name) {
         return Some(arm);
     }
     if let Some(gate) = name.strip_prefix("without_") {
@@ -113,10 +114,7 @@ fn one(name: &str, recipe: &Recipe) -> Option<Arm> {
 }
 
 fn unknown(name: &str, recipe: &Recipe) -> RunError {
-    let arms = USUAL
-        .into_iter()
-        .chain(Correction::ALL.map(Arm::Gated))
-        .chain(without_each(recipe));
+    let arms = of_any_recipe().chain(without_each(recipe));
     let known: Vec<String> = arms.map(|arm| arm.to_string()).collect();
     RunError::Invalid {
         field: "arms",
@@ -146,7 +144,7 @@ impl Correction {
 
     fn about(self) -> &'static str {
         match self {
-            Self::None => "nothing else",
+            Self::None => "real images alone",
             Self::ClassWeighted => "loss weighted by inverse class frequency",
             Self::BalancedSampling => "classes drawn equally often",
             Self::LogitAdjusted => "logit-adjusted loss, tau 1 (Menon et al. 2021)",
@@ -199,7 +197,6 @@ impl Arm {
     /// One line for people.
     pub(crate) fn about(&self) -> String {
         match self {
-            Self::Real(Correction::None) => "real images alone".into(),
             Self::Real(correction) => correction.about().into(),
             Self::DuplicateTail => "real images repeated, as many of each class as were accepted".into(),
             Self::Ungated => "first attempt of each slot whatever the gates said, as many of each class as were accepted".into(),
@@ -264,12 +261,7 @@ mod tests {
             arms(&["gated_corrected"]).unwrap(),
             Correction::ALL.map(Arm::Gated)
         );
-        for arm in USUAL
-            .into_iter()
-            .chain(Correction::ALL.map(Arm::Gated))
-            .chain(named)
-            .chain(each)
-        {
+        for arm in of_any_recipe().chain(named).chain(each) {
             assert_eq!(arms(&[&arm.to_string()]).unwrap(), [arm]);
         }
     }

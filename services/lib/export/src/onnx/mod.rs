@@ -37,7 +37,7 @@ use crate::file::Written;
 use proof::Batches;
 use proto::Side;
 use saga_imaging::RgbImage;
-use saga_models::int8::{Agreement, OBSERVED};
+use saga_models::int8::{Agreement, BATCH, OBSERVED};
 use saga_models::tch::Kind;
 use std::path::Path;
 use towers::{Exportable, Tower};
@@ -150,7 +150,7 @@ fn in_int8(
     match precision {
         Precision::Int8Qdq => {
             let batches = batches.as_mut().ok_or(ExportError::NoCalibration)?;
-            let seen = (0..OBSERVED / proof::BATCH).map(|_| batches.next(proof::BATCH));
+            let seen = (0..OBSERVED / BATCH).map(|_| batches.next(BATCH));
             let seen = seen.collect::<Result<Vec<_>>>()?;
             let ranges = int8::ranges(&graph, int8::values(&graph), &seen)?;
             int8::qdq(&mut graph, &ranges)?;

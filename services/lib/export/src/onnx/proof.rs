@@ -6,13 +6,10 @@ use crate::onnx::evaluate::evaluate;
 use crate::onnx::graph::Graph;
 use crate::onnx::towers::Tower;
 use saga_imaging::RgbImage;
-use saga_models::int8::{Agreement, COMPARED, LEAST_AGREEMENT, OBSERVED};
+use saga_models::int8::{Agreement, BATCH, COMPARED, LEAST_AGREEMENT, OBSERVED};
 use saga_models::preprocess::Preprocessor;
 use saga_models::tch::{Kind, Tensor};
 
-/// Pictures at a time. Of more, the larger values of a full-size model would be over 32 MB, and memory of such blocks goes back to the
-/// operating system after each node.
-pub(crate) const BATCH: usize = 8;
 /// Pictures among which a CLIP's answer is the nearest.
 const CHOICES: usize = 16;
 /// Largest difference of a logit in f32.
