@@ -20,9 +20,9 @@ pub struct Diffusion {
     /// Times whose signal-to-noise ratio is larger weigh no more than those where it is as large; 5 is usual, 0: all weigh the same.
     #[serde(default)]
     pub min_snr_gamma: f64,
-    /// Optimiser and schedule; those of classifiers alone stay 0 and false.
+    /// Optimiser and schedule, without those of classifiers and those of models with a head.
     pub settings: Settings,
-    /// Checkpoint to start from, below the trainer's models folder; empty: random weights.
+    /// Directory of a checkpoint to start from, on the trainer's disk; empty: random weights.
     #[serde(default)]
     pub init_from: String,
 }

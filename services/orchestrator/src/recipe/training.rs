@@ -27,7 +27,7 @@ pub struct Model {
     pub architecture: Architecture,
     /// Optimiser and schedule.
     pub settings: Settings,
-    /// Checkpoint to start from, below the trainer's models folder; empty: random weights.
+    /// Directory of a checkpoint to start from, on the trainer's disk; empty: random weights.
     #[serde(default)]
     pub init_from: String,
 }
@@ -47,27 +47,28 @@ pub enum Kind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Architecture {
-    /// Input side in pixels; 16 to 1,024.
+    /// Input side in pixels; 8 to 1,024, of a ResNet from 32.
     pub image_size: u32,
     /// Divides `image_size`.
     #[serde(default)]
     pub patch_size: u32,
-    /// A multiple of `num_attention_heads`; of a ResNet the channels after its last stage (512 in ResNet-18, 2048 in ResNet-50).
+    /// A multiple of `num_attention_heads`, 8 to 4,096; of a ResNet the channels after its last stage, a multiple of 32 up to 8,192
+    /// (512 in ResNet-18, 2048 in ResNet-50).
     pub hidden_size: u32,
     /// 1 to 64; of a ResNet 18, 34, 50 or 101.
     pub num_hidden_layers: u32,
     /// 1 to 64.
     #[serde(default)]
     pub num_attention_heads: u32,
-    /// Width of the feed-forward layers.
+    /// Width of the feed-forward layers; 8 to 16,384.
     #[serde(default)]
     pub intermediate_size: u32,
-    /// Classifier's head.
+    /// Of a classifier alone.
     #[serde(default)]
     pub head: Head,
-    /// Width of the MLP head, 8 to 16,384; without it 512.
+    /// Width of the MLP head, 1 to 8,192; without it 512.
     pub head_hidden_size: Option<u32>,
-    /// Drop-path probability of the last layer; 0 to 0.9.
+    /// Of a classifier alone: drop-path probability of the last layer; 0 to 0.9.
     #[serde(default)]
     pub drop_path: f64,
 }
@@ -109,17 +110,18 @@ pub enum Loss {
     Ldam,
 }
 
-/// Optimiser and schedule.
+/// Optimiser and schedule. CLIP and diffusion models have no `label_smoothing`, `mixup`, `cutmix`, `class_weights`, `logit_adjustment`,
+/// `loss` and `synthetic_weight`, diffusion models no `head_warmup` and `layer_decay` either.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Optimiser steps; the same for every arm of a comparison.
+    /// Optimiser steps, 1 to 10,000,000; the same for every arm of a comparison.
     pub steps: u32,
-    /// Images a step; 1 to 4,096.
+    /// Images a step; 2 to 4,096.
     pub batch_size: u32,
-    /// Peak learning rate.
+    /// Peak learning rate; 1e-9 to 1.
     pub learning_rate: f64,
-    /// Decoupled weight decay; 0 to 1.
+    /// Decoupled weight decay; 0 to 10.
     #[serde(default)]
     pub weight_decay: f64,
     /// Share of the steps with rising learning rate; 0 to 1.
@@ -128,7 +130,7 @@ pub struct Settings {
     /// 0 to 0.9.
     #[serde(default)]
     pub label_smoothing: f64,
-    /// Decay of the weights' moving average; 0: off.
+    /// Decay of the weights' moving average; 0 to 0.999999, 0: off.
     #[serde(default)]
     pub ema_decay: f64,
     /// How images are drawn.
@@ -137,13 +139,13 @@ pub struct Settings {
     /// Weigh the loss by inverse class frequency.
     #[serde(default)]
     pub class_weights: bool,
-    /// Alpha of MixUp's Beta distribution; 0: off.
+    /// Alpha of MixUp's Beta distribution; 0 to 10, 0: off.
     #[serde(default)]
     pub mixup: f64,
     /// Classical augmentation of the training images.
     #[serde(default)]
     pub augment: bool,
-    /// Largest gradient norm; 0: no clipping.
+    /// Largest gradient norm; 0 to 1,000,000, 0: no clipping.
     #[serde(default)]
     pub gradient_clip: f64,
     /// Validation epochs without a better macro F1 after which training stops; 0: never.
@@ -170,10 +172,10 @@ pub struct Settings {
     /// Share of the steps after which `class_weights` apply; 0 to 1.
     #[serde(default)]
     pub class_weights_from: f64,
-    /// Alpha of CutMix's Beta distribution; 0: off.
+    /// Alpha of CutMix's Beta distribution; 0 to 10, 0: off.
     #[serde(default)]
     pub cutmix: f64,
-    /// Operations of RandAugment for each image; 0: off.
+    /// Operations of RandAugment for each image; 0 to 14, 0: off.
     #[serde(default)]
     pub randaugment_operations: u32,
     /// Magnitude of RandAugment; 0 to 30.

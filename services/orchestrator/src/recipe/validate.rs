@@ -6,7 +6,7 @@ mod training;
 
 use std::{collections::HashSet, fmt::Display, ops::RangeInclusive};
 
-use super::{Cap, Gate, Generator, Kind, Recipe, RecipeError, Split, Thresholds};
+use super::{Cap, Gate, Generator, Recipe, RecipeError, Split, Thresholds};
 
 type Checked = Result<(), RecipeError>;
 
@@ -32,12 +32,7 @@ impl Recipe {
         self.validate_calibration()?;
         self.validate_plan()?;
         self.training.classifier.validate("training.classifier")?;
-        self.training.clip.validate("training.clip")?;
-        require(
-            self.training.clip.kind == Kind::Vit,
-            "training.clip.kind",
-            "must be \"vit\": both towers of CLIP are transformers",
-        )?;
+        self.training.clip.validate_clip("training.clip")?;
         if let Some(diffusion) = &self.training.diffusion {
             diffusion.validate("training.diffusion")?;
         }

@@ -1,7 +1,7 @@
 //! Rules of `[training.diffusion]`.
 
-use super::{Checked, require, within};
-use crate::recipe::{Diffusion, Settings};
+use super::{Checked, require, training::left_out, within};
+use crate::recipe::Diffusion;
 
 impl Diffusion {
     pub(super) fn validate(&self, key: &str) -> Checked {
@@ -26,18 +26,18 @@ impl Diffusion {
             self.min_snr_gamma,
             0.0..=1_000.0,
         )?;
-        let Settings {
-            label_smoothing,
-            mixup,
-            class_weights,
-            ..
-        } = self.settings;
-        require(
-            label_smoothing == 0.0 && mixup == 0.0 && !class_weights,
-            &format!("{key}.settings"),
-            "label_smoothing, mixup and class_weights are of classifiers; leave them out",
+        let (key, settings) = (format!("{key}.settings"), &self.settings);
+        settings.of_no_classifier(&key)?;
+        let staged = [
+            ("head_warmup", settings.head_warmup != 0.0),
+            ("layer_decay", settings.layer_decay != 1.0),
+        ];
+        left_out(
+            &key,
+            &staged,
+            "is of models with a head on a backbone; leave it out",
         )?;
-        self.settings.validate(&format!("{key}.settings"))
+        settings.validate(&key)
     }
 }
 
@@ -81,7 +81,18 @@ mod tests {
                 "min_snr_gamma",
             ),
             ("layers = 1", "layers = 9", "architecture.num_hidden_layers"),
-            ("steps = 1", "mixup = 0.2, steps = 1", "settings"),
+            ("steps = 1", "mixup = 0.2, steps = 1", "settings.mixup"),
+            (
+                "steps = 1",
+                "head_warmup = 0.1, steps = 1",
+                "settings.head_warmup",
+            ),
+            (
+                "steps = 1",
+                "layer_decay = 0.75, steps = 1",
+                "settings.layer_decay",
+            ),
+            ("batch_size = 2", "batch_size = 1", "settings.batch_size"),
             ("steps = 1", "steps = 0", "settings.steps"),
         ] {
             let found = refused(&[(from, to)]);

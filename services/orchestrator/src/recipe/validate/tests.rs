@@ -107,7 +107,7 @@ fn values_that_contradict_each_other_are_refused() {
         (
             "[training.clip]",
             "[training.clip]\nkind = \"resnet\"",
-            "training.clip.architecture.num_hidden_layers",
+            "training.clip.kind: must be \"vit\"",
         ),
         (
             "num_attention_heads = 4",
@@ -204,6 +204,128 @@ fn a_resnet_has_no_head_to_choose() {
         let layers = "num_hidden_layers = 18";
         let error = broken(layers, &format!("{layers}, {head}"));
         assert!(error.contains("head_hidden_size and drop_path"), "{error}");
+    }
+}
+
+/// The trainer's own ranges: what it refuses must not wait until it is asked.
+#[test]
+fn a_setting_out_of_the_trainers_range_is_refused_and_its_bounds_are_not() {
+    let with = |setting: &str| {
+        let mut recipe: toml::Table = toml::from_str(EMOTION).unwrap();
+        let setting: toml::Table = toml::from_str(setting).unwrap();
+        let settings = recipe["training"]["classifier"]["settings"].as_table_mut();
+        settings.unwrap().extend(setting);
+        Recipe::parse(&toml::to_string(&recipe).unwrap())
+    };
+    for (name, lowest, highest, refused) in [
+        ("batch_size", "2", "4096", ["1", "4097"]),
+        ("learning_rate", "1e-9", "1.0", ["0.9e-9", "1.001"]),
+        ("weight_decay", "0.0", "10.0", ["-0.001", "10.001"]),
+        ("warmup", "0.0", "1.0", ["-0.001", "1.001"]),
+        ("label_smoothing", "0.0", "0.9", ["-0.001", "0.901"]),
+        ("ema_decay", "0.0", "0.999999", ["-0.001", "1.0"]),
+        ("mixup", "0.0", "10.0", ["-0.001", "10.001"]),
+        ("cutmix", "0.0", "10.0", ["-0.001", "10.001"]),
+        ("gradient_clip", "0.0", "1e6", ["-0.001", "1e7"]),
+        ("accumulation", "1", "1024", ["0", "1025"]),
+        ("head_warmup", "0.0", "0.9", ["-0.001", "0.901"]),
+        ("layer_decay", "0.01", "1.0", ["0.009", "1.001"]),
+        ("focal_gamma", "0.0", "10.0", ["-0.001", "10.001"]),
+        ("ldam_margin", "0.0", "30.0", ["-0.001", "30.001"]),
+        ("class_weights_from", "0.0", "1.0", ["-0.001", "1.001"]),
+        ("randaugment_operations", "0", "14", ["15", "16"]),
+        ("randaugment_magnitude", "0", "30", ["31", "32"]),
+        ("random_erasing", "0.0", "1.0", ["-0.001", "1.001"]),
+        ("logit_adjustment", "0.0", "10.0", ["-0.001", "10.001"]),
+        ("synthetic_weight", "0.01", "1.0", ["0.009", "1.001"]),
+    ] {
+        for value in [lowest, highest] {
+            let parsed = with(&format!("{name} = {value}"));
+            assert!(parsed.is_ok(), "{name} = {value}: {parsed:?}");
+        }
+        for value in refused {
+            let said = with(&format!("{name} = {value}")).unwrap_err().to_string();
+            let wanted = format!("recipe key training.classifier.settings.{name} is ");
+            assert!(said.starts_with(&wanted), "{name} = {value}: {said}");
+        }
+    }
+}
+
+#[test]
+fn sizes_of_transformers_have_the_trainers_ranges() {
+    let layers = "num_hidden_layers = 3";
+    let clip = |from: &str, to: &str| {
+        assert!(EMOTION.contains(from), "{from}");
+        Recipe::parse(&EMOTION.replacen(from, to, 1))
+    };
+    let sizes = "image_size = 64, patch_size = 8, hidden_size = 128";
+    assert!(clip(sizes, "image_size = 8, patch_size = 1, hidden_size = 8").is_ok());
+    for (from, to, key) in [
+        (
+            sizes,
+            "image_size = 7, patch_size = 1, hidden_size = 128",
+            "image_size is 7",
+        ),
+        (
+            sizes,
+            "image_size = 64, patch_size = 0, hidden_size = 128",
+            "patch_size is 0",
+        ),
+        (layers, "num_hidden_layers = 65", "num_hidden_layers is 65"),
+        (
+            "intermediate_size = 512",
+            "intermediate_size = 16385",
+            "intermediate_size is 16385",
+        ),
+    ] {
+        let said = clip(from, to).unwrap_err().to_string();
+        assert!(
+            said.contains(&format!("training.clip.architecture.{key}")),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_head_is_as_wide_as_the_trainer_takes() {
+    let studio = |width: u32| {
+        let head = "head = \"linear\"";
+        let text = include_str!("../../../recipes/studio.toml");
+        assert!(text.contains(head));
+        let wide = format!("head = \"mlp\", head_hidden_size = {width}");
+        Recipe::parse(&text.replacen(head, &wide, 1))
+    };
+    assert!(studio(1).is_ok() && studio(8_192).is_ok());
+    for width in [0, 8_193] {
+        let said = studio(width).unwrap_err().to_string();
+        let wanted = format!("head_hidden_size is {width}; allowed is 1 to 8192");
+        assert!(said.contains(&wanted), "{said}");
+    }
+}
+
+#[test]
+fn what_only_classifiers_have_is_refused_elsewhere() {
+    for (model, steps) in [("clip", "steps = 800"), ("diffusion", "steps = 3000")] {
+        for setting in [
+            "label_smoothing = 0.1",
+            "mixup = 0.2",
+            "cutmix = 1.0",
+            "class_weights = true",
+            "logit_adjustment = 1.0",
+            "loss = \"focal\"",
+            "loss = \"ldam\"",
+            "synthetic_weight = 0.5",
+        ] {
+            let said = broken(steps, &format!("{steps}, {setting}"));
+            let name = setting.split(' ').next().unwrap();
+            let wanted = format!("training.{model}.settings.{name}: is of classifiers");
+            assert!(said.contains(&wanted), "{said}");
+        }
+    }
+    for own in ["head = \"mlp\"", "head_hidden_size = 16", "drop_path = 0.1"] {
+        let layers = "num_hidden_layers = 3";
+        let said = broken(layers, &format!("{layers}, {own}"));
+        assert!(said.contains("training.clip.architecture: head"), "{said}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! The rules of `[training]`: sizes of models, and settings.
 
-use super::{Checked, require, within};
-use crate::recipe::{Architecture, Head, Kind, Model, Settings};
+use super::{Checked, invalid, require, within};
+use crate::recipe::{Architecture, Head, Kind, Loss, Model, Settings};
 
 impl Model {
     pub(super) fn validate(&self, key: &str) -> Checked {
@@ -12,15 +12,32 @@ impl Model {
         }
         self.settings.validate(&format!("{key}.settings"))
     }
+
+    /// A CLIP model, which has neither what one kind of classifier has nor what all of them have.
+    pub(super) fn validate_clip(&self, key: &str) -> Checked {
+        require(
+            self.kind == Kind::Vit,
+            &format!("{key}.kind"),
+            "must be \"vit\": both towers of CLIP are transformers",
+        )?;
+        let sizes = &self.architecture;
+        require(
+            (sizes.head, sizes.head_hidden_size) == (Head::Linear, None) && sizes.drop_path == 0.0,
+            &format!("{key}.architecture"),
+            "head, head_hidden_size and drop_path are of classifiers; leave them out",
+        )?;
+        self.settings.of_no_classifier(&format!("{key}.settings"))?;
+        self.validate(key)
+    }
 }
 
 impl Architecture {
     fn validate(&self, key: &str) -> Checked {
-        within(&format!("{key}.image_size"), self.image_size, 16..=1_024)?;
+        within(&format!("{key}.image_size"), self.image_size, 8..=1_024)?;
         within(
             &format!("{key}.patch_size"),
             self.patch_size,
-            2..=self.image_size,
+            1..=self.image_size,
         )?;
         let whole = self.image_size.is_multiple_of(self.patch_size);
         require(
@@ -57,7 +74,7 @@ impl Architecture {
             8..=16_384,
         )?;
         if let Some(width) = self.head_hidden_size {
-            within(&format!("{key}.head_hidden_size"), width, 8..=16_384)?;
+            within(&format!("{key}.head_hidden_size"), width, 1..=8_192)?;
         }
         within(&format!("{key}.drop_path"), self.drop_path, 0.0..=0.9)
     }
@@ -96,20 +113,24 @@ impl Architecture {
 impl Settings {
     pub(super) fn validate(&self, key: &str) -> Checked {
         within(&format!("{key}.steps"), self.steps, 1..=10_000_000)?;
-        within(&format!("{key}.batch_size"), self.batch_size, 1..=4_096)?;
+        within(&format!("{key}.batch_size"), self.batch_size, 2..=4_096)?;
         within(
             &format!("{key}.learning_rate"),
             self.learning_rate,
-            1e-8..=10.0,
+            1e-9..=1.0,
         )?;
-        within(&format!("{key}.weight_decay"), self.weight_decay, 0.0..=1.0)?;
+        within(
+            &format!("{key}.weight_decay"),
+            self.weight_decay,
+            0.0..=10.0,
+        )?;
         within(&format!("{key}.warmup"), self.warmup, 0.0..=1.0)?;
         within(
             &format!("{key}.label_smoothing"),
             self.label_smoothing,
             0.0..=0.9,
         )?;
-        within(&format!("{key}.ema_decay"), self.ema_decay, 0.0..=0.99999)?;
+        within(&format!("{key}.ema_decay"), self.ema_decay, 0.0..=0.999_999)?;
         within(&format!("{key}.mixup"), self.mixup, 0.0..=10.0)?;
         within(
             &format!("{key}.gradient_clip"),
@@ -143,5 +164,27 @@ impl Settings {
             within(&format!("{key}.{name}"), value, range)?;
         }
         Ok(())
+    }
+
+    /// Those of a model that is none of classes: nothing that weighs classes or blends their targets.
+    pub(super) fn of_no_classifier(&self, key: &str) -> Checked {
+        let given = [
+            ("label_smoothing", self.label_smoothing != 0.0),
+            ("mixup", self.mixup != 0.0),
+            ("cutmix", self.cutmix != 0.0),
+            ("class_weights", self.class_weights),
+            ("logit_adjustment", self.logit_adjustment != 0.0),
+            ("loss", self.loss != Loss::CrossEntropy),
+            ("synthetic_weight", self.synthetic_weight != 1.0),
+        ];
+        left_out(key, &given, "is of classifiers; leave it out")
+    }
+}
+
+/// Refuses the first key that is given.
+pub(super) fn left_out(key: &str, given: &[(&str, bool)], why: &str) -> Checked {
+    match given.iter().find(|(_, given)| *given) {
+        Some((name, _)) => invalid(&format!("{key}.{name}"), why),
+        None => Ok(()),
     }
 }
