@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    recipe::{Recipe, Sampling, Settings},
+    recipe::{Loss, Recipe, Sampling, Settings},
     run::RunError,
 };
 
@@ -175,7 +175,14 @@ impl Arm {
             } else {
                 Sampling::Plain
             },
+            oversampling_limit: 0,
             class_weights: correction == Correction::ClassWeighted,
+            class_weights_from: 0.0,
+            loss: match recipe.loss {
+                Loss::Ldam => Loss::CrossEntropy,
+                // It goes by how sure the model is, and not by how common a class is.
+                loss @ (Loss::CrossEntropy | Loss::Focal) => loss,
+            },
             logit_adjustment: if correction == Correction::LogitAdjusted {
                 1.0
             } else {
@@ -292,14 +299,32 @@ mod tests {
         let settings = Settings {
             sampling: Sampling::Balanced,
             patience: 3,
+            class_weights: true,
+            class_weights_from: 0.8,
+            oversampling_limit: 4,
+            logit_adjustment: 0.5,
+            loss: Loss::Ldam,
             ..studio().training.classifier.settings
         };
         let of = |arm: Arm| arm.settings(&settings, 7);
         let plain = of(Arm::PLAIN);
-        assert_eq!(
-            (plain.steps, plain.patience, plain.sampling),
-            (7, 0, Sampling::Plain)
-        );
+        let bare = Settings {
+            steps: 7,
+            patience: 0,
+            sampling: Sampling::Plain,
+            class_weights: false,
+            class_weights_from: 0.0,
+            oversampling_limit: 0,
+            logit_adjustment: 0.0,
+            loss: Loss::CrossEntropy,
+            ..settings.clone()
+        };
+        assert_eq!(plain, bare);
+        let focal = Settings {
+            loss: Loss::Focal,
+            ..settings.clone()
+        };
+        assert_eq!(Arm::PLAIN.settings(&focal, 7).loss, Loss::Focal);
         assert_eq!(of(Arm::GATED), plain);
         assert_eq!(
             of(Arm::Real(Correction::LogitAdjusted)),
