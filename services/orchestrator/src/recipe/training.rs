@@ -166,7 +166,8 @@ pub struct Settings {
     /// Focal loss: exponent; 0 to 10.
     #[serde(default = "default_focal_gamma")]
     pub focal_gamma: f64,
-    /// LDAM: margin of the rarest class, in units of the logits; 0 to 30.
+    /// LDAM: margin of the rarest class, in units of the logits; 0 to 30. The 0.5 of its paper (Cao et al. 2019) is of cosines that are
+    /// multiplied by 30, and so 15 here, where it is not set.
     #[serde(default = "default_ldam_margin")]
     pub ldam_margin: f64,
     /// Share of the steps after which `class_weights` apply; 0 to 1.
@@ -208,7 +209,7 @@ fn default_focal_gamma() -> f64 {
 }
 
 fn default_ldam_margin() -> f64 {
-    0.5
+    15.0
 }
 
 fn default_randaugment_magnitude() -> u32 {
