@@ -56,6 +56,14 @@ const USUAL: [Arm; 8] = [
     Arm::Placebo,
 ];
 
+/// How many of the accepted images a model needs: quarters of them, and all.
+const RATIO_SWEEP: [Arm; 4] = [
+    Arm::Ratio(0.25),
+    Arm::Ratio(0.5),
+    Arm::Ratio(0.75),
+    Arm::GATED,
+];
+
 /// The arms of a request, each once; the usual ones where it names none.
 pub(crate) fn parse(names: &[String], recipe: &Recipe) -> Result<Vec<Arm>, RunError> {
     if names.is_empty() {
@@ -77,6 +85,7 @@ fn named(name: &str, recipe: &Recipe) -> Option<Vec<Arm>> {
     match name {
         "usual" => Some(USUAL.to_vec()),
         "gated_corrected" => Some(Correction::ALL.map(Arm::Gated).to_vec()),
+        "ratio_sweep" => Some(RATIO_SWEEP.to_vec()),
         "without_each" => Some(without_each(recipe).collect()),
         name => one(name, recipe).map(|arm| vec![arm]),
     }
@@ -119,7 +128,7 @@ fn unknown(name: &str, recipe: &Recipe) -> RunError {
     RunError::Invalid {
         field: "arms",
         why: format!(
-            "{name:?} is no arm; there are {}, ratio_R with R above 0 and below 1, weight_W with W from {LEAST_WEIGHT} and below 1, and the groups usual, gated_corrected and without_each",
+            "{name:?} is no arm; there are {}, ratio_R with R above 0 and below 1, weight_W with W from {LEAST_WEIGHT} and below 1, and the groups usual, gated_corrected, without_each and ratio_sweep",
             known.join(", ")
         ),
     }
@@ -268,7 +277,10 @@ mod tests {
             arms(&["gated_corrected"]).unwrap(),
             Correction::ALL.map(Arm::Gated)
         );
-        for arm in of_any_recipe().chain(named).chain(each) {
+        let sweep = arms(&["ratio_sweep"]).unwrap();
+        let names: Vec<String> = sweep.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["ratio_0.25", "ratio_0.5", "ratio_0.75", "gated"]);
+        for arm in of_any_recipe().chain(named).chain(sweep).chain(each) {
             assert_eq!(arms(&[&arm.to_string()]).unwrap(), [arm]);
         }
     }
@@ -288,7 +300,9 @@ mod tests {
         ] {
             let said = arms(&[wrong]).unwrap_err().to_string();
             assert!(
-                said.contains(wrong) && said.contains("without_vit"),
+                said.contains(wrong)
+                    && said.contains("without_vit")
+                    && said.contains("and ratio_sweep"),
                 "{said}"
             );
         }
