@@ -168,12 +168,19 @@ async fn the_accepted_images_under_a_correction_are_held_against_the_correction_
         ]
     );
     // The model under class weights knows everything without them.
-    let said = evaluation.reason.split("; ").last().unwrap();
+    let parts: Vec<_> = evaluation.reason.split("; ").collect();
+    let [.., said, budget] = parts.as_slice() else {
+        panic!("{parts:?}");
+    };
     assert!(
         said.starts_with("class_weighted changes it by +33.33 points"),
         "{said}"
     );
     assert!(said.contains("on top of that by +0.00 points"), "{said}");
+    assert!(
+        budget.starts_with("no arm was tuned") && budget.ends_with("steps, 1"),
+        "{budget}"
+    );
     let [alone, gated] =
         ["class_weighted", "gated_class_weighted"].map(|arm| jobs(&world, arm).remove(0));
     assert_eq!(alone.settings, gated.settings);

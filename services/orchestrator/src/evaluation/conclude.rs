@@ -61,6 +61,7 @@ pub fn conclude(runs: &[Judged], drift: Vec<Drift>) -> Result<Evaluation, Mismat
     }
     let comparisons = comparisons(&design, classes, &right);
     let (verdict, reason) = decide(seeds.len(), &comparisons);
+    let reason = format!("{reason}; {}", budget(first.steps));
     let images = |class| truth.iter().filter(|&&truth| truth == class).count() as u64;
     Ok(Evaluation {
         runs: runs.iter().map(|run| run.run_id.clone()).collect(),
@@ -226,6 +227,13 @@ fn decide(trainings: usize, comparisons: &[Comparison]) -> (verdict::Verdict, St
         worse_classes: &worse,
     });
     (verdict, reason + &without_images(comparisons))
+}
+
+/// How much tuning each arm had.
+fn budget(steps: u32) -> String {
+    format!(
+        "no arm was tuned: all share the recipe's settings, but for what each is there for, and the number of steps, {steps}"
+    )
 }
 
 fn between<'a>(
