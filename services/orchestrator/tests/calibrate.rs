@@ -56,6 +56,13 @@ async fn calibrate_finished(
 async fn thresholds_lie_where_the_good_candidates_end_and_fit_into_a_recipe() {
     let found = calibrate(0.0, 0.0).await.unwrap();
     assert_eq!(found.gates, ["clip"]);
+    // None of the images names whom it shows.
+    assert!(
+        found.assumption.contains("bad candidates that pass")
+            && !found.assumption.contains("several"),
+        "{}",
+        found.assumption
+    );
     assert_eq!((found.classes.len(), found.certified()), (3, 3));
     for class in found.classes.values() {
         let chosen = class.chosen.as_ref().unwrap();

@@ -7,8 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::recipe::Gate;
 
-/// What the promise rests on.
-pub(crate) const ASSUMPTION: &str = "The bad candidates that come are drawn like those of the calibration, independently of each other. The promise holds for the calibrated gates together and for each class by itself, and as long as the models stay the same.";
+/// What the promise rests on, and what it is of; `repeated` people are in several of the calibration images.
+pub(crate) fn assumption(repeated: usize) -> String {
+    let independence = match repeated {
+        0 => String::new(),
+        1 => " One person is in several calibration images, which resemble each other: the bound rests on fewer independent candidates than are counted, and may be somewhat too low.".to_owned(),
+        people => format!(
+            " {people} people are in several calibration images each, which resemble each other: the bound rests on fewer independent candidates than are counted, and may be somewhat too low."
+        ),
+    };
+    format!(
+        "What is bounded is the share of bad candidates that pass, not the share of bad ones among those accepted. The bad candidates that come are drawn like those of the calibration, independently of each other.{independence} The promise holds for the calibrated gates together and for each class by itself, and as long as the models stay the same."
+    )
+}
 
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -95,5 +106,22 @@ impl Calibration {
     pub fn certified(&self) -> usize {
         let classes = self.classes.values();
         classes.filter(|class| class.chosen.is_some()).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_assumption_tells_of_people_with_several_images_where_there_are_any() {
+        let bounded =
+            "the share of bad candidates that pass, not the share of bad ones among those accepted";
+        for repeated in 0..3 {
+            let said = assumption(repeated);
+            assert!(said.contains(bounded), "{said}");
+            assert_eq!(said.contains("several"), repeated > 0, "{said}");
+        }
+        assert!(assumption(2).contains(" 2 people are"));
     }
 }

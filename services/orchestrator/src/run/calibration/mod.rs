@@ -17,7 +17,7 @@ use super::{
     models::{self, InUse},
     stage::unrecorded,
 };
-use crate::results::calibration::{ASSUMPTION, Calibration, Chosen, ClassThresholds, Counts};
+use crate::results::calibration::{Calibration, Chosen, ClassThresholds, Counts, assumption};
 use judged::{JudgedGate, Verdicts};
 use offers::Offer;
 
@@ -77,8 +77,10 @@ async fn gates(context: &RunContext, promise: Promise) -> Result<Calibration, Ru
     let bad = offers::kind(context);
     let gates = judged::gates(context, bad).await?;
     if rows.is_empty() || gates.is_empty() {
-        return calibration(context, promise, "", Vec::new(), BTreeMap::new());
+        let none = (Vec::new(), BTreeMap::new());
+        return calibration(context, promise, ["", &assumption(0)], none);
     }
+    let assumption = assumption(offers::repeated(&rows));
     let offers = offers::all(context, rows, bad);
     let verdicts = verdicts(context, &gates, offers).await?;
     let labels = context.recipe.classes.iter().enumerate();
@@ -91,20 +93,20 @@ async fn gates(context: &RunContext, promise: Promise) -> Result<Calibration, Ru
         (label.clone(), found)
     });
     let names = gates.iter().map(|gate| gate.name().to_owned()).collect();
-    calibration(context, promise, bad.about(), names, classes.collect())
+    let found = (names, classes.collect());
+    calibration(context, promise, [bad.about(), &assumption], found)
 }
 
 fn calibration(
     context: &RunContext,
     promise: Promise,
-    bad: &str,
-    gates: Vec<String>,
-    classes: BTreeMap<String, ClassThresholds>,
+    [bad, assumption]: [&str; 2],
+    (gates, classes): (Vec<String>, BTreeMap<String, ClassThresholds>),
 ) -> Result<Calibration, RunError> {
     let found = Calibration {
         run_id: context.run_id.clone(),
         promise,
-        assumption: ASSUMPTION.into(),
+        assumption: assumption.into(),
         bad: bad.into(),
         gates,
         classes,

@@ -3,7 +3,7 @@
 //! A studio knows its own faults: it is asked for edits, as a run asks it, until one is good and one has a fault that gates are
 //! there for. Elsewhere the gates that know labels are offered real images under a wrong class, and under their own.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures::TryStreamExt as _;
 use rand::{SeedableRng as _, seq::SliceRandom as _};
@@ -88,7 +88,16 @@ pub(super) async fn rows(context: &RunContext) -> Result<Vec<(Arc<Row>, usize)>,
     rows.into_iter().map(with_class).collect()
 }
 
-/// For each class at most one bad and one good candidate of each image, so that those of a class are independent.
+/// People who are in several of the images; an image without a named one counts as another.
+pub(super) fn repeated(rows: &[(Arc<Row>, usize)]) -> usize {
+    let mut images = BTreeMap::<&str, usize>::new();
+    for (row, _) in rows.iter().filter(|(row, _)| !row.subject.is_empty()) {
+        *images.entry(&row.subject).or_default() += 1;
+    }
+    images.values().filter(|&&images| images > 1).count()
+}
+
+/// For each class at most one bad and one good candidate of each image. Images count as independent, whomever they show.
 pub(super) fn all(context: &RunContext, mut rows: Vec<(Arc<Row>, usize)>, kind: Bad) -> Vec<Offer> {
     let mut offers = Vec::new();
     let mut random = ChaCha8Rng::seed_from_u64(context.seed);
@@ -180,5 +189,24 @@ impl Offer {
             generator.generate(request).await
         });
         Ok(answer.await?.candidate.unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_with_several_images_are_counted_once_and_unnamed_ones_never() {
+        let row = |subject: &str| {
+            let row = Row {
+                subject: subject.into(),
+                ..Row::default()
+            };
+            (Arc::new(row), 0)
+        };
+        let rows = ["ann", "", "bob", "ann", "", "ann", "eve", "bob"].map(row);
+        assert_eq!(repeated(&rows), 2);
+        assert_eq!(repeated(&rows[..3]), 0);
     }
 }
