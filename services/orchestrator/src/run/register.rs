@@ -1,6 +1,10 @@
 //! Puts the run's classifiers on record in the model registry: what they were made of, and how they were judged.
 
-use saga_proto::labelstore::v1::{ModelLineage, RegisterModelRequest, RegisteredModel};
+use std::path::Path;
+
+use saga_proto::labelstore::v1::{
+    ListModelsRequest, ModelLineage, RegisterModelRequest, RegisteredModel,
+};
 
 use super::{RunContext, RunError, training::Trained};
 use crate::results::ModelResult;
@@ -27,6 +31,7 @@ pub(super) async fn classifier(
     let lineage = ModelLineage {
         dataset_id: context.dataset_id.clone(),
         synthetic_run_id: synthetic_run_id.to_owned(),
+        parent: parent(context).await?,
         recipe: context.recipe.name.clone(),
         seed: context.seed,
         ..ModelLineage::default()
@@ -46,4 +51,23 @@ pub(super) async fn classifier(
     });
     call.await?;
     Ok(())
+}
+
+/// The version of the recipe's name that its classifiers start from; 0: none.
+async fn parent(context: &RunContext) -> Result<u64, RunError> {
+    let start = &context.recipe.training.classifier.init_from;
+    if start.is_empty() {
+        return Ok(0);
+    }
+    let request = ListModelsRequest {
+        name: context.recipe.name.clone(),
+    };
+    let registry = &context.services.registry;
+    let listed = registry.call(request, |mut registry, request| async move {
+        registry.list_models(request).await
+    });
+    let models = listed.await?.models.into_iter();
+    // The oldest, so that a version that is registered again keeps its parent.
+    let there = models.filter(|model| Path::new(&model.directory) == Path::new(start));
+    Ok(there.map(|model| model.version).min().unwrap_or(0))
 }

@@ -18,9 +18,12 @@ impl RegistryService for FakeStore {
 
     async fn list_models(
         &self,
-        _: Request<ListModelsRequest>,
+        request: Request<ListModelsRequest>,
     ) -> Result<Response<ListModelsResponse>, Status> {
-        Err(Status::unimplemented("not in tests"))
+        let name = request.into_inner().name;
+        let mut models = self.lock().models.clone();
+        models.retain(|model| model.name == name);
+        Ok(Response::new(ListModelsResponse { models }))
     }
 
     async fn promote_model(
