@@ -22,7 +22,8 @@ const MOST_IMAGES: usize = 4_096;
 pub struct Distance {
     /// Mean over the subsets.
     pub mean: f64,
-    /// Standard deviation over the subsets, as torchmetrics gives it: how much the choice of images matters.
+    /// Standard deviation over the subsets, as torchmetrics gives it. It is no error of the mean: subsets of one set overlap, and where
+    /// both sides have the same number of images, 1,000 at most, every subset is all of them and it is 0, however few they are.
     pub deviation: f64,
 }
 

@@ -48,6 +48,7 @@ fn kernel_equals_the_reference() {
             (found.mean - expected).abs() < 1e-9,
             "{case}: {found:?} {expected}"
         );
+        // Every subset is all of both sides.
         assert!(found.deviation < 1e-9);
     }
 }
