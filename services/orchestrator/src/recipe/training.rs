@@ -295,3 +295,90 @@ impl From<&Settings> for proto::TrainingSettings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(more: &str) -> proto::TrainingSettings {
+        let text = format!("steps = 7\nbatch_size = 4\nlearning_rate = 1e-3\n{more}");
+        (&toml::from_str::<Settings>(&text).unwrap()).into()
+    }
+
+    fn head(more: &str) -> (proto::HeadKind, u32) {
+        let text = format!("image_size = 32\nhidden_size = 16\nnum_hidden_layers = 1\n{more}");
+        let sizes: proto::Architecture = (&toml::from_str::<Architecture>(&text).unwrap()).into();
+        (sizes.head(), sizes.head_hidden_size)
+    }
+
+    #[test]
+    fn what_a_recipe_leaves_out_changes_nothing() {
+        let plain = proto::TrainingSettings {
+            steps: 7,
+            batch_size: 4,
+            learning_rate: 1e-3,
+            sampling: proto::Sampling::Plain.into(),
+            accumulation: 1,
+            layer_decay: 1.0,
+            loss: proto::Loss::CrossEntropy.into(),
+            focal_gamma: 2.0,
+            ldam_margin: 15.0,
+            randaugment_magnitude: 9,
+            synthetic_weight: 1.0,
+            ..proto::TrainingSettings::default()
+        };
+        assert_eq!(settings(""), plain);
+        assert_eq!(head(""), (proto::HeadKind::Linear, 0));
+    }
+
+    #[test]
+    fn an_mlp_head_has_a_usual_width() {
+        assert_eq!(head("head = \"mlp\""), (proto::HeadKind::Mlp, 512));
+        let narrow = "head = \"mlp\"\nhead_hidden_size = 64";
+        assert_eq!(head(narrow), (proto::HeadKind::Mlp, 64));
+    }
+
+    /// Every setting has a value of its own, so that none can come where another belongs.
+    #[test]
+    fn a_request_says_what_the_recipe_says() {
+        let found = settings(
+            "weight_decay = 0.01\nwarmup = 0.02\nlabel_smoothing = 0.03\nema_decay = 0.04\nsampling = \"balanced\"\n\
+             class_weights = true\nmixup = 0.05\naugment = true\ngradient_clip = 0.06\npatience = 11\naccumulation = 12\n\
+             head_warmup = 0.07\nlayer_decay = 0.08\nloss = \"focal\"\nfocal_gamma = 0.09\nldam_margin = 0.1\n\
+             class_weights_from = 0.11\ncutmix = 0.12\nrandaugment_operations = 13\nrandaugment_magnitude = 14\n\
+             random_erasing = 0.13\noversampling_limit = 15\nlogit_adjustment = 0.14\nsynthetic_weight = 0.15",
+        );
+        let wanted = proto::TrainingSettings {
+            steps: 7,
+            epochs: 0,
+            batch_size: 4,
+            learning_rate: 1e-3,
+            weight_decay: 0.01,
+            warmup: 0.02,
+            label_smoothing: 0.03,
+            ema_decay: 0.04,
+            sampling: proto::Sampling::Balanced.into(),
+            class_weights: true,
+            mixup: 0.05,
+            augment: true,
+            gradient_clip: 0.06,
+            patience: 11,
+            accumulation: 12,
+            head_warmup: 0.07,
+            layer_decay: 0.08,
+            loss: proto::Loss::Focal.into(),
+            focal_gamma: 0.09,
+            ldam_margin: 0.1,
+            class_weights_from: 0.11,
+            cutmix: 0.12,
+            randaugment_operations: 13,
+            randaugment_magnitude: 14,
+            random_erasing: 0.13,
+            oversampling_limit: 15,
+            logit_adjustment: 0.14,
+            synthetic_weight: 0.15,
+        };
+        assert_eq!(found, wanted);
+        assert_eq!(settings("loss = \"ldam\"").loss(), proto::Loss::Ldam);
+    }
+}
