@@ -28,7 +28,7 @@ pub struct Drift {
     pub synthetic: usize,
     /// Squared Frechet distance; rests on covariances, and so is biased upwards for few images.
     pub frechet: f64,
-    /// Kernel distance, unbiased.
+    /// Kernel distance, unbiased. Its deviation is no error of the mean.
     pub kernel: kernel::Distance,
 }
 
@@ -66,30 +66,42 @@ pub(crate) async fn measure(
     ];
     let mut found = Vec::new();
     for (space, name) in spaces.into_iter().flatten() {
-        let with_synthetic = |class: &usize| {
-            images
-                .iter()
-                .any(|image| image.synthetic && image.class == *class)
-        };
-        let classes: Vec<usize> = (0..context.recipe.classes.len())
-            .filter(with_synthetic)
-            .collect();
-        for (class, label) in context
-            .recipe
-            .classes
-            .iter()
-            .enumerate()
-            .filter(|(class, _)| classes.contains(class))
-        {
-            found.extend(
-                between(&images, space, &[class], context.seed)?
-                    .map(|drift| drift.named(&name, label)),
-            );
-        }
-        found.extend(
-            between(&images, space, &classes, context.seed)?.map(|drift| drift.named(&name, "")),
-        );
+        found.extend(distances(
+            &images,
+            space,
+            &name,
+            &context.recipe.classes,
+            context.seed,
+        )?);
     }
+    Ok(found)
+}
+
+/// Of each class that has accepted images, and of all of these together.
+fn distances(
+    images: &[Described],
+    space: Space,
+    name: &str,
+    labels: &[String],
+    seed: u64,
+) -> Result<Vec<Drift>, RunError> {
+    let with_synthetic = |class: &usize| {
+        images
+            .iter()
+            .any(|image| image.synthetic && image.class == *class)
+    };
+    let classes: Vec<usize> = (0..labels.len()).filter(with_synthetic).collect();
+    let each = labels
+        .iter()
+        .enumerate()
+        .filter(|(class, _)| classes.contains(class));
+    let mut found = Vec::new();
+    for (class, label) in each {
+        let of_class = between(images, space, &[class], seed)?;
+        found.extend(of_class.map(|drift| drift.named(name, label)));
+    }
+    let of_all = between(images, space, &classes, seed)?;
+    found.extend(of_all.map(|drift| drift.named(name, "")));
     Ok(found)
 }
 
@@ -181,4 +193,92 @@ async fn features(context: &RunContext, image: Option<Image>) -> Result<Vec<f64>
     };
     let answer = judge::classify(context, request).await?;
     Ok(answer.features.into_iter().map(f64::from).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An image that the classifier describes by one number, and CLIP by ten times it where `clip`.
+    fn described(class: usize, synthetic: bool, value: f64, clip: bool) -> Described {
+        Described {
+            class,
+            synthetic,
+            clip: clip.then(|| vec![10.0 * value]),
+            classifier: vec![value],
+        }
+    }
+
+    /// Of class a real images at 0 and 2 and accepted ones at 1 and 3, of b one accepted image, of c none.
+    fn images(clip: bool) -> Vec<Described> {
+        [
+            (0, false, 0.0),
+            (0, false, 2.0),
+            (0, true, 1.0),
+            (0, true, 3.0),
+            (1, false, 5.0),
+            (1, false, 7.0),
+            (1, true, 6.0),
+            (2, false, 8.0),
+            (2, false, 9.0),
+        ]
+        .map(|(class, synthetic, value)| described(class, synthetic, value, clip))
+        .into()
+    }
+
+    fn of(images: &[Described], space: Space) -> Vec<Drift> {
+        let labels = ["a", "b", "c"].map(str::to_owned);
+        distances(images, space, "features of a test", &labels, 1).unwrap()
+    }
+
+    #[test]
+    fn each_class_with_two_images_a_side_has_a_distance_and_all_together_one() {
+        let found = of(&images(false), Space::Classifier);
+        let about: Vec<_> = found
+            .iter()
+            .map(|drift| (drift.label.as_str(), drift.real, drift.synthetic))
+            .collect();
+        // One accepted image is too few for b alone; of c there is none, so that its real ones do not count.
+        assert_eq!(about, [("a", 2, 2), ("", 4, 3)]);
+        assert!(
+            found
+                .iter()
+                .all(|drift| drift.features == "features of a test")
+        );
+    }
+
+    /// Means 1 apart and equal variances: 1. Kernels (xy + 1)^3: 1 among the real ones, 64 among the accepted, and 1, 1, 27, 343
+    /// across: 1 + 64 - 2 x 93.
+    #[test]
+    fn distances_are_those_of_the_space_that_is_asked_for() {
+        let images = images(true);
+        let [own, clip] =
+            [Space::Classifier, Space::Clip].map(|space| of(&images, space).remove(0));
+        assert!((own.frechet - 1.0).abs() < 1e-9, "{own:?}");
+        assert!(
+            (own.kernel.mean - (1.0 + 64.0 - 186.0)).abs() < 1e-9,
+            "{own:?}"
+        );
+        assert!((clip.frechet - 100.0).abs() < 1e-6, "{clip:?}");
+    }
+
+    #[test]
+    fn images_without_features_have_no_distance() {
+        assert_eq!(of(&images(false), Space::Clip), []);
+        let real: Vec<_> = images(true)
+            .into_iter()
+            .filter(|image| !image.synthetic)
+            .collect();
+        assert_eq!(of(&real, Space::Classifier), []);
+    }
+
+    #[test]
+    fn features_of_two_models_are_refused() {
+        let mut images = images(false);
+        images[1].classifier.push(1.0);
+        let labels = ["a".to_owned()];
+        let refused = distances(&images, Space::Classifier, "", &labels, 1).unwrap_err();
+        let said = refused.to_string();
+        assert!(said.contains("features of the train images"), "{said}");
+    }
 }
