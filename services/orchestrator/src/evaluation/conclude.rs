@@ -273,3 +273,6 @@ fn without_images(comparisons: &[Comparison]) -> String {
         None => alone,
     }
 }
+
+#[cfg(test)]
+mod tests;
