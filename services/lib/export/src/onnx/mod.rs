@@ -9,7 +9,7 @@
 //! N is any number, inputs and outputs are f32 in every precision, embeddings have length one. `metadata_props` hold what the file
 //! alone does not tell: `labels` of a classifier, `logit_scale` of a CLIP, `preprocessor_config`, `model_type`, `revision`, `precision`. In
 //! `int8-dynamic` ranges are a batch's, so that a picture's numbers depend a little on those beside it. Before a file is written its
-//! graph is evaluated: in f32 it must give the model's numbers, in 8-bit integers its answers.
+//! graph is evaluated: in f32 it must give the model's numbers, in f16 nearly those, in 8-bit integers its answers.
 //!
 //! | part | idea |
 //! |---|---|
@@ -93,7 +93,7 @@ pub struct Report {
 /// An answer is the most probable class, and of a CLIP the nearest picture of sixteen.
 ///
 /// # Errors
-/// A model that cannot be loaded; [`ExportError::Drift`] where a graph does not give the model's numbers;
+/// A model that cannot be loaded; [`ExportError::Drift`] where a graph does not give the model's numbers, [`ExportError::HalfDrift`] in f16;
 /// [`ExportError::Disagreement`] where too few answers in 8-bit integers are those of f32; [`ExportError::NoCalibration`] where there are no
 /// pictures to take ranges from, [`ExportError::TooFewPictures`] where there are some. Nothing is then written.
 pub fn export(
@@ -118,7 +118,7 @@ pub fn export(
     for tower in towers {
         report.drift = report.drift.max(proof::drift(&tower)?);
         let (file, graph) = match precision {
-            Precision::F16 => (tower.file, halved(tower)?),
+            Precision::F16 => (tower.file, in_f16(&tower)?),
             Precision::Int8Dynamic | Precision::Int8Qdq if tower.sees => {
                 let (graph, agreement) = in_int8(&tower, precision, batches.as_mut())?;
                 report.agreement = agreement;
@@ -152,9 +152,11 @@ fn write(
     files.into_iter().map(Whole::named).collect()
 }
 
-fn halved(mut tower: Tower) -> Result<Graph> {
-    half::convert(&mut tower.graph)?;
-    Ok(tower.graph)
+fn in_f16(tower: &Tower) -> Result<Graph> {
+    let mut graph = tower.graph.shallow_clone();
+    half::convert(&mut graph)?;
+    proof::half(tower, &graph)?;
+    Ok(graph)
 }
 
 fn in_int8(
