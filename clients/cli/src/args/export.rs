@@ -15,7 +15,7 @@ pub struct ExportArgs {
     #[arg(long)]
     pub out: PathBuf,
     /// Arithmetic of an ONNX model. In 8-bit integers its answers must stay those of f32.
-    #[arg(id = "export_precision", long = "precision", default_value = "f32", value_parser = ["f32", "f16", "int8-dynamic", "int8-qdq"])]
+    #[arg(id = "export_precision", long = "precision", value_name = "PRECISION", default_value = "f32", value_parser = ["f32", "f16", "int8-dynamic", "int8-qdq"])]
     pub precision: String,
     /// Stands where the services' `--precision` would, whose variable SAGA_PRECISION is not about files.
     #[arg(id = "precision", long = "services-precision", hide = true)]
