@@ -104,8 +104,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// Judge several evaluated runs on one data set together, each with a split of its own: more people than one golden set shows.
     Pool(PoolArgs),
-    /// Choose thresholds for the gates of a finished run so that each accepts no more than a stated share of bad candidates, with
-    /// a stated confidence.
+    /// Choose thresholds for the gates of a finished run so that all together let no more than a stated share of bad candidates
+    /// through, with a stated confidence for each class.
     Calibrate(CalibrateArgs),
     /// Serve every service in one process, and print the addresses.
     Up(UpArgs),

@@ -226,7 +226,9 @@ fn json_line(event: &Event) -> Option<Value> {
                 "event": "epoch", "stage": training.stage, "epoch": epoch.epoch, "epochs": epoch.epochs,
                 "train_loss": epoch.train_loss, "val_loss": epoch.val_loss, "val_accuracy": epoch.val_accuracy,
                 "val_macro_f1": epoch.val_macro_f1, "learning_rate": epoch.learning_rate,
-                "gradient_norm": epoch.gradient_norm, "images_per_second": epoch.images_per_second,
+                "backbone_learning_rate": epoch.backbone_learning_rate, "gradient_norm": epoch.gradient_norm,
+                "weight_norm": epoch.weight_norm, "images_per_second": epoch.images_per_second,
+                "utilisation": epoch.utilisation,
                 "eta_seconds": epoch.eta.as_ref().map(|eta| duration(eta).as_secs_f64()),
             })
         }
@@ -263,4 +265,41 @@ pub fn import_json(report: &ImportReport) -> Value {
 /// A protobuf duration; negative ones are zero.
 pub fn duration(duration: &prost_types::Duration) -> Duration {
     (*duration).try_into().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use saga_proto::orchestrator::v1::TrainingEpoch;
+
+    use super::*;
+
+    #[test]
+    fn the_line_of_an_epoch_has_all_of_its_figures() {
+        let epoch = Epoch {
+            epoch: 2,
+            epochs: 3,
+            train_loss: 0.5,
+            val_loss: 0.25,
+            val_accuracy: 0.75,
+            val_macro_f1: 0.625,
+            learning_rate: 0.125,
+            backbone_learning_rate: 0.0625,
+            gradient_norm: 1.5,
+            weight_norm: 20.0,
+            images_per_second: 640.0,
+            utilisation: 0.875,
+            eta: None,
+        };
+        let event = Event::TrainingEpoch(TrainingEpoch {
+            stage: "baseline".to_owned(),
+            epoch: Some(epoch),
+        });
+        let told = json!({
+            "event": "epoch", "stage": "baseline", "epoch": 2, "epochs": 3, "train_loss": 0.5, "val_loss": 0.25,
+            "val_accuracy": 0.75, "val_macro_f1": 0.625, "learning_rate": 0.125, "backbone_learning_rate": 0.0625,
+            "gradient_norm": 1.5, "weight_norm": 20.0, "images_per_second": 640.0, "utilisation": 0.875,
+            "eta_seconds": null,
+        });
+        assert_eq!(json_line(&event), Some(told));
+    }
 }

@@ -272,6 +272,23 @@ fn mistakes_on_the_command_line_are_explained() {
     );
 }
 
+#[test]
+fn a_variable_for_the_services_does_not_stop_an_export() {
+    let workshop = Workshop::empty();
+    let (model, out) = (workshop.text("data"), workshop.text("out.pth"));
+    let output = Command::new(env!("CARGO_BIN_EXE_saga"))
+        .args(["export", &model, "--to", "pth", "--out", &out])
+        .env("SAGA_PRECISION", "bf16")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    // The folder holds no model, which is all that is wrong.
+    assert!(
+        text.contains(&model) && !text.contains("--precision"),
+        "{text}"
+    );
+}
+
 /// Path of the first image of a rendered data set.
 fn first_image(data: &Path) -> String {
     let labels = fs::read_to_string(data.join("labels.csv")).unwrap();

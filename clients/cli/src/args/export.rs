@@ -15,8 +15,11 @@ pub struct ExportArgs {
     #[arg(long)]
     pub out: PathBuf,
     /// Arithmetic of an ONNX model. In 8-bit integers its answers must stay those of f32.
-    #[arg(long, default_value = "f32", value_parser = ["f32", "f16", "int8-dynamic", "int8-qdq"])]
+    #[arg(id = "export_precision", long = "precision", value_name = "PRECISION", default_value = "f32", value_parser = ["f32", "f16", "int8-dynamic", "int8-qdq"])]
     pub precision: String,
+    /// Stands where the services' `--precision` would, whose variable SAGA_PRECISION is not about files.
+    #[arg(id = "precision", long = "services-precision", hide = true)]
+    _services_precision: Option<String>,
     /// Folder of images (jpeg, png, webp, also below it) as the model will see them, 1,128 or more: ranges of int8-qdq are
     /// taken from them, and answers in 8-bit integers compared on them.
     #[arg(long, value_name = "DIR")]
@@ -56,4 +59,42 @@ pub struct PublishArgs {
     /// Make the repository private where it is new.
     #[arg(long)]
     pub private: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use crate::args::{Cli, Command};
+
+    /// Precision of the services and of the export.
+    fn precisions(before: &[&str], after: &[&str]) -> (String, String) {
+        let export = ["export", "DIR", "--to", "onnx", "--out", "OUT"];
+        let line = [&["saga"], before, &export, after].concat();
+        let cli = Cli::try_parse_from(line).unwrap();
+        let Command::Export(args) = cli.command else {
+            panic!("{:?}", cli.command)
+        };
+        (cli.global.precision, args.precision)
+    }
+
+    #[test]
+    fn the_precision_of_services_is_not_that_of_a_file() {
+        let pair = |services: &str, file: &str| (services.to_owned(), file.to_owned());
+        // As SAGA_PRECISION sets it, too.
+        let services = ["--precision", "bf16"];
+        assert_eq!(precisions(&services, &[]), pair("bf16", "f32"));
+        let file = ["--precision", "f16"];
+        assert_eq!(precisions(&services, &file), pair("bf16", "f16"));
+        let unknown = [
+            "saga",
+            "export",
+            "DIR",
+            "--to=onnx",
+            "--out=X",
+            "--precision=bf16",
+        ];
+        let refused = Cli::try_parse_from(unknown).unwrap_err().to_string();
+        assert!(refused.contains("int8-dynamic"), "{refused}");
+    }
 }

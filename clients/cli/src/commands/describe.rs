@@ -58,7 +58,7 @@ pub async fn describe(global: &Global, args: DescribeArgs) -> Result<()> {
     system.stop().await?;
     let file = args.out.join("descriptions.jsonl");
     let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
-    fs::write(&file, lines).with_context(|| format!("cannot write `{}`", file.display()))?;
+    saga_export::write(&file, lines)?;
     if global.json {
         output::print_json(&rows)?;
     } else {

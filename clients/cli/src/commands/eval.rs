@@ -1,6 +1,6 @@
 //! `saga eval`: what a finished run's images are worth, next to what costs less.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use futures::TryStreamExt as _;
@@ -37,7 +37,7 @@ pub async fn eval(global: &Global, args: EvalArgs) -> Result<()> {
     let mut evaluation: Evaluation =
         serde_json::from_str(&json).context("the evaluation is not what this command reads")?;
     if let Some(answers) = evaluation.answers.take() {
-        fs::write(args.out.join(ANSWERS), serde_json::to_string(&answers)?)?;
+        saga_export::write(&args.out.join(ANSWERS), serde_json::to_string(&answers)?)?;
     }
     tell(global, &args.out, &evaluation)
 }
@@ -47,11 +47,11 @@ pub const ANSWERS: &str = "eval_answers.json";
 
 /// Writes an evaluation's report and figures, and prints them.
 pub fn tell(global: &Global, out: &Path, evaluation: &Evaluation) -> Result<()> {
-    fs::write(
-        out.join("eval.json"),
+    saga_export::write(
+        &out.join("eval.json"),
         serde_json::to_string_pretty(evaluation)?,
     )?;
-    fs::write(out.join("eval.html"), report::html(evaluation)?)?;
+    saga_export::write(&out.join("eval.html"), report::html(evaluation)?)?;
     if global.json {
         return output::print_json(evaluation);
     }

@@ -164,8 +164,7 @@ impl Results<'_> {
             })).collect::<Vec<_>>(),
         });
         let file = self.args.out.join("explanations.json");
-        std::fs::write(&file, serde_json::to_vec_pretty(&document)?)
-            .with_context(|| format!("cannot write `{}`", file.display()))?;
+        saga_export::write(&file, serde_json::to_vec_pretty(&document)?)?;
         if global.json {
             return output::print_json(&document);
         }

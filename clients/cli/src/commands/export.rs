@@ -47,13 +47,8 @@ fn told(json: bool, args: &ExportArgs) -> Result<()> {
 }
 
 fn to_onnx(json: bool, args: &ExportArgs) -> Result<()> {
-    let precision = Precision::named(&args.precision).with_context(|| {
-        let known = "f32, f16, int8-dynamic and int8-qdq";
-        format!(
-            "precision `{}` is none of {known}; is SAGA_PRECISION set?",
-            args.precision
-        )
-    })?;
+    let precision = Precision::named(&args.precision)
+        .with_context(|| format!("`{}` is no precision of an export", args.precision))?;
     let mut pictures = match &args.calibration {
         Some(folder) => Some(Pictures::new(spread(images_below(folder)?), json)),
         None => None,

@@ -72,15 +72,15 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<()> {
             return Err(error);
         }
     };
-    fs::write(
-        args.out.join("results.json"),
+    saga_export::write(
+        &args.out.join("results.json"),
         serde_json::to_string_pretty(&results)?,
     )?;
     let candidates = sample_candidates(&system, &run.run_id).await?;
     let figures = report::parse(&results)?;
     let trainings = report::training::read(&Folders::below(&args.out).models);
     let html = report::html(&figures, &candidates, &trainings)?;
-    fs::write(args.out.join("report.html"), html)?;
+    saga_export::write(&args.out.join("report.html"), html)?;
     if let Some(found) = &figures.calibration {
         calibration::write(&args.out, found)?;
     }
@@ -172,10 +172,8 @@ fn parse_run_file(path: &Path, text: &str) -> Result<RunFile> {
 }
 
 fn write_run_file(path: &Path, run: &RunFile) -> Result<()> {
-    let unfinished = path.with_extension("json.new");
-    fs::write(&unfinished, serde_json::to_string_pretty(run)?)
-        .and_then(|()| fs::rename(&unfinished, path))
-        .with_context(|| format!("cannot write `{}`", path.display()))
+    saga_export::write(path, serde_json::to_string_pretty(run)?)?;
+    Ok(())
 }
 
 /// Each argument that differs, with its value then and now.

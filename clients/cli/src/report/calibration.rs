@@ -1,6 +1,6 @@
 //! How the thresholds of a run's gates were chosen, in words and as files.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use anyhow::Result;
 use orchestrator::results::Calibration;
@@ -10,11 +10,11 @@ use crate::output::percent;
 
 /// Writes every figure, and the gates as a recipe has them.
 pub fn write(out: &Path, calibration: &Calibration) -> Result<()> {
-    fs::write(
-        out.join("calibration.json"),
+    saga_export::write(
+        &out.join("calibration.json"),
         serde_json::to_string_pretty(calibration)?,
     )?;
-    fs::write(out.join("gates.toml"), &calibration.gates_toml)?;
+    saga_export::write(&out.join("gates.toml"), &calibration.gates_toml)?;
     Ok(())
 }
 

@@ -37,6 +37,7 @@ pub fn html(
         sentence => comparison::sentence(results),
         calibration => calibration::sentence(results),
         memorisation => memorisation::sentence(results),
+        images => view::images(results),
         classes => Value::from(Serde(view::classes(results))),
         funnel => Value::from(Serde(view::funnel(results))),
         faults => Value::from(Serde(view::faults(results))),

@@ -44,6 +44,8 @@ pub struct Dataset {
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct SplitCounts {
     pub train: u32,
+    pub val: u32,
+    pub calibration: u32,
     pub golden: u32,
 }
 

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::plot::{Labels, Line, Plot, Scale};
 
 /// Models of a run, by the names of their folders.
-const MODELS: [&str; 3] = ["baseline", "augmented", "clip"];
+const MODELS: [&str; 4] = ["baseline", "augmented", "clip", DIFFUSION];
+/// The one that does not classify.
+const DIFFUSION: &str = "diffusion";
 
 /// One model's training.
 #[derive(Debug, Clone, Deserialize)]
@@ -15,6 +17,10 @@ pub struct Training {
     #[serde(skip)]
     name: String,
     best_epoch: u32,
+    val_loss: f64,
+    val_accuracy: f64,
+    val_macro_f1: f64,
+    seconds: f64,
     epochs: Vec<Epoch>,
 }
 
@@ -34,12 +40,20 @@ struct Epoch {
     utilisation: f64,
 }
 
-/// One model's curves, for the template.
+/// One model's figures and curves, for the template.
 #[derive(Debug, Serialize)]
 pub struct Curves {
     name: String,
     best_epoch: u32,
     epochs: usize,
+    /// Of the best epoch, as both scores are.
+    val_loss: f64,
+    /// `None` of a model that does not classify.
+    val_accuracy: Option<f64>,
+    val_macro_f1: Option<f64>,
+    /// Mean over the epochs.
+    seconds_per_epoch: f64,
+    seconds: f64,
     /// Mean over the epochs.
     images_per_second: f64,
     /// Mean over the epochs, 0 to 1.
@@ -60,7 +74,7 @@ pub fn read(models: &Path) -> Vec<Training> {
     MODELS.into_iter().filter_map(record).collect()
 }
 
-/// Loss, scores, learning rates and norms over the epochs of each model.
+/// What each training came to, and loss, scores, learning rates and norms over its epochs.
 pub fn curves(trainings: &[Training]) -> Vec<Curves> {
     trainings.iter().map(curves_of).collect()
 }
@@ -102,28 +116,39 @@ fn curves_of(training: &Training) -> Curves {
         }),
     ];
     let norms = [
-        line("gradient", first, |epoch| epoch.gradient_norm),
+        line("gradient, before clipping", first, |epoch| {
+            epoch.gradient_norm
+        }),
         line("weights", second, |epoch| epoch.weight_norm),
     ];
+    let classifies = training.name != DIFFUSION;
+    let mut plots = vec![plot("Loss", "mean over images", &losses, true)];
+    if classifies {
+        plots.push(plot("On the val split", "share", &scores, true));
+    }
+    plots.extend([
+        plot(
+            "Learning rate",
+            "thousandths, at the epoch's end",
+            &rates,
+            false,
+        ),
+        plot("L2 norm", "of all parameters", &norms, false),
+    ]);
     let mean =
         |of: fn(&Epoch) -> f64| epochs.iter().map(of).sum::<f64>() / epochs.len().max(1) as f64;
     Curves {
         name: training.name.clone(),
         best_epoch: training.best_epoch,
         epochs: epochs.len(),
+        val_loss: training.val_loss,
+        val_accuracy: classifies.then_some(training.val_accuracy),
+        val_macro_f1: classifies.then_some(training.val_macro_f1),
+        seconds_per_epoch: training.seconds / epochs.len().max(1) as f64,
+        seconds: training.seconds,
         images_per_second: mean(|epoch| epoch.images_per_second),
         utilisation: mean(|epoch| epoch.utilisation),
-        plots: vec![
-            plot("Loss", "mean over images", &losses, true),
-            plot("On the val split", "share", &scores, true),
-            plot(
-                "Learning rate",
-                "thousandths, at the epoch's end",
-                &rates,
-                false,
-            ),
-            plot("L2 norm", "before clipping", &norms, false),
-        ],
+        plots,
     }
 }
 
@@ -144,20 +169,38 @@ mod tests {
                 "weight_norm": 20.0, "images_per_second": 640.0, "utilisation": 0.97,
             })
         };
-        let record =
-            json!({"best_epoch": 2, "epochs": [epoch(1), epoch(2), epoch(3)], "request": {}});
-        fs::create_dir(models.path().join("baseline")).unwrap();
-        fs::write(
-            models.path().join("baseline/training.json"),
-            record.to_string(),
-        )
-        .unwrap();
+        let record = json!({
+            "best_epoch": 2, "val_loss": 0.4375, "val_accuracy": 0.8125, "val_macro_f1": 0.7625, "seconds": 36.0,
+            "epochs": [epoch(1), epoch(2), epoch(3)], "request": {},
+        });
+        for model in ["baseline", DIFFUSION] {
+            let folder = models.path().join(model);
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join("training.json"), record.to_string()).unwrap();
+        }
         let trainings = read(models.path());
-        assert_eq!(trainings.len(), 1);
         let curves = curves(&trainings);
-        assert_eq!((curves[0].epochs, curves[0].plots.len()), (3, 4));
+        let plots = |of: &Curves| (of.name.clone(), of.epochs, of.plots.len());
+        let found: Vec<_> = curves.iter().map(plots).collect();
+        assert_eq!(
+            found,
+            [("baseline".to_owned(), 3, 4), (DIFFUSION.to_owned(), 3, 3)]
+        );
         let page = html(&parse(&example()).unwrap(), &[], &trainings).unwrap();
-        assert!(page.contains("best epoch 2 of 3"));
-        assert!(page.contains("97.00 %") && page.contains("macro F1: 0.75"));
+        let row = |name: &str, scores: &str| {
+            format!(
+                "<tr><td>{name}</td><td>2 of 3</td>{scores}<td>0.438</td><td>12.0 s</td><td>36.0 s</td>"
+            )
+        };
+        let scores = "<td>76.25 %</td><td>81.25 %</td>";
+        for text in [
+            row("baseline", scores),
+            row(DIFFUSION, "<td>-</td><td>-</td>"),
+            "97.00 %".to_owned(),
+            "macro F1: 0.75".to_owned(),
+            "gradient, before clipping".to_owned(),
+        ] {
+            assert!(page.contains(&text), "{text}\n{page}");
+        }
     }
 }

@@ -2,7 +2,11 @@
 
 use serde::Serialize;
 
-use super::{Results, results::Model};
+use super::{
+    Results,
+    results::{Model, SplitCounts},
+};
+use crate::output::percent;
 
 /// One class: its images and both recalls.
 #[derive(Debug, Serialize)]
@@ -57,6 +61,25 @@ struct ConfusionCell {
     count: u64,
     share: f64,
     correct: bool,
+}
+
+/// Sizes of the splits, and how much of what the augmented model trained on is synthetic, in words.
+pub fn images(results: &Results) -> String {
+    let splits = results.dataset.splits.values();
+    let size = |of: fn(&SplitCounts) -> u32| splits.clone().map(of).sum::<u32>();
+    let (train, synthetic) = (
+        u64::from(size(|split| split.train)),
+        results.candidates.accepted,
+    );
+    format!(
+        "Real images: {train} train, {} val, {} calibration, {} golden. Of the {} images that the augmented model trained on {synthetic} \
+         are synthetic ({}).",
+        size(|split| split.val),
+        size(|split| split.calibration),
+        size(|split| split.golden),
+        train + synthetic,
+        percent(synthetic as f64 / (train + synthetic).max(1) as f64),
+    )
 }
 
 /// Classes in model order.
@@ -194,7 +217,7 @@ pub fn confusions(results: &Results) -> [Confusion; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{comparison::parse, results::tests::example};
+    use crate::report::{comparison::parse, html, results::tests::example};
 
     #[test]
     fn shares_are_of_the_right_whole() {
@@ -205,5 +228,16 @@ mod tests {
         assert_eq!(funnel(&results).last().unwrap().share, 30.0 / 42.0);
         assert_eq!(confusions(&results)[1].rows[1].cells[1].share, 0.6);
         assert_eq!(stages(&results)[0].name, "baseline");
+    }
+    #[test]
+    fn the_page_tells_split_sizes_the_synthetic_share_and_the_time() {
+        let page = html(&parse(&example()).unwrap(), &[], &[]).unwrap();
+        for text in [
+            "80 train, 15 val, 15 calibration, 30 golden",
+            "Of the 110 images that the augmented model trained on 30 are synthetic (27.27 %)",
+            "61.5 s in all stages",
+        ] {
+            assert!(page.contains(text), "{text}");
+        }
     }
 }

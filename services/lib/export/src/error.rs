@@ -37,6 +37,14 @@ pub enum ExportError {
         drift: f64,
         most: f64,
     },
+    #[error(
+        "{file} in f16 would give other numbers than the model: {drift:.2e} of their size apart, over {most}; nothing was written, use f32"
+    )]
+    HalfDrift {
+        file: &'static str,
+        drift: f64,
+        most: f64,
+    },
     #[error("too few pictures to prove 8-bit integers with; {needed} are enough")]
     TooFewPictures { needed: usize },
     #[error(

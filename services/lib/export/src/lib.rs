@@ -7,6 +7,8 @@
 //! | [`pth`] | a state dict | PyTorch |
 //! | [`hub`] | a published folder | the Hugging Face hub |
 //!
+//! Each file takes its name once it is whole, as [`write`] does it.
+//!
 //! This crate knows files, tensors and the hub, and no command line. What is exported starts from a model directory that saga-models
 //! loads: what cannot be loaded is not exported either.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -21,4 +23,4 @@ pub mod pth;
 mod source;
 
 pub use error::ExportError;
-pub use file::Written;
+pub use file::{Written, write};

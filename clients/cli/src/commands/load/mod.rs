@@ -235,12 +235,12 @@ fn json(report: &Report) -> Result<Value> {
 }
 
 fn write(out: &Path, report: &Report) -> Result<()> {
-    let failed = |name: &str| format!("cannot write `{}`", out.join(name).display());
     let text = serde_json::to_string_pretty(&json(report)?)?;
-    fs::write(out.join("load.json"), text).with_context(|| failed("load.json"))?;
+    saga_export::write(&out.join("load.json"), text)?;
     let page = report::load::html(report)?;
-    fs::write(out.join("load.html"), page).with_context(|| failed("load.html"))?;
+    saga_export::write(&out.join("load.html"), page)?;
     let mut log = Vec::new();
     saga_load::histogram_log::write(report, &mut log)?;
-    fs::write(out.join("load.hlog"), log).with_context(|| failed("load.hlog"))
+    saga_export::write(&out.join("load.hlog"), log)?;
+    Ok(())
 }

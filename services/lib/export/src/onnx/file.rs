@@ -2,7 +2,7 @@
 
 use crate::bytes;
 use crate::error::{ExportError, Result};
-use crate::file::{Written, replace};
+use crate::file::Whole;
 use crate::onnx::data_type;
 use crate::onnx::graph::{Attribute, Graph, Node, Port};
 use crate::onnx::proto::{
@@ -25,13 +25,13 @@ const ALIGNMENT: usize = 4096;
 /// Smaller weights always stay inside: shapes are read before anything is mapped.
 const SMALL: usize = 1024;
 
-/// Writes `path` and, where the weights have more than `inside` bytes, `{path}.data`.
+/// What becomes `path` and, where the weights have more than `inside` bytes, `{path}.data`.
 pub(crate) fn write(
     graph: &Graph,
     metadata: Vec<(String, String)>,
     path: &Path,
     inside: usize,
-) -> Result<Vec<Written>> {
+) -> Result<Vec<Whole>> {
     let size = |tensor: &Tensor| tensor.numel() * tensor.kind().elt_size_in_bytes();
     let total: usize = graph.initializers.values().map(size).sum();
     let mut written = Vec::new();
@@ -70,7 +70,7 @@ pub(crate) fn write(
         }),
     };
     let encoded = model.encode_to_vec();
-    let whole = replace(path, |file| {
+    let whole = Whole::new(path, |file| {
         file.write_all(&encoded).map_err(ExportError::io(path))
     })?;
     written.insert(0, whole);
@@ -85,14 +85,14 @@ fn beside(path: &Path) -> PathBuf {
 }
 
 /// Writes the large weights to a file of their own; gives what was written, and what stays.
-fn external(graph: &Graph, file: &Path) -> Result<(Written, Vec<TensorProto>)> {
+fn external(graph: &Graph, file: &Path) -> Result<(Whole, Vec<TensorProto>)> {
     let location = file
         .file_name()
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
     let mut protos = Vec::new();
-    let written = replace(file, |sink| {
+    let written = Whole::new(file, |sink| {
         let mut sink = BufWriter::new(sink);
         let mut offset: usize = 0;
         for (name, tensor) in &graph.initializers {
@@ -190,7 +190,15 @@ fn port(port: &Port) -> Result<ValueInfoProto> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file::Written;
     use saga_models::tch::Kind;
+
+    fn named(files: Vec<Whole>) -> Vec<Written> {
+        files
+            .into_iter()
+            .map(|file| file.named().unwrap())
+            .collect()
+    }
 
     #[test]
     fn weights_beside_the_file_are_found_again() {
@@ -202,7 +210,7 @@ mod tests {
             graph.initializer(name, Tensor::from_slice(&large)).unwrap();
         }
         graph.integers(&[0, -1]).unwrap();
-        let files = write(&graph, Vec::new(), &path, 1000).unwrap();
+        let files = named(write(&graph, Vec::new(), &path, 1000).unwrap());
         let sizes = [path.clone(), beside(&path)].map(|path| path.metadata().unwrap().len());
         assert_eq!(
             files.iter().map(|file| file.bytes).collect::<Vec<_>>(),

@@ -9,7 +9,7 @@
 //! N is any number, inputs and outputs are f32 in every precision, embeddings have length one. `metadata_props` hold what the file
 //! alone does not tell: `labels` of a classifier, `logit_scale` of a CLIP, `preprocessor_config`, `model_type`, `revision`, `precision`. In
 //! `int8-dynamic` ranges are a batch's, so that a picture's numbers depend a little on those beside it. Before a file is written its
-//! graph is evaluated: in f32 it must give the model's numbers, in 8-bit integers its answers.
+//! graph is evaluated: in f32 it must give the model's numbers, in f16 nearly those, in 8-bit integers its answers.
 //!
 //! | part | idea |
 //! |---|---|
@@ -33,7 +33,8 @@ mod towers;
 mod vit;
 
 use crate::error::{ExportError, Result};
-use crate::file::Written;
+use crate::file::{Whole, Written};
+use graph::Graph;
 use proof::Batches;
 use proto::Side;
 use saga_imaging::RgbImage;
@@ -92,7 +93,7 @@ pub struct Report {
 /// An answer is the most probable class, and of a CLIP the nearest picture of sixteen.
 ///
 /// # Errors
-/// A model that cannot be loaded; [`ExportError::Drift`] where a graph does not give the model's numbers;
+/// A model that cannot be loaded; [`ExportError::Drift`] where a graph does not give the model's numbers, [`ExportError::HalfDrift`] in f16;
 /// [`ExportError::Disagreement`] where too few answers in 8-bit integers are those of f32; [`ExportError::NoCalibration`] where there are no
 /// pictures to take ranges from, [`ExportError::TooFewPictures`] where there are some. Nothing is then written.
 pub fn export(
@@ -117,7 +118,7 @@ pub fn export(
     for tower in towers {
         report.drift = report.drift.max(proof::drift(&tower)?);
         let (file, graph) = match precision {
-            Precision::F16 => (tower.file, halved(tower)?),
+            Precision::F16 => (tower.file, in_f16(&tower)?),
             Precision::Int8Dynamic | Precision::Int8Qdq if tower.sees => {
                 let (graph, agreement) = in_int8(&tower, precision, batches.as_mut())?;
                 report.agreement = agreement;
@@ -128,23 +129,41 @@ pub fn export(
         };
         graphs.push((file, graph));
     }
-    for (file, graph) in graphs {
-        let written = file::write(&graph, metadata.clone(), &out.join(file), file::INSIDE)?;
-        report.files.extend(written);
-    }
+    report.files = write(&graphs, &metadata, out, file::INSIDE)?;
     Ok(report)
 }
 
-fn halved(mut tower: Tower) -> Result<graph::Graph> {
-    half::convert(&mut tower.graph)?;
-    Ok(tower.graph)
+/// All files are on the disk before the first takes its name, so that a full one leaves the old export.
+fn write(
+    graphs: &[(&str, Graph)],
+    metadata: &[(String, String)],
+    out: &Path,
+    inside: usize,
+) -> Result<Vec<Written>> {
+    let mut files = Vec::new();
+    for (file, graph) in graphs {
+        files.extend(file::write(
+            graph,
+            metadata.to_vec(),
+            &out.join(file),
+            inside,
+        )?);
+    }
+    files.into_iter().map(Whole::named).collect()
+}
+
+fn in_f16(tower: &Tower) -> Result<Graph> {
+    let mut graph = tower.graph.shallow_clone();
+    half::convert(&mut graph)?;
+    proof::half(tower, &graph)?;
+    Ok(graph)
 }
 
 fn in_int8(
     tower: &Tower,
     precision: Precision,
     mut batches: Option<&mut Batches>,
-) -> Result<(graph::Graph, Option<Agreement>)> {
+) -> Result<(Graph, Option<Agreement>)> {
     let mut graph = tower.graph.shallow_clone();
     int8::fold_batch_norms(&mut graph)?;
     match precision {
@@ -196,3 +215,54 @@ const TYPES: [(Kind, i32); 7] = [
     (Kind::Int64, proto::data_type::INT64),
     (Kind::Bool, proto::data_type::BOOL),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use saga_models::tch::Tensor;
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::path::PathBuf;
+
+    /// With a weight beside the file, and one inside that ONNX may have no place for.
+    fn graph(value: f32, last: Tensor) -> Graph {
+        let mut graph = Graph::new("test");
+        let large = Tensor::from_slice(&[value; 2000]);
+        graph.initializer("large", large).unwrap();
+        graph.initializer("last", last).unwrap();
+        graph
+    }
+
+    fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+        let paths = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        paths
+            .map(|path| (path.clone(), fs::read(path).unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn an_export_that_breaks_off_leaves_every_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |value: f32, last: fn() -> Tensor| {
+            let graphs = [
+                ("vision_model.onnx", graph(value, Tensor::from(value))),
+                ("text_model.onnx", graph(value, last())),
+            ];
+            write(&graphs, &[], folder.path(), 1000)
+        };
+        assert_eq!(write(1.0, || Tensor::from(1.0_f32)).unwrap().len(), 4);
+        let old = files(folder.path());
+        assert_eq!(old.len(), 4);
+        // After all that comes before it has been written.
+        let broken = write(2.0, || Tensor::from(2.0_f64)).unwrap_err();
+        assert!(
+            matches!(&broken, ExportError::ElementType { name, .. } if name == "last"),
+            "{broken}"
+        );
+        assert_eq!(files(folder.path()), old);
+        write(2.0, || Tensor::from(2.0_f32)).unwrap();
+        assert!(files(folder.path()).values().ne(old.values()));
+    }
+}

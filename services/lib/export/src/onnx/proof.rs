@@ -14,6 +14,8 @@ use saga_models::tch::{Kind, Tensor};
 const CHOICES: usize = 16;
 /// Largest difference of a logit in f32.
 const MOST: f64 = 1e-3;
+/// Largest difference of all numbers in f16, as a share of their size (L2 norms): an f16 has 11 bits, and a deep model adds many of them up.
+const MOST_HALF: f64 = 0.05;
 
 /// How far the f32 graph is from the model.
 ///
@@ -34,6 +36,24 @@ pub(crate) fn drift(tower: &Tower) -> Result<f64> {
             file: tower.file,
             drift,
             most: MOST,
+        }),
+    }
+}
+
+/// # Errors
+/// [`ExportError::HalfDrift`] where the graph in f16 is too far from the model, such as where what flows is beyond the largest f16.
+pub(crate) fn half(tower: &Tower, graph: &Graph) -> Result<()> {
+    let found = only(graph, &tower.sample)?;
+    let expected = (tower.answers)(&tower.sample)?;
+    let off = found.f_sub(&expected)?.f_norm()?.f_double_value(&[])?;
+    let drift = off / expected.f_norm()?.f_double_value(&[])?;
+    // NaN counts as drift.
+    match drift <= MOST_HALF {
+        true => Ok(()),
+        false => Err(ExportError::HalfDrift {
+            file: tower.file,
+            drift,
+            most: MOST_HALF,
         }),
     }
 }
@@ -117,6 +137,48 @@ impl<'a> Batches<'a> {
             false => Err(ExportError::TooFewPictures {
                 needed: OBSERVED + COMPARED,
             }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::half::convert;
+    use crate::onnx::proto::Side;
+    use saga_models::tch::Device;
+
+    /// `10,000 x`, said to be `answer * x`.
+    fn tower(answer: f64) -> Tower {
+        let mut graph = Graph::new("test");
+        let shape = vec![Side::Fixed(2)];
+        let x = graph.input("x", Kind::Float, shape.clone()).unwrap();
+        let factor = graph.scalar(10_000.0).unwrap();
+        let product = graph.push("test", "Mul", &[&x, &factor], &[]);
+        graph.output(&product, LOGITS, shape).unwrap();
+        Tower {
+            file: "model.onnx",
+            graph,
+            sees: false,
+            sample: Tensor::ones([2], (Kind::Float, Device::Cpu)),
+            answers: Box::new(move |x| Ok(x * answer)),
+        }
+    }
+
+    #[test]
+    fn a_graph_in_f16_is_held_against_the_model() {
+        let halved = |sample: f64, answer: f64| {
+            let mut tower = tower(answer);
+            tower.sample *= sample;
+            let mut graph = tower.graph.shallow_clone();
+            convert(&mut graph).unwrap();
+            half(&tower, &graph)
+        };
+        halved(1.0, 10_000.0).unwrap();
+        // Beyond 65,504 what flows is infinite, though each weight fits.
+        for (sample, answer) in [(7.0, 10_000.0), (1.0, 9_000.0)] {
+            let error = halved(sample, answer).unwrap_err();
+            assert!(matches!(error, ExportError::HalfDrift { .. }), "{error}");
         }
     }
 }

@@ -5,7 +5,7 @@ mod pickle;
 
 use crate::bytes;
 use crate::error::{ExportError, Result};
-use crate::file::{Written, replace};
+use crate::file::{Whole, Written};
 use crate::source::Source;
 use saga_models::checkpoint::Tensors;
 use std::fs::File;
@@ -28,10 +28,11 @@ const ALIGNMENT: u16 = 64;
 /// A model that cannot be loaded; [`ExportError::Io`].
 pub fn export(dir: &Path, out: &Path) -> Result<Written> {
     let tensors = Source::read(dir)?.tensors;
-    replace(out, |file| {
+    let file = Whole::new(out, |file| {
         let archived = archive(&tensors, file);
         archived?.map_err(|error| ExportError::io(out)(error.into()))
-    })
+    });
+    file?.named()
 }
 
 /// The outer result tells what is wrong with the tensors, the inner one what with the file.

@@ -186,9 +186,17 @@ fn a_file_says_what_it_is_and_keeps_the_checkpoints_names() {
 fn a_clip_is_two_files() {
     let folder = tempfile::tempdir().unwrap();
     let mut cases = Vec::new();
-    for name in ["clip", "clip-legacy", "open-clip"] {
-        let out = folder.path().join(name);
-        let report = exported(name, &out, Precision::F32);
+    let exports = [
+        ("clip", Precision::F32),
+        ("clip-legacy", Precision::F32),
+        ("open-clip", Precision::F32),
+        ("clip", Precision::F16),
+        ("clip", Precision::Int8Dynamic),
+        ("clip", Precision::Int8Qdq),
+    ];
+    for (name, precision) in exports {
+        let out = folder.path().join(format!("{name}-{}", precision.name()));
+        let report = exported(name, &out, precision);
         assert!(report.drift <= 1e-3, "{name}: {}", report.drift);
         let expected = expected(name);
         let take = |key: &str| expected[key].shallow_clone();
@@ -209,10 +217,22 @@ fn a_clip_is_two_files() {
         return;
     };
     for ((model, ..), found) in cases.iter().zip(found) {
-        let what = format!("{}: {}", model.display(), found["difference"]);
+        let what = format!(
+            "{}: {} {}",
+            model.display(),
+            found["difference"],
+            found["alone"]
+        );
         println!("{what}");
+        // Of a number of a row of length one. The tower of texts stays in f32 beside one in integers.
+        let is = |part: &str| model.to_string_lossy().contains(part);
+        let largest = match (is("int8") && is("vision"), is("f16")) {
+            (true, _) => 0.05,
+            (_, true) => 0.01,
+            _ => 1e-3,
+        };
         assert!(
-            number(&found, "difference") <= 1e-3 && number(&found, "alone") <= 1e-3,
+            number(&found, "difference") <= largest && number(&found, "alone") <= largest,
             "{what}"
         );
         assert_eq!(found["metadata"]["model_type"], "clip", "{what}");
@@ -246,7 +266,7 @@ fn a_thousand(name: &str) -> (Tensor, Tensor) {
 fn integers_answer_as_f32_does() {
     let folder = tempfile::tempdir().unwrap();
     let mut cases = Vec::new();
-    for name in ["vit", "vit-saga-head", "resnet-basic"] {
+    for name in ["vit", "vit-saga-head", "resnet-basic", "resnet-bottleneck"] {
         let (pixels, logits) = a_thousand(name);
         for precision in [Precision::Int8Dynamic, Precision::Int8Qdq] {
             let out = folder.path().join(format!("{name}-{}", precision.name()));
@@ -278,13 +298,17 @@ fn integers_answer_as_f32_does() {
             found["difference"]
         );
         println!("{what}");
-        // Answers that are all the same would agree whatever is computed.
+        // Answers that are all the same would agree whatever is computed: there the logits must follow the pictures.
         let answers: std::collections::BTreeSet<i64> =
             Vec::<i64>::try_from(logits.argmax(-1, false))
                 .unwrap()
                 .into_iter()
                 .collect();
-        assert!(answers.len() >= 2, "{what}: {answers:?}");
+        let spread = logits.std_dim(0, true, false).max().double_value(&[]);
+        assert!(
+            answers.len() >= 2 || number(&found, "difference") <= spread / 2.0,
+            "{what}: {answers:?}, {spread}"
+        );
         assert!(
             number(&found, "agreeing") >= 0.99 * number(&found, "of"),
             "{what}"
