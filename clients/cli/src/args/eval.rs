@@ -12,7 +12,7 @@ pub struct EvalArgs {
     /// Arms to train: plain, class_weighted, balanced_sampling, logit_adjusted, duplicate_tail, ungated, gated, placebo,
     /// gated_class_weighted, gated_balanced_sampling, gated_logit_adjusted, without_GATE, ratio_R (a share of the accepted images),
     /// weight_W (each counting W of a real one); `usual` stands for the first eight, `gated_corrected` for the three after them,
-    /// `without_each` for every gate in turn, `ratio_sweep` for ratio_0.25, ratio_0.5 and ratio_0.75.
+    /// `without_each` for every gate in turn, `ratio_sweep` for ratio_0.25, ratio_0.5, ratio_0.75 and gated.
     #[arg(long, value_delimiter = ',', default_value = "usual")]
     pub arms: Vec<String>,
     /// Trainings of each arm, with the run's seed and those after it; 3 are the least for a verdict.
