@@ -17,7 +17,7 @@ use crate::{
     mix::mix,
     network::Network,
     pixels::Normaliser,
-    request::{Architecture, Job, Loss, Settings},
+    request::{Job, Loss, Settings},
     stages::Stage,
 };
 
@@ -39,8 +39,13 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// A new model, or the one of `job.init_from`, for the classes of a data set.
-    pub fn new(job: &Job, dataset: &Dataset, runtime: Runtime) -> Result<Self, TrainError> {
+    /// A new model, or the one of `job.init_from`, for the classes of a data set whose images were prepared like this.
+    pub fn new(
+        job: &Job,
+        dataset: &Dataset,
+        preprocessing: preprocess::Config,
+        runtime: Runtime,
+    ) -> Result<Self, TrainError> {
         let classes = dataset.classes.len();
         let weight = job.settings.synthetic_weight;
         let counts = dataset.train.class_totals(classes, weight);
@@ -53,7 +58,6 @@ impl Classifier {
         };
         let tau = job.settings.logit_adjustment;
         let adjusted = (tau > 0.0).then(|| tensor(loss::logit_adjustment(&counts, tau)));
-        let preprocessing = preprocessing(&job.architecture);
         Ok(Self {
             network: Network::new(job, &dataset.classes, runtime)?,
             normaliser: Normaliser::new(&preprocessing, runtime.device)?,
@@ -124,11 +128,6 @@ impl Learner for Classifier {
     }
 }
 
-/// How images reach the model.
-pub fn preprocessing(architecture: &Architecture) -> preprocess::Config {
-    preprocess::Config::vit(architecture.image_size)
-}
-
 #[cfg(test)]
 mod tests {
     use rand::SeedableRng as _;
@@ -155,7 +154,13 @@ mod tests {
             settings,
             ..request::tests::job()
         };
-        Classifier::new(&job, &dataset, Runtime::REFERENCE).unwrap()
+        Classifier::new(
+            &job,
+            &dataset,
+            preprocess::Config::vit(32),
+            Runtime::REFERENCE,
+        )
+        .unwrap()
     }
 
     fn pictures(count: i64) -> Tensor {

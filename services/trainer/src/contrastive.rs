@@ -37,14 +37,20 @@ pub struct Contrastive {
     model: clip::Clip,
     tokenizer: Tokenizer,
     normaliser: Normaliser,
+    preprocessing: preprocess::Config,
     /// Texts of each class, in label order.
     texts: Vec<Vec<Tokens>>,
     device: Device,
 }
 
 impl Contrastive {
-    /// A new model with a tokenizer made from the prompts, or both of `job.init_from`.
-    pub fn new(job: &Job, dataset: &Dataset, runtime: Runtime) -> Result<Self, TrainError> {
+    /// A new model with a tokenizer made from the prompts, or both of `job.init_from`, for images that were prepared like this.
+    pub fn new(
+        job: &Job,
+        dataset: &Dataset,
+        preprocessing: preprocess::Config,
+        runtime: Runtime,
+    ) -> Result<Self, TrainError> {
         let prompts = prompts(job, &dataset.classes)?;
         let (model, tokenizer) = match &job.init_from {
             None => {
@@ -72,7 +78,7 @@ impl Contrastive {
             .iter()
             .map(encode)
             .collect::<Result<_, ModelError>>()?;
-        let normaliser = Normaliser::new(&preprocessing(&job.architecture), runtime.device)?;
+        let normaliser = Normaliser::new(&preprocessing, runtime.device)?;
         if job.init_from.is_none() {
             start::from_scratch(&model.weights().tensors(), job.seed)?;
         }
@@ -80,6 +86,7 @@ impl Contrastive {
             model,
             tokenizer,
             normaliser,
+            preprocessing,
             texts,
             device: runtime.device,
         })
@@ -113,8 +120,7 @@ impl Learner for Contrastive {
     /// The Hugging Face directory's files and golden answers.
     fn write(&self, directory: &Path) -> Result<(), ModelError> {
         directory::write_json(&directory.join(directory::CONFIG), self.model.config())?;
-        preprocess::Config::clip(self.model.config().vision_config.image_size as u32)
-            .write(directory)?;
+        self.preprocessing.write(directory)?;
         self.tokenizer.write(directory)?;
         self.weights().save(&directory.join(directory::WEIGHTS))?;
         golden::record(directory)
@@ -142,11 +148,6 @@ impl Learner for Contrastive {
     fn validate(&self, images: &Tensor, labels: &Tensor, _: usize) -> Result<Judged, TrainError> {
         Judged::of_logits(&self.logits(images)?, labels)
     }
-}
-
-/// How images reach the model.
-pub fn preprocessing(architecture: &Architecture) -> preprocess::Config {
-    preprocess::Config::clip(architecture.image_size)
 }
 
 /// The texts of every class, in label order.

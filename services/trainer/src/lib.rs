@@ -31,6 +31,7 @@ pub mod mix;
 pub mod network;
 pub mod output;
 pub mod pixels;
+pub mod preprocessing;
 pub mod randaugment;
 pub mod random;
 pub mod request;

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use saga_models::{Environment, ModelError, directory};
+use saga_models::{Environment, ModelError, directory, preprocess};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     error::TrainError,
     fit::{Best, Epoch, Learner, Scores},
+    preprocessing,
     request::Job,
 };
 
@@ -88,8 +89,13 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Of a job on data with this hash, in this precision.
-    pub fn new(job: &Job, dataset_hash: String, precision: &str) -> Result<Self, TrainError> {
+    /// Of a job on data with this hash, whose images are prepared like this, in this precision.
+    pub fn new(
+        job: &Job,
+        images: &preprocess::Config,
+        dataset_hash: String,
+        precision: &str,
+    ) -> Result<Self, TrainError> {
         let initial = job
             .init_from
             .as_deref()
@@ -99,8 +105,16 @@ impl Identity {
             serde_json::to_value(job).map_err(|error| TrainError::Thread(error.to_string()))?;
         // From then on a head trains alone on a backbone that computes as when served; nothing else changed.
         let format = FORMAT + u32::from(job.settings.transfer.head_warmup > 0.0);
-        let all =
-            serde_json::json!([format, request, dataset_hash, initial, precision]).to_string();
+        // Left out where it is the custom, which was the only choice once.
+        let customary = preprocessing::customary(job.kind, job.architecture.image_size);
+        let images = (*images != customary).then_some(images);
+        let all = match images {
+            None => serde_json::json!([format, request, dataset_hash, initial, precision]),
+            Some(images) => {
+                serde_json::json!([format, request, dataset_hash, initial, precision, images])
+            }
+        };
+        let all = all.to_string();
         Ok(Self {
             request_hash: saga_imaging::blake3_hex(all.as_bytes()),
             dataset_hash,

@@ -8,8 +8,8 @@ use std::{collections::BTreeSet, path::Path};
 
 use saga_chassis::Running;
 use saga_client::Transport;
-use saga_models::Runtime;
 use saga_models::diffusion::{class_conditional::ClassConditional, neighbours::Neighbours};
+use saga_models::{Runtime, preprocess};
 use saga_proto::{
     labelstore::v1::ExtraImage,
     trainer::v1::{
@@ -350,12 +350,33 @@ async fn a_resnet_learns_a_separable_set_and_is_trained_further_on_other_classes
     assert_eq!(finished.val_accuracy, 1.0);
     assert_model_directory(&finished, &[]);
 
+    let stated = preprocess::Config {
+        image_mean: vec![0.485, 0.456, 0.406],
+        image_std: vec![0.229, 0.224, 0.225],
+        ..preprocess::Config::clip(32)
+    };
+    stated.write(Path::new(&finished.directory)).unwrap();
     let renamed = Bed::new(FakeStore::separable().renamed("grey", "gray")).await;
     request.init_from = finished.directory;
     let settings = request.settings.as_mut().unwrap();
     (settings.steps, settings.head_warmup) = (30, 0.5);
-    let (_, further) = renamed.train(request).await.unwrap();
+    let (_, further) = renamed.train(request.clone()).await.unwrap();
     assert_eq!(further.val_accuracy, 1.0);
+    let written = Path::new(&further.directory).join("preprocessor_config.json");
+    let written = std::fs::read(written).unwrap();
+    let written: preprocess::Config = serde_json::from_slice(&written).unwrap();
+    assert_eq!(written, stated);
+
+    // Prepared in another way, it is another model.
+    preprocess::Config::vit(32)
+        .write(Path::new(&request.init_from))
+        .unwrap();
+    let (_, squashed) = renamed.train(request.clone()).await.unwrap();
+    assert!(!squashed.reused);
+    request.architecture.as_mut().unwrap().image_size = 64;
+    let refused = renamed.train(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    assert!(refused.message().starts_with("init_from: "), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

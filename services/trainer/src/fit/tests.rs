@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use saga_models::Runtime;
+use saga_models::{Runtime, preprocess::Config};
 
 use super::*;
 use crate::{
@@ -70,7 +70,7 @@ fn train(folder: &Path, stops_at: Option<u32>) -> (Vec<Tensor>, Impatient, Resul
         },
         ..request::tests::job()
     };
-    let mut model = Classifier::new(&job, &dataset, Runtime::REFERENCE).unwrap();
+    let mut model = Classifier::new(&job, &dataset, Config::vit(32), Runtime::REFERENCE).unwrap();
     let weights = MasterWeights::new(model.weights().tensors()).unwrap();
     let checkpoints = Checkpoints::new(&folder.join("model"), "", Duration::MAX);
     let resume = Resume {
