@@ -103,8 +103,12 @@ impl Identity {
             .transpose()?;
         let request =
             serde_json::to_value(job).map_err(|error| TrainError::Thread(error.to_string()))?;
-        // From then on a head trains alone on a backbone that computes as when served; nothing else changed.
-        let format = FORMAT + u32::from(job.settings.transfer.head_warmup > 0.0);
+        // Of these alone the weights are others since: a head trains alone on a backbone that computes as when served, and patience
+        // waits for the macro F1 alone.
+        let settings = &job.settings;
+        let format = FORMAT
+            + u32::from(settings.transfer.head_warmup > 0.0)
+            + u32::from(settings.patience > 0);
         // Left out where it is the custom, which was the only choice once.
         let customary = preprocessing::customary(job.kind, job.architecture.image_size);
         let images = (*images != customary).then_some(images);
