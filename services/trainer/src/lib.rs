@@ -37,6 +37,7 @@ pub mod random;
 pub mod request;
 pub mod sampler;
 pub mod schedule;
+pub mod shapes;
 pub mod split;
 pub mod stages;
 pub mod start;
