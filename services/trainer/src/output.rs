@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use saga_models::{Environment, ModelError, directory, preprocess};
+use saga_models::{Environment, ModelError, diffusion::neighbours, directory, preprocess};
+use saga_serving::checksums;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -127,11 +128,19 @@ impl Identity {
     }
 }
 
-/// The record of a directory that is complete for this identity: same request, and weights as they were written.
+/// The record of a directory that is complete for this identity: same request, and files as they were written.
 pub fn finished(output: &Path, identity: &Identity) -> Option<Record> {
     let record = read_record(output)?;
     let same = record.request_hash == identity.request_hash && record.stopped.is_none();
-    (same && directory::revision(output).ok()? == record.revision).then_some(record)
+    (same && is_whole(output, &record)).then_some(record)
+}
+
+fn is_whole(directory: &Path, record: &Record) -> bool {
+    let intact = checksums::verify(directory);
+    if let Err(error) = &intact {
+        tracing::warn!(folder = %directory.display(), %error, "a finished model was changed; it is made anew");
+    }
+    intact.is_ok() && directory::revision(directory).is_ok_and(|found| found == record.revision)
 }
 
 /// Removes the weights of a training that was stopped, once the same request has ended well.
@@ -158,7 +167,7 @@ pub struct Outcome<'a> {
     pub stopped: Option<String>,
 }
 
-/// Replaces `output` at once by the model's files, a model card and the record.
+/// Replaces `output` at once by the model's files, a model card, the record, and the checksums of them all.
 pub fn write(output: &Path, outcome: Outcome, model: &dyn Learner) -> Result<Record, TrainError> {
     let mut record = record(outcome);
     directory::replace(output, |new| {
@@ -167,7 +176,12 @@ pub fn write(output: &Path, outcome: Outcome, model: &dyn Learner) -> Result<Rec
         let card = new.join(directory::MODEL_CARD);
         std::fs::write(&card, model_card(&record))
             .map_err(|source| ModelError::Io { path: card, source })?;
-        directory::write_json(&new.join(RECORD), &record)
+        directory::write_json(&new.join(RECORD), &record)?;
+        // Which a model card says may be left out.
+        checksums::write(new, &[neighbours::FILE]).map_err(|source| ModelError::Io {
+            path: new.join(checksums::FILE),
+            source,
+        })
     })?;
     Ok(record)
 }
@@ -187,7 +201,7 @@ pub fn place(
     let request = record.request_hash.get(..16).unwrap_or_default();
     let name = format!("{}-{request}", record.revision);
     let kept = models.join(VERSIONS).join(name);
-    if !directory::revision(&kept).is_ok_and(|found| found == record.revision) {
+    if !is_whole(&kept, record) {
         directory::replace(&kept, |new| directory::link(output, new))?;
     }
     Ok(kept)

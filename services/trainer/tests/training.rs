@@ -136,6 +136,7 @@ fn assert_model_directory(finished: &Finished, also: &[&str]) {
         "model.safetensors",
         "README.md",
         "training.json",
+        "SHA256SUMS",
     ]
     .iter()
     .chain(also)
@@ -313,14 +314,47 @@ async fn a_kept_model_stays_when_its_output_is_trained_anew() {
         .await
         .unwrap();
     assert!(plain.reused && plain.directory.ends_with("run/model"));
-    // One that was lost comes back with the same request.
-    std::fs::remove_dir_all(&second.directory).unwrap();
-    let (_, again) = bed.train(with(2)).await.unwrap();
-    assert!(again.reused);
-    assert_eq!(
-        (&again.directory, revision(&again)),
-        (&second.directory, second.revision)
-    );
+    // One that was lost or damaged comes back with the same request.
+    let lose = |directory: &Path| std::fs::remove_dir_all(directory).unwrap();
+    let damage = |directory: &Path| {
+        std::fs::remove_file(directory.join("golden.safetensors")).unwrap();
+    };
+    for hurt in [lose, damage] {
+        hurt(Path::new(&second.directory));
+        let (_, again) = bed.train(with(2)).await.unwrap();
+        assert!(again.reused);
+        assert_eq!(
+            (&again.directory, revision(&again)),
+            (&second.directory, second.revision.clone())
+        );
+        assert_checksums(Path::new(&again.directory));
+    }
+}
+
+/// As whoever was given the directory checks it.
+fn assert_checksums(directory: &Path) {
+    let mut check = std::process::Command::new("sha256sum");
+    check
+        .args(["--check", "--strict", "SHA256SUMS"])
+        .current_dir(directory);
+    let output = check.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let listed = String::from_utf8(output.stdout).unwrap().lines().count();
+    let folder = std::fs::read_dir(directory).unwrap();
+    assert_eq!(listed + 1, folder.count(), "all files but the list itself");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_model_with_a_changed_file_is_trained_anew() {
+    let bed = Bed::new(FakeStore::separable()).await;
+    let (_, first) = bed.train(request(ModelKind::VitClassifier)).await.unwrap();
+    let directory = Path::new(&first.directory);
+    assert_checksums(directory);
+    preprocess::Config::vit(8).write(directory).unwrap();
+    let (_, second) = bed.train(request(ModelKind::VitClassifier)).await.unwrap();
+    assert!(!second.reused);
+    assert_eq!(second.revision, first.revision);
+    assert_checksums(directory);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -411,6 +445,8 @@ async fn a_diffusion_model_learns_and_is_judged_by_its_loss() {
     let neighbours = Neighbours::load(directory).unwrap();
     let picture = saga_imaging::RgbImage::new(16, 16);
     assert!(neighbours.nearest(&picture, "").unwrap().is_some());
+    // As its model card allows.
+    std::fs::remove_file(directory.join("neighbours.safetensors")).unwrap();
     let (_, again) = bed.train(diffusion).await.unwrap();
     assert!(again.reused && again.revision == finished.revision);
 }
