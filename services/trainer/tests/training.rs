@@ -18,6 +18,7 @@ use saga_proto::{
         stream_training_response::Event, trainer_service_client::TrainerServiceClient,
     },
 };
+use serde_json::json;
 use store::FakeStore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Code, Status};
@@ -271,6 +272,31 @@ async fn every_option_of_a_classifier_trains() {
     let share = second.backbone_learning_rate / second.learning_rate;
     assert!((share - 0.7).abs() < 1e-9, "{share}");
     assert_model_directory(&finished, &[]);
+    let record = std::fs::read(Path::new(&finished.directory).join("training.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    for (place, expected) in [
+        ("/request/kind", json!("vit_classifier")),
+        ("/request/seed", json!(7)),
+        ("/request/synthetic_run_id", json!("run-1")),
+        ("/request/architecture/drop_path", json!(0.2)),
+        ("/request/architecture/head/mlp/hidden_size", json!(16)),
+        ("/request/settings/length/epochs", json!(2)),
+        ("/request/settings/sampling", json!("balanced")),
+        ("/request/settings/mixup", json!(0.2)),
+        ("/request/settings/label_smoothing", json!(0.1)),
+        ("/request/settings/accumulation", json!(2)),
+        ("/request/settings/oversampling_limit", json!(2)),
+        ("/request/settings/class_weights_from", json!(0.5)),
+        ("/request/settings/logit_adjustment", json!(1.0)),
+        ("/request/settings/synthetic_weight", json!(0.5)),
+        ("/request/settings/transfer/layer_decay", json!(0.7)),
+        ("/request/settings/rand_augment/magnitude", json!(9)),
+        ("/revision", json!(finished.revision)),
+        ("/labels", json!(store::CLASSES)),
+    ] {
+        assert_eq!(record.pointer(place), Some(&expected), "{place}");
+    }
+    assert_eq!(record["epochs"].as_array().map(Vec::len), Some(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

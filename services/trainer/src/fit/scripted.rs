@@ -151,6 +151,32 @@ fn a_gain_before_patience_is_out_starts_it_anew() {
 }
 
 #[test]
+fn a_loss_that_is_no_number_names_its_step_and_leaves_the_best_epoch_before_it() {
+    let script: &Script = &[
+        (&[0, 0, 0, 0], 4.0),
+        (&[0, 1, 0, 0], 4.0),
+        (&[0, 0, 0, 0], 4.0),
+        (&[0, 1, 0, 1], 1.0),
+    ];
+    let (ended, model) = trained(script, 4);
+    let stopped = ended.unwrap_err();
+    assert!(matches!(
+        stopped.error,
+        TrainError::Diverged { step: 4, .. }
+    ));
+    let said = stopped.error.to_string();
+    assert!(
+        said.starts_with("the loss is not finite at step 4; lower"),
+        "{said}"
+    );
+    assert_eq!(stopped.best.unwrap().epoch, 2);
+    assert_eq!(
+        model.weight.double_value(&[0]),
+        model.validated.into_inner()[1]
+    );
+}
+
+#[test]
 fn a_model_that_does_not_classify_is_waited_for_by_its_loss() {
     let ended = kept(&[
         (&[], 4.0),
