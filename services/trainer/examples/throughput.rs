@@ -13,6 +13,7 @@ use trainer::{
     fit::{Epoch, Learner as _, Observer, fit},
     loader::Source,
     master::MasterWeights,
+    preprocessing,
     request::Job,
 };
 
@@ -112,7 +113,7 @@ fn main() -> anyhow::Result<()> {
     };
     let runtime = Runtime::select("auto", "auto")?;
     eprintln!("{runtime}");
-    let mut model = Classifier::new(&job, &dataset, runtime)?;
+    let mut model = Classifier::new(&job, &dataset, preprocessing::of(&job)?, runtime)?;
     let weights = MasterWeights::new(model.weights().tensors())?;
     let source = Source {
         dataset: &dataset,

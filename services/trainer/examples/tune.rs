@@ -13,13 +13,13 @@ use saga_models::Runtime;
 use saga_proto::trainer::v1 as proto;
 use tch::{Kind as Element, Tensor};
 use trainer::{
-    classifier::{self, Classifier},
-    contrastive::{self, Contrastive},
+    classifier::Classifier,
+    contrastive::Contrastive,
     data::{Dataset, Prepare, Split},
     fit::{Epoch, Learner, Observer, fit},
     loader::Source,
     master::MasterWeights,
-    pixels,
+    pixels, preprocessing,
     request::{Job, Kind},
 };
 
@@ -122,17 +122,13 @@ fn main() -> anyhow::Result<()> {
         rows.iter().map(|row| row.label.clone()).collect();
     let classes: Vec<String> = classes.into_iter().collect();
     let job = Job::try_from(trial.request(clip, &classes))?;
-    let preprocessing = if clip {
-        contrastive::preprocessing(&job.architecture)
-    } else {
-        classifier::preprocessing(&job.architecture)
-    };
+    let preprocessing = preprocessing::of(&job)?;
     let most = trial.number("max", f64::INFINITY) as usize;
     let dataset = load(
         &rows,
         classes,
         job.architecture.image_size,
-        &pixels::prepare(preprocessing)?,
+        &pixels::prepare(preprocessing.clone())?,
         most,
     );
     let runtime = Runtime::select(
@@ -148,12 +144,12 @@ fn main() -> anyhow::Result<()> {
     );
     match job.kind {
         Kind::VitClassifier | Kind::ResnetClassifier => {
-            let mut model = Classifier::new(&job, &dataset, runtime)?;
+            let mut model = Classifier::new(&job, &dataset, preprocessing, runtime)?;
             let weights = MasterWeights::new(model.weights().tensors())?;
             train(&mut model, weights, &job, &dataset);
         }
         Kind::Clip => {
-            let mut model = Contrastive::new(&job, &dataset, runtime)?;
+            let mut model = Contrastive::new(&job, &dataset, preprocessing, runtime)?;
             let weights = MasterWeights::new(model.weights().tensors())?;
             train(&mut model, weights, &job, &dataset);
             let scale = model.weights().tensors()["logit_scale"]

@@ -149,6 +149,33 @@ mod tests {
         assert_ne!(first, apply(VIEWS, &mut one));
     }
 
+    /// Left black, right white: no view but a mirror turns that round.
+    #[test]
+    fn every_second_view_is_a_mirror_image() {
+        let halves: Vec<u8> = (0..3 * SIDE * SIDE)
+            .map(|place| if place % SIDE < SIDE / 2 { 0 } else { 255 })
+            .collect();
+        let mut random = random();
+        let mirrored = (0..400).filter(|_| {
+            let mut image = vec![0.0; halves.len()];
+            VIEWS.apply(&halves, SIDE, &mut random, &mut image);
+            let left = |place: &usize| place % SIDE < SIDE / 2;
+            let sum = |wanted: bool| -> f32 {
+                let places = (0..image.len()).filter(|place| left(place) == wanted);
+                places.map(|place| image[place]).sum()
+            };
+            let (left, right) = (sum(true), sum(false));
+            assert!(
+                (left - right).abs() > 0.5 * (left + right),
+                "{left} {right}"
+            );
+            left > right
+        });
+        let mirrored = mirrored.count();
+        // Four standard deviations about the half.
+        assert!((160..=240).contains(&mirrored), "{mirrored} of 400");
+    }
+
     #[test]
     fn without_views_values_are_the_bytes() {
         let plain = Augmentation {

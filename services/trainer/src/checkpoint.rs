@@ -37,7 +37,7 @@ pub struct Progress {
     /// Sums over the steps of the epoch that is not over.
     pub loss: f64,
     pub gradient_norm: f64,
-    /// Epochs since the best one.
+    /// Epochs since the last gain, see [`crate::epoch::Scores::gains_on`].
     pub without_gain: u32,
     pub best: Option<Best>,
     pub epochs: Vec<Epoch>,

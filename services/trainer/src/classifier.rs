@@ -17,7 +17,7 @@ use crate::{
     mix::mix,
     network::Network,
     pixels::Normaliser,
-    request::{Architecture, Job, Loss, Settings},
+    request::{Job, Loss, Settings},
     stages::Stage,
 };
 
@@ -39,8 +39,13 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// A new model, or the one of `job.init_from`, for the classes of a data set.
-    pub fn new(job: &Job, dataset: &Dataset, runtime: Runtime) -> Result<Self, TrainError> {
+    /// A new model, or the one of `job.init_from`, for the classes of a data set whose images were prepared like this.
+    pub fn new(
+        job: &Job,
+        dataset: &Dataset,
+        preprocessing: preprocess::Config,
+        runtime: Runtime,
+    ) -> Result<Self, TrainError> {
         let classes = dataset.classes.len();
         let weight = job.settings.synthetic_weight;
         let counts = dataset.train.class_totals(classes, weight);
@@ -53,7 +58,6 @@ impl Classifier {
         };
         let tau = job.settings.logit_adjustment;
         let adjusted = (tau > 0.0).then(|| tensor(loss::logit_adjustment(&counts, tau)));
-        let preprocessing = preprocessing(&job.architecture);
         Ok(Self {
             network: Network::new(job, &dataset.classes, runtime)?,
             normaliser: Normaliser::new(&preprocessing, runtime.device)?,
@@ -124,53 +128,153 @@ impl Learner for Classifier {
     }
 }
 
-/// How images reach the model.
-pub fn preprocessing(architecture: &Architecture) -> preprocess::Config {
-    preprocess::Config::vit(architecture.image_size)
-}
-
 #[cfg(test)]
 mod tests {
     use rand::SeedableRng as _;
-    use tch::{Device, Kind};
+    use tch::{Device, Kind as Element};
 
     use super::*;
-    use crate::{request, split::Split};
+    use crate::{
+        master::MasterWeights,
+        request::{self, Kind},
+        split::Split,
+    };
 
     fn classifier(mixup: f64) -> Classifier {
-        let dataset = Dataset {
-            classes: vec!["a".into(), "b".into()],
-            side: 32,
-            train: Split {
-                labels: vec![0, 1],
-                ..Default::default()
-            },
-            val: Split::default(),
-        };
         let settings = Settings {
             mixup,
             ..request::tests::settings()
         };
-        let job = Job {
-            settings,
-            ..request::tests::job()
+        made(
+            Job {
+                settings,
+                ..request::tests::job()
+            },
+            &[0, 1],
+            Runtime::REFERENCE,
+        )
+    }
+
+    /// Of train images with these labels.
+    fn made(job: Job, labels: &[u32], runtime: Runtime) -> Classifier {
+        let dataset = Dataset {
+            classes: vec!["a".into(), "b".into()],
+            side: 32,
+            train: Split {
+                labels: labels.to_vec(),
+                ..Default::default()
+            },
+            val: Split::default(),
         };
-        Classifier::new(&job, &dataset, Runtime::REFERENCE).unwrap()
+        Classifier::new(&job, &dataset, preprocess::Config::vit(32), runtime).unwrap()
+    }
+
+    /// Of three images of the first class and one of the second.
+    fn of_a_tail(change: impl FnOnce(&mut Settings)) -> Classifier {
+        let mut job = request::tests::job();
+        change(&mut job.settings);
+        made(job, &[0, 0, 0, 1], Runtime::REFERENCE)
+    }
+
+    /// What libtorch makes of the network's own logits, raised by so much, with these weights of the classes.
+    fn expected(model: &Classifier, images: &Tensor, raised: [f32; 2], weights: [f32; 2]) -> f64 {
+        let pixels = model.normaliser.normalise(images).unwrap();
+        let logits =
+            model.network.train(&pixels, Stage::All).unwrap() + Tensor::from_slice(&raised);
+        let (labels, weights) = (Tensor::from_slice(&[0i64, 1]), Tensor::from_slice(&weights));
+        let loss =
+            logits.cross_entropy_loss(&labels, Some(weights), tch::Reduction::Mean, -100, 0.0);
+        loss.double_value(&[])
+    }
+
+    #[test]
+    fn class_weights_count_from_their_share_of_the_training_on() {
+        let mut model = of_a_tail(|settings| {
+            (settings.class_weights, settings.class_weights_from) = (true, 0.5);
+        });
+        let images = pictures(2);
+        let plain = expected(&model, &images, [0.0; 2], [1.0; 2]);
+        let weighted = expected(&model, &images, [0.0; 2], [4.0 / 6.0, 2.0]);
+        assert!((plain - weighted).abs() > 1e-2, "{plain} {weighted}");
+        for (progress, expected) in [
+            (0.0, plain),
+            (0.49, plain),
+            (0.5, weighted),
+            (1.0, weighted),
+        ] {
+            model.begin_step(progress, Stage::All);
+            let loss = loss(&mut model, &images, &[0, 1], &[1.0, 1.0]);
+            assert!((loss - expected).abs() < 1e-5, "{loss} at {progress}");
+        }
+    }
+
+    #[test]
+    fn logits_are_raised_by_their_class_s_share_in_training_alone() {
+        let mut model = of_a_tail(|settings| settings.logit_adjustment = 2.0);
+        let images = pictures(2);
+        let raised = [0.75f32, 0.25].map(|share| 2.0 * share.ln());
+        let adjusted = expected(&model, &images, raised, [1.0; 2]);
+        let plain = expected(&model, &images, [0.0; 2], [1.0; 2]);
+        assert!((plain - adjusted).abs() > 1e-2, "{plain} {adjusted}");
+        let trained = loss(&mut model, &images, &[0, 1], &[1.0, 1.0]);
+        assert!((trained - adjusted).abs() < 1e-5, "{trained}");
+        let labels = Tensor::from_slice(&[0i64, 1]);
+        let judged = model.validate(&images, &labels, 0).unwrap().loss / 2.0;
+        assert!((judged - plain).abs() < 1e-5, "{judged}");
+    }
+
+    #[test]
+    fn both_networks_learn_a_batch_in_bf16() {
+        let bf16 = Runtime {
+            precision: saga_models::Precision::Bf16,
+            ..Runtime::REFERENCE
+        };
+        for kind in [Kind::VitClassifier, Kind::ResnetClassifier] {
+            let mut job = request::tests::job();
+            job.kind = kind;
+            if kind == Kind::ResnetClassifier {
+                (
+                    job.architecture.num_hidden_layers,
+                    job.architecture.hidden_size,
+                ) = (18, 64);
+            }
+            let mut reference = made(job.clone(), &[0, 1], Runtime::REFERENCE);
+            let mut model = made(job, &[0, 1], bf16);
+            let mut weights = MasterWeights::new(model.weights().tensors()).unwrap();
+            let images = pictures(4);
+            let mut step = || {
+                let before = loss_of(&mut model, &images, &[0, 1, 0, 1], &[1.0; 4]);
+                before.backward();
+                let gradient = weights.take_gradient().unwrap();
+                let _ = weights.flat_mut().g_add_(&(gradient * -0.05));
+                weights.publish().unwrap();
+                before.double_value(&[])
+            };
+            let first = step();
+            let in_f32 = loss(&mut reference, &images, &[0, 1, 0, 1], &[1.0; 4]);
+            assert_ne!(first, in_f32, "{kind:?} rounds");
+            let last = (0..30).map(|_| step()).last().unwrap();
+            assert!(last < 0.7 * first, "{kind:?}: {first} to {last}");
+        }
     }
 
     fn pictures(count: i64) -> Tensor {
-        let values = Tensor::arange(count * 3 * 32 * 32, (Kind::Float, Device::Cpu));
+        let values = Tensor::arange(count * 3 * 32 * 32, (Element::Float, Device::Cpu));
         (values.remainder(251.0) / 250.0).view([count, 3, 32, 32])
     }
 
     fn loss(model: &mut Classifier, images: &Tensor, labels: &[i64], weights: &[f32]) -> f64 {
+        loss_of(model, images, labels, weights).double_value(&[])
+    }
+
+    fn loss_of(model: &mut Classifier, images: &Tensor, labels: &[i64], weights: &[f32]) -> Tensor {
         let batch = Batch {
             images: images.shallow_clone(),
             labels: Tensor::from_slice(labels),
             weights: Some(Tensor::from_slice(weights).view([-1, 1])),
         };
         let mut random = ChaCha8Rng::seed_from_u64(1);
-        model.loss(&batch, &mut random).unwrap().double_value(&[])
+        model.loss(&batch, &mut random).unwrap()
     }
 
     #[test]
@@ -193,7 +297,7 @@ mod tests {
         let mut random = ChaCha8Rng::seed_from_u64(1);
         let share = mix(
             twice.copy(),
-            Tensor::eye(2, (Kind::Float, Device::Cpu)),
+            Tensor::eye(2, (Element::Float, Device::Cpu)),
             (0.4, 0.0),
             &mut random,
         );

@@ -22,7 +22,7 @@ use crate::{
     loss,
     pixels::Normaliser,
     request::{Architecture, Job},
-    start,
+    shapes, start,
 };
 
 /// Merged pairs of the tokenizer: enough for every word of the prompts to become one token.
@@ -37,14 +37,20 @@ pub struct Contrastive {
     model: clip::Clip,
     tokenizer: Tokenizer,
     normaliser: Normaliser,
+    preprocessing: preprocess::Config,
     /// Texts of each class, in label order.
     texts: Vec<Vec<Tokens>>,
     device: Device,
 }
 
 impl Contrastive {
-    /// A new model with a tokenizer made from the prompts, or both of `job.init_from`.
-    pub fn new(job: &Job, dataset: &Dataset, runtime: Runtime) -> Result<Self, TrainError> {
+    /// A new model with a tokenizer made from the prompts, or both of `job.init_from`, for images that were prepared like this.
+    pub fn new(
+        job: &Job,
+        dataset: &Dataset,
+        preprocessing: preprocess::Config,
+        runtime: Runtime,
+    ) -> Result<Self, TrainError> {
         let prompts = prompts(job, &dataset.classes)?;
         let (model, tokenizer) = match &job.init_from {
             None => {
@@ -59,11 +65,10 @@ impl Contrastive {
             }
             Some(directory) => {
                 let model = clip::Clip::load_to_train(directory, runtime)?;
+                let found = shapes::json(&model.config().vision_config)?;
+                shapes::same(&found, &shapes::json(&image_tower(&job.architecture))?)?;
                 let positions = model.config().text_config.max_position_embeddings as usize;
-                (
-                    same_side(model, &job.architecture)?,
-                    Tokenizer::from_dir(directory, positions)?,
-                )
+                (model, Tokenizer::from_dir(directory, positions)?)
             }
         };
         let encode =
@@ -72,7 +77,7 @@ impl Contrastive {
             .iter()
             .map(encode)
             .collect::<Result<_, ModelError>>()?;
-        let normaliser = Normaliser::new(&preprocessing(&job.architecture), runtime.device)?;
+        let normaliser = Normaliser::new(&preprocessing, runtime.device)?;
         if job.init_from.is_none() {
             start::from_scratch(&model.weights().tensors(), job.seed)?;
         }
@@ -80,6 +85,7 @@ impl Contrastive {
             model,
             tokenizer,
             normaliser,
+            preprocessing,
             texts,
             device: runtime.device,
         })
@@ -113,8 +119,7 @@ impl Learner for Contrastive {
     /// The Hugging Face directory's files and golden answers.
     fn write(&self, directory: &Path) -> Result<(), ModelError> {
         directory::write_json(&directory.join(directory::CONFIG), self.model.config())?;
-        preprocess::Config::clip(self.model.config().vision_config.image_size as u32)
-            .write(directory)?;
+        self.preprocessing.write(directory)?;
         self.tokenizer.write(directory)?;
         self.weights().save(&directory.join(directory::WEIGHTS))?;
         golden::record(directory)
@@ -142,11 +147,6 @@ impl Learner for Contrastive {
     fn validate(&self, images: &Tensor, labels: &Tensor, _: usize) -> Result<Judged, TrainError> {
         Judged::of_logits(&self.logits(images)?, labels)
     }
-}
-
-/// How images reach the model.
-pub fn preprocessing(architecture: &Architecture) -> preprocess::Config {
-    preprocess::Config::clip(architecture.image_size)
 }
 
 /// The texts of every class, in label order.
@@ -191,27 +191,82 @@ fn config(sizes: &Architecture, tokenizer: &Tokenizer) -> Result<clip::Config, T
             pad_token_id: eos_token_id,
             ..clip::TextConfig::default()
         },
-        vision_config: clip::VisionConfig {
-            hidden_size: width,
-            intermediate_size: sizes.intermediate_size.into(),
-            num_hidden_layers: sizes.num_hidden_layers.into(),
-            num_attention_heads: sizes.num_attention_heads.into(),
-            image_size: sizes.image_size.into(),
-            patch_size: sizes.patch_size.into(),
-            ..clip::VisionConfig::default()
-        },
+        vision_config: image_tower(sizes),
         ..clip::Config::default()
     })
 }
 
-/// A checkpoint's image side must be the request's, since images are resized to the latter.
-fn same_side(model: clip::Clip, sizes: &Architecture) -> Result<clip::Clip, TrainError> {
-    let side = model.config().vision_config.image_size;
-    if side == i64::from(sizes.image_size) {
-        return Ok(model);
+/// All that a request states of a CLIP.
+fn image_tower(sizes: &Architecture) -> clip::VisionConfig {
+    clip::VisionConfig {
+        hidden_size: sizes.hidden_size.into(),
+        intermediate_size: sizes.intermediate_size.into(),
+        num_hidden_layers: sizes.num_hidden_layers.into(),
+        num_attention_heads: sizes.num_attention_heads.into(),
+        image_size: sizes.image_size.into(),
+        patch_size: sizes.patch_size.into(),
+        ..clip::VisionConfig::default()
     }
-    Err(TrainError::field(
-        "init_from",
-        format!("holds a model for images of {side} pixels; set architecture.image_size to that"),
-    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        request::{self, Kind},
+        split::Split,
+    };
+
+    fn contrastive(change: impl FnOnce(&mut Job)) -> Result<Contrastive, TrainError> {
+        let classes = ["red", "blue"].map(String::from);
+        let text = |label: &String| (label.clone(), vec![format!("a {label} square")]);
+        let mut job = Job {
+            kind: Kind::Clip,
+            prompts: classes.iter().map(text).collect(),
+            ..request::tests::job()
+        };
+        change(&mut job);
+        let dataset = Dataset {
+            classes: classes.to_vec(),
+            side: 32,
+            train: Split::default(),
+            val: Split::default(),
+        };
+        let preprocessing = preprocess::Config::clip(32);
+        Contrastive::new(&job, &dataset, preprocessing, Runtime::REFERENCE)
+    }
+
+    #[test]
+    fn a_checkpoint_s_weights_are_taken_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = contrastive(|_| {}).unwrap();
+        first.write(folder.path()).unwrap();
+        let further = contrastive(|job| {
+            job.seed = 9;
+            job.init_from = Some(folder.path().to_owned());
+        });
+        let further = further.unwrap();
+        assert_eq!(further.weights().tensors(), first.weights().tensors());
+        let anew = contrastive(|job| job.seed = 9).unwrap();
+        assert_ne!(anew.weights().tensors(), first.weights().tensors());
+    }
+
+    #[test]
+    fn a_checkpoint_of_another_architecture_lists_what_differs() {
+        let folder = tempfile::tempdir().unwrap();
+        contrastive(|_| {}).unwrap().write(folder.path()).unwrap();
+        let refused = contrastive(|job| {
+            job.init_from = Some(folder.path().to_owned());
+            let sizes = &mut job.architecture;
+            (sizes.hidden_size, sizes.num_hidden_layers) = (64, 3);
+            (sizes.num_attention_heads, sizes.patch_size) = (4, 16);
+            sizes.intermediate_size = 128;
+        });
+        let said = refused.err().unwrap().to_string();
+        assert_eq!(
+            said,
+            "init_from: holds a model of another architecture than the request's: hidden_size is 32, not 64; intermediate_size is 64, \
+             not 128; num_hidden_layers is 2, not 3; num_attention_heads is 2, not 4; patch_size is 8, not 16"
+        );
+    }
 }

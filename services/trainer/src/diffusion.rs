@@ -18,7 +18,6 @@ use saga_models::{
         scheduler::{self, Forward},
         unet::{ClassConfig, UNet2DModel},
     },
-    preprocess,
     weights::Weights,
 };
 use tch::{Device, Kind, Tensor};
@@ -190,11 +189,6 @@ fn loss_weights(
     }
     let weights = scheduler.min_snr_weights(min_snr_gamma)?;
     Ok(Some(Tensor::f_from_slice(&weights)?.f_to_device(device)?))
-}
-
-/// How images reach the model: at its size, whole.
-pub fn preprocessing(architecture: &Architecture) -> preprocess::Config {
-    preprocess::Config::vit(architecture.image_size)
 }
 
 fn config(sizes: &Architecture, classes: usize) -> ClassConfig {

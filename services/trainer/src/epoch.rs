@@ -52,10 +52,18 @@ pub struct Best {
 }
 
 impl Scores {
-    /// By macro F1, then by loss.
+    /// By macro F1, then by loss: which of two epochs is kept.
     pub fn better_than(&self, other: &Self) -> bool {
         let key = |scores: &Self| (scores.confusion.macro_f1(), -scores.loss);
         key(self) > key(other)
+    }
+
+    /// By macro F1 alone, and of a model that does not classify by loss: what patience waits for.
+    pub fn gains_on(&self, other: &Self) -> bool {
+        if self.confusion.is_empty() {
+            return self.loss < other.loss;
+        }
+        self.confusion.macro_f1() > other.confusion.macro_f1()
     }
 }
 

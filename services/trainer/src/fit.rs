@@ -175,19 +175,22 @@ impl<'a> Loop<'a> {
                 }
                 epoch => epoch?,
             };
-            let best = self.progress.best.as_ref();
-            if best.is_none_or(|best| epoch.scores.better_than(&best.scores)) {
+            let best = self.progress.best.as_ref().map(|best| &best.scores);
+            let gained = best.is_none_or(|best| epoch.scores.gains_on(best));
+            self.progress.without_gain = if gained {
+                0
+            } else {
+                self.progress.without_gain + 1
+            };
+            if best.is_none_or(|best| epoch.scores.better_than(best)) {
                 self.kept = Some(Kept {
                     parameters: copy_of(self.judged())?,
                     buffers: self.weights.copy_buffers()?,
                 });
-                self.progress.without_gain = 0;
                 self.progress.best = Some(Best {
                     epoch: epoch.epoch,
                     scores: epoch.scores.clone(),
                 });
-            } else {
-                self.progress.without_gain += 1;
             }
             observer.epoch(&epoch);
             self.progress.epochs.push(epoch);
@@ -391,5 +394,7 @@ impl<'a> Loop<'a> {
     }
 }
 
+#[cfg(test)]
+mod scripted;
 #[cfg(test)]
 mod tests;

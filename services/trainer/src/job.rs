@@ -7,22 +7,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use saga_models::{Environment, ModelError, Precision, Runtime};
+use saga_models::{Environment, ModelError, Precision, Runtime, preprocess};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::{
     checkpoint::Checkpoints,
-    classifier::{self, Classifier},
+    classifier::Classifier,
     config::Config,
-    contrastive::{self, Contrastive},
+    contrastive::Contrastive,
     data::{Dataset, Source, Store},
-    diffusion::{self, Diffusion},
+    diffusion::Diffusion,
     error::TrainError,
     fit::{self, Epoch, Learner, Observer, Plan, Resume},
     loader,
     master::MasterWeights,
     output::{self, Identity, Outcome, Record},
-    pixels,
+    pixels, preprocessing,
     request::{Job, Kind},
 };
 
@@ -118,7 +118,9 @@ impl Trainer {
             extra: job.extra.clone(),
         };
         let (classes, dataset_hash) = store.describe(&source).await?;
-        let identity = Identity::new(&job, dataset_hash, &self.runtime.precision.to_string())?;
+        let preprocessing = preprocessing::of(&job)?;
+        let precision = self.runtime.precision.to_string();
+        let identity = Identity::new(&job, &preprocessing, dataset_hash, &precision)?;
         if let Some(record) = output::finished(&output, &identity) {
             return Ok((
                 output::place(&self.models, &output, &record, job.keep)?,
@@ -132,16 +134,9 @@ impl Trainer {
             .acquire_owned()
             .await
             .map_err(|_| TrainError::Cancelled)?;
-        let preprocessing = match job.kind {
-            Kind::VitClassifier | Kind::ResnetClassifier => {
-                classifier::preprocessing(&job.architecture)
-            }
-            Kind::Clip => contrastive::preprocessing(&job.architecture),
-            Kind::Diffusion => diffusion::preprocessing(&job.architecture),
-        };
         let limit = self.config.limits.max_cache_bytes;
         let side = job.architecture.image_size;
-        let prepare = pixels::prepare(preprocessing)?;
+        let prepare = pixels::prepare(preprocessing.clone())?;
         let (dataset, read_hash) = store.read(&source, classes, side, limit, &prepare).await?;
         if read_hash != identity.dataset_hash {
             return Err(TrainError::DatasetChanged {
@@ -154,6 +149,7 @@ impl Trainer {
             job,
             identity,
             dataset,
+            preprocessing,
             output,
             models: self.models.clone(),
             runtime: self.runtime,
@@ -204,6 +200,7 @@ struct Work {
     job: Job,
     identity: Identity,
     dataset: Dataset,
+    preprocessing: preprocess::Config,
     output: PathBuf,
     models: PathBuf,
     checkpoints: Checkpoints,
@@ -242,11 +239,12 @@ impl Work {
 
     fn model(&self) -> Result<Box<dyn Learner>, TrainError> {
         let (job, dataset, runtime) = (&self.job, &self.dataset, self.runtime);
+        let preprocessing = self.preprocessing.clone();
         Ok(match job.kind {
             Kind::VitClassifier | Kind::ResnetClassifier => {
-                Box::new(Classifier::new(job, dataset, runtime)?)
+                Box::new(Classifier::new(job, dataset, preprocessing, runtime)?)
             }
-            Kind::Clip => Box::new(Contrastive::new(job, dataset, runtime)?),
+            Kind::Clip => Box::new(Contrastive::new(job, dataset, preprocessing, runtime)?),
             Kind::Diffusion => Box::new(Diffusion::new(job, dataset, runtime)?),
         })
     }

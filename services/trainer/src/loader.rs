@@ -240,6 +240,35 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_of_repetition_is_the_sampler_s() {
+        let mut dataset = dataset();
+        dataset.train.labels = vec![0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        let scarce = |oversampling_limit| {
+            let settings = request::Settings {
+                batch_size: 10,
+                sampling: Sampling::Balanced,
+                oversampling_limit,
+                ..request::tests::settings()
+            };
+            let source = Source {
+                dataset: &dataset,
+                settings: &settings,
+                seed: 3,
+            };
+            std::thread::scope(|scope| {
+                let mut loader = Loader::with_workers(scope, source, 0, 1).unwrap();
+                let labels = loader.next(Device::Cpu).unwrap().labels;
+                labels.sum(tch::Kind::Int64).int64_value(&[])
+            })
+        };
+        assert_eq!(
+            [0, 2].map(scarce),
+            [5, 2],
+            "of one image in an epoch of ten"
+        );
+    }
+
+    #[test]
     fn synthetic_images_bring_their_weight_and_change_nothing_else() {
         let (weighted, plain) = (taken(0.5, 1, 0, 9), taken(1.0, 1, 0, 9));
         let mut weights = Vec::new();

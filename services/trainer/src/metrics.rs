@@ -26,6 +26,11 @@ impl Confusion {
         Self { rows }
     }
 
+    /// Whether nothing was predicted, as by a model that does not classify.
+    pub fn is_empty(&self) -> bool {
+        self.rows.iter().flatten().all(|&count| count == 0)
+    }
+
     /// Share of right predictions; 0 without images.
     pub fn accuracy(&self) -> f64 {
         let right: u64 = (0..self.rows.len())

@@ -6,36 +6,18 @@ use saga_models::{
     Checkpoint, Model, ModelError, Runtime, directory, preprocess, resnet, vit, weights::Weights,
 };
 use serde::Serialize;
-use serde_json::Value;
 use tch::Tensor;
 
 use crate::{
     error::TrainError,
     request::{Architecture, Head, Job, Kind},
+    shapes,
     stages::Stage,
     start,
 };
 
 /// Names of the head's tensors start with this.
 const HEAD: &str = "classifier.";
-/// Keys of config.json that decide the shapes of a backbone.
-const SHAPES: [&str; 14] = [
-    "model_type",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "image_size",
-    "patch_size",
-    "embedding_size",
-    "hidden_sizes",
-    "depths",
-    "layer_type",
-    "num_channels",
-    "downsample_in_first_stage",
-    "downsample_in_bottleneck",
-];
-
 /// A network in training.
 pub enum Network {
     Vit(vit::VitClassifier),
@@ -132,8 +114,8 @@ where
         let why = "holds another kind of model than the request's";
         return Err(TrainError::field("init_from", why));
     };
-    let (found_json, wanted_json) = (json(&found)?, json(&wanted)?);
-    same_shapes(&found_json, &wanted_json)?;
+    let (found_json, wanted_json) = (shapes::json(&found)?, shapes::json(&wanted)?);
+    shapes::same(&found_json, &wanted_json)?;
     let same_head = ["id2label", "saga_head"]
         .iter()
         .all(|key| found_json.get(key) == wanted_json.get(key));
@@ -149,30 +131,6 @@ where
     }
     model.base_mut().weights.fill(&tensors)?;
     Ok(model)
-}
-
-fn json(config: &impl Serialize) -> Result<Value, TrainError> {
-    serde_json::to_value(config).map_err(|error| TrainError::Thread(error.to_string()))
-}
-
-/// A checkpoint's backbone must have the request's shapes; every key that differs is named.
-fn same_shapes(found: &Value, wanted: &Value) -> Result<(), TrainError> {
-    let differing: Vec<String> = SHAPES
-        .iter()
-        .filter(|key| found.get(key) != wanted.get(key))
-        .map(|key| {
-            let value = |of: &Value| of.get(key).unwrap_or(&Value::Null).to_string();
-            format!("{key} is {}, not {}", value(found), value(wanted))
-        })
-        .collect();
-    if differing.is_empty() {
-        return Ok(());
-    }
-    let why = format!(
-        "holds a model of another architecture than the request's: {}",
-        differing.join("; ")
-    );
-    Err(TrainError::field("init_from", why))
 }
 
 fn vit_config(sizes: &Architecture) -> vit::Config {

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use saga_models::{Environment, ModelError, directory};
+use saga_models::{Environment, ModelError, diffusion::neighbours, directory, preprocess};
+use saga_serving::checksums;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     error::TrainError,
     fit::{Best, Epoch, Learner, Scores},
+    preprocessing,
     request::Job,
 };
 
@@ -88,8 +90,13 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Of a job on data with this hash, in this precision.
-    pub fn new(job: &Job, dataset_hash: String, precision: &str) -> Result<Self, TrainError> {
+    /// Of a job on data with this hash, whose images are prepared like this, in this precision.
+    pub fn new(
+        job: &Job,
+        images: &preprocess::Config,
+        dataset_hash: String,
+        precision: &str,
+    ) -> Result<Self, TrainError> {
         let initial = job
             .init_from
             .as_deref()
@@ -97,10 +104,22 @@ impl Identity {
             .transpose()?;
         let request =
             serde_json::to_value(job).map_err(|error| TrainError::Thread(error.to_string()))?;
-        // From then on a head trains alone on a backbone that computes as when served; nothing else changed.
-        let format = FORMAT + u32::from(job.settings.transfer.head_warmup > 0.0);
-        let all =
-            serde_json::json!([format, request, dataset_hash, initial, precision]).to_string();
+        // Of these alone the weights are others since: a head trains alone on a backbone that computes as when served, and patience
+        // waits for the macro F1 alone.
+        let settings = &job.settings;
+        let format = FORMAT
+            + u32::from(settings.transfer.head_warmup > 0.0)
+            + u32::from(settings.patience > 0);
+        // Left out where it is the custom, which was the only choice once.
+        let customary = preprocessing::customary(job.kind, job.architecture.image_size);
+        let images = (*images != customary).then_some(images);
+        let all = match images {
+            None => serde_json::json!([format, request, dataset_hash, initial, precision]),
+            Some(images) => {
+                serde_json::json!([format, request, dataset_hash, initial, precision, images])
+            }
+        };
+        let all = all.to_string();
         Ok(Self {
             request_hash: saga_imaging::blake3_hex(all.as_bytes()),
             dataset_hash,
@@ -109,11 +128,19 @@ impl Identity {
     }
 }
 
-/// The record of a directory that is complete for this identity: same request, and weights as they were written.
+/// The record of a directory that is complete for this identity: same request, and files as they were written.
 pub fn finished(output: &Path, identity: &Identity) -> Option<Record> {
     let record = read_record(output)?;
     let same = record.request_hash == identity.request_hash && record.stopped.is_none();
-    (same && directory::revision(output).ok()? == record.revision).then_some(record)
+    (same && is_whole(output, &record)).then_some(record)
+}
+
+fn is_whole(directory: &Path, record: &Record) -> bool {
+    let intact = checksums::verify(directory);
+    if let Err(error) = &intact {
+        tracing::warn!(folder = %directory.display(), %error, "a finished model was changed; it is made anew");
+    }
+    intact.is_ok() && directory::revision(directory).is_ok_and(|found| found == record.revision)
 }
 
 /// Removes the weights of a training that was stopped, once the same request has ended well.
@@ -140,7 +167,7 @@ pub struct Outcome<'a> {
     pub stopped: Option<String>,
 }
 
-/// Replaces `output` at once by the model's files, a model card and the record.
+/// Replaces `output` at once by the model's files, a model card, the record, and the checksums of them all.
 pub fn write(output: &Path, outcome: Outcome, model: &dyn Learner) -> Result<Record, TrainError> {
     let mut record = record(outcome);
     directory::replace(output, |new| {
@@ -149,7 +176,12 @@ pub fn write(output: &Path, outcome: Outcome, model: &dyn Learner) -> Result<Rec
         let card = new.join(directory::MODEL_CARD);
         std::fs::write(&card, model_card(&record))
             .map_err(|source| ModelError::Io { path: card, source })?;
-        directory::write_json(&new.join(RECORD), &record)
+        directory::write_json(&new.join(RECORD), &record)?;
+        // Which a model card says may be left out.
+        checksums::write(new, &[neighbours::FILE]).map_err(|source| ModelError::Io {
+            path: new.join(checksums::FILE),
+            source,
+        })
     })?;
     Ok(record)
 }
@@ -169,7 +201,7 @@ pub fn place(
     let request = record.request_hash.get(..16).unwrap_or_default();
     let name = format!("{}-{request}", record.revision);
     let kept = models.join(VERSIONS).join(name);
-    if !directory::revision(&kept).is_ok_and(|found| found == record.revision) {
+    if !is_whole(&kept, record) {
         directory::replace(&kept, |new| directory::link(output, new))?;
     }
     Ok(kept)

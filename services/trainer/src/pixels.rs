@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use saga_models::preprocess::{Config, Preprocessor};
+use saga_models::{
+    ModelError,
+    preprocess::{Config, Preprocessor},
+};
 use tch::{Device, Kind, Tensor};
 
 use crate::{
@@ -50,6 +53,38 @@ pub fn batch(
     Ok((images, Tensor::f_from_slice(&labels)?.f_to_device(device)?))
 }
 
+/// Mean and standard deviation that take values of 0 to 1 where a preprocessor_config.json, by rescaling and normalising or not,
+/// takes their bytes.
+///
+/// # Errors
+/// [`ModelError::Config`] for fewer than three numbers each, or a factor that leaves nothing of the bytes.
+pub fn statistics(config: &Config) -> Result<([f32; 3], [f32; 3]), ModelError> {
+    let (key, factor) = ("rescale_factor", config.rescale_factor);
+    let white = if config.do_rescale {
+        factor * 255.0
+    } else {
+        255.0
+    };
+    if !white.is_normal() {
+        let why = format!("is {factor}; use a number that is not 0, such as 1/255");
+        return Err(ModelError::Config { key, why });
+    }
+    let scaled = |values: &[f32]| match *values {
+        [red, green, blue, ..] => {
+            Ok([red, green, blue].map(|value| (f64::from(value) / white) as f32))
+        }
+        _ => Err(ModelError::Config {
+            key: "image_mean",
+            why: "and image_std need three numbers each".into(),
+        }),
+    };
+    if config.do_normalize {
+        Ok((scaled(&config.image_mean)?, scaled(&config.image_std)?))
+    } else {
+        Ok((scaled(&[0.0; 3])?, scaled(&[1.0; 3])?))
+    }
+}
+
 /// The numeric half: values of 0 to 1 less the mean, over the standard deviation.
 pub struct Normaliser {
     mean: Tensor,
@@ -57,16 +92,17 @@ pub struct Normaliser {
 }
 
 impl Normaliser {
-    /// The statistics of a preprocessor_config.json.
+    /// The [`statistics`] of a preprocessor_config.json.
     pub fn new(config: &Config, device: Device) -> Result<Self, TrainError> {
-        let channels = |values: &[f32]| {
-            Tensor::f_from_slice(values)?
+        let channels = |values: [f32; 3]| {
+            Tensor::f_from_slice(&values)?
                 .f_view([1, 3, 1, 1])?
                 .f_to_device(device)
         };
+        let (mean, deviation) = statistics(config)?;
         Ok(Self {
-            mean: channels(&config.image_mean)?,
-            deviation: channels(&config.image_std)?,
+            mean: channels(mean)?,
+            deviation: channels(deviation)?,
         })
     }
 
@@ -80,6 +116,16 @@ impl Normaliser {
 mod tests {
     use super::*;
     use saga_imaging::RgbImage;
+
+    #[test]
+    fn customary_statistics_are_taken_as_they_are() {
+        let clip = Config::clip(16);
+        let (mean, deviation) = statistics(&clip).unwrap();
+        assert_eq!(
+            (mean.to_vec(), deviation.to_vec()),
+            (clip.image_mean, clip.image_std)
+        );
+    }
 
     #[test]
     fn the_cache_loses_nothing_of_what_serving_computes() {

@@ -82,6 +82,9 @@ impl TryFrom<proto::StreamTrainingRequest> for Job {
             let why = "mixup, cutmix, label_smoothing, class_weights, logit_adjustment, synthetic_weight and loss are of classifiers; leave them out";
             return Err(TrainError::field("settings", why));
         }
+        if kind == Kind::Diffusion {
+            diffusion::no_head(&settings.transfer)?;
+        }
         if request.synthetic_run_id.is_empty() && request.extra.is_empty() {
             // Nothing to weigh: the model is the same, and known as the same.
             settings.synthetic_weight = 1.0;
@@ -302,6 +305,25 @@ pub(crate) mod tests {
                 "{bad}"
             );
         }
+    }
+
+    #[test]
+    fn a_diffusion_model_warms_no_head_up() {
+        let diffusion = |head_warmup| {
+            let mut request = request();
+            request.set_kind(proto::ModelKind::Diffusion);
+            request.architecture = Some(proto::Architecture {
+                image_size: 32,
+                hidden_size: 8,
+                num_hidden_layers: 1,
+                ..Default::default()
+            });
+            request.settings.as_mut().unwrap().head_warmup = head_warmup;
+            Job::try_from(request).map_err(|refused| refused.to_string())
+        };
+        diffusion(0.0).unwrap();
+        let said = diffusion(0.2).unwrap_err();
+        assert!(said.starts_with("settings.head_warmup: "), "{said}");
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::{collections::BTreeSet, path::Path};
 
 use saga_chassis::Running;
 use saga_client::Transport;
-use saga_models::Runtime;
 use saga_models::diffusion::{class_conditional::ClassConditional, neighbours::Neighbours};
+use saga_models::{Runtime, preprocess};
 use saga_proto::{
     labelstore::v1::ExtraImage,
     trainer::v1::{
@@ -18,6 +18,7 @@ use saga_proto::{
         stream_training_response::Event, trainer_service_client::TrainerServiceClient,
     },
 };
+use serde_json::json;
 use store::FakeStore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Code, Status};
@@ -136,6 +137,7 @@ fn assert_model_directory(finished: &Finished, also: &[&str]) {
         "model.safetensors",
         "README.md",
         "training.json",
+        "SHA256SUMS",
     ]
     .iter()
     .chain(also)
@@ -270,6 +272,31 @@ async fn every_option_of_a_classifier_trains() {
     let share = second.backbone_learning_rate / second.learning_rate;
     assert!((share - 0.7).abs() < 1e-9, "{share}");
     assert_model_directory(&finished, &[]);
+    let record = std::fs::read(Path::new(&finished.directory).join("training.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    for (place, expected) in [
+        ("/request/kind", json!("vit_classifier")),
+        ("/request/seed", json!(7)),
+        ("/request/synthetic_run_id", json!("run-1")),
+        ("/request/architecture/drop_path", json!(0.2)),
+        ("/request/architecture/head/mlp/hidden_size", json!(16)),
+        ("/request/settings/length/epochs", json!(2)),
+        ("/request/settings/sampling", json!("balanced")),
+        ("/request/settings/mixup", json!(0.2)),
+        ("/request/settings/label_smoothing", json!(0.1)),
+        ("/request/settings/accumulation", json!(2)),
+        ("/request/settings/oversampling_limit", json!(2)),
+        ("/request/settings/class_weights_from", json!(0.5)),
+        ("/request/settings/logit_adjustment", json!(1.0)),
+        ("/request/settings/synthetic_weight", json!(0.5)),
+        ("/request/settings/transfer/layer_decay", json!(0.7)),
+        ("/request/settings/rand_augment/magnitude", json!(9)),
+        ("/revision", json!(finished.revision)),
+        ("/labels", json!(store::CLASSES)),
+    ] {
+        assert_eq!(record.pointer(place), Some(&expected), "{place}");
+    }
+    assert_eq!(record["epochs"].as_array().map(Vec::len), Some(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -313,14 +340,47 @@ async fn a_kept_model_stays_when_its_output_is_trained_anew() {
         .await
         .unwrap();
     assert!(plain.reused && plain.directory.ends_with("run/model"));
-    // One that was lost comes back with the same request.
-    std::fs::remove_dir_all(&second.directory).unwrap();
-    let (_, again) = bed.train(with(2)).await.unwrap();
-    assert!(again.reused);
-    assert_eq!(
-        (&again.directory, revision(&again)),
-        (&second.directory, second.revision)
-    );
+    // One that was lost or damaged comes back with the same request.
+    let lose = |directory: &Path| std::fs::remove_dir_all(directory).unwrap();
+    let damage = |directory: &Path| {
+        std::fs::remove_file(directory.join("golden.safetensors")).unwrap();
+    };
+    for hurt in [lose, damage] {
+        hurt(Path::new(&second.directory));
+        let (_, again) = bed.train(with(2)).await.unwrap();
+        assert!(again.reused);
+        assert_eq!(
+            (&again.directory, revision(&again)),
+            (&second.directory, second.revision.clone())
+        );
+        assert_checksums(Path::new(&again.directory));
+    }
+}
+
+/// As whoever was given the directory checks it.
+fn assert_checksums(directory: &Path) {
+    let mut check = std::process::Command::new("sha256sum");
+    check
+        .args(["--check", "--strict", "SHA256SUMS"])
+        .current_dir(directory);
+    let output = check.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let listed = String::from_utf8(output.stdout).unwrap().lines().count();
+    let folder = std::fs::read_dir(directory).unwrap();
+    assert_eq!(listed + 1, folder.count(), "all files but the list itself");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_model_with_a_changed_file_is_trained_anew() {
+    let bed = Bed::new(FakeStore::separable()).await;
+    let (_, first) = bed.train(request(ModelKind::VitClassifier)).await.unwrap();
+    let directory = Path::new(&first.directory);
+    assert_checksums(directory);
+    preprocess::Config::vit(8).write(directory).unwrap();
+    let (_, second) = bed.train(request(ModelKind::VitClassifier)).await.unwrap();
+    assert!(!second.reused);
+    assert_eq!(second.revision, first.revision);
+    assert_checksums(directory);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -350,12 +410,33 @@ async fn a_resnet_learns_a_separable_set_and_is_trained_further_on_other_classes
     assert_eq!(finished.val_accuracy, 1.0);
     assert_model_directory(&finished, &[]);
 
+    let stated = preprocess::Config {
+        image_mean: vec![0.485, 0.456, 0.406],
+        image_std: vec![0.229, 0.224, 0.225],
+        ..preprocess::Config::clip(32)
+    };
+    stated.write(Path::new(&finished.directory)).unwrap();
     let renamed = Bed::new(FakeStore::separable().renamed("grey", "gray")).await;
     request.init_from = finished.directory;
     let settings = request.settings.as_mut().unwrap();
     (settings.steps, settings.head_warmup) = (30, 0.5);
-    let (_, further) = renamed.train(request).await.unwrap();
+    let (_, further) = renamed.train(request.clone()).await.unwrap();
     assert_eq!(further.val_accuracy, 1.0);
+    let written = Path::new(&further.directory).join("preprocessor_config.json");
+    let written = std::fs::read(written).unwrap();
+    let written: preprocess::Config = serde_json::from_slice(&written).unwrap();
+    assert_eq!(written, stated);
+
+    // Prepared in another way, it is another model.
+    preprocess::Config::vit(32)
+        .write(Path::new(&request.init_from))
+        .unwrap();
+    let (_, squashed) = renamed.train(request.clone()).await.unwrap();
+    assert!(!squashed.reused);
+    request.architecture.as_mut().unwrap().image_size = 64;
+    let refused = renamed.train(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    assert!(refused.message().starts_with("init_from: "), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -390,6 +471,8 @@ async fn a_diffusion_model_learns_and_is_judged_by_its_loss() {
     let neighbours = Neighbours::load(directory).unwrap();
     let picture = saga_imaging::RgbImage::new(16, 16);
     assert!(neighbours.nearest(&picture, "").unwrap().is_some());
+    // As its model card allows.
+    std::fs::remove_file(directory.join("neighbours.safetensors")).unwrap();
     let (_, again) = bed.train(diffusion).await.unwrap();
     assert!(again.reused && again.revision == finished.revision);
 }

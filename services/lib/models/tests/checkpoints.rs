@@ -166,3 +166,17 @@ fn golden_answers_are_recorded_and_checked() {
     let error = load().err().unwrap();
     assert!(matches!(error, ModelError::Golden(_)), "{error}");
 }
+
+#[test]
+fn preprocessing_alone_is_what_serving_is_told() {
+    for name in TINY {
+        let dir = fixture(name);
+        let served = Checkpoint::read(&dir).unwrap().preprocessor().unwrap();
+        let stated = Checkpoint::preprocessing(&dir).unwrap();
+        assert_eq!(stated.as_ref(), Some(served.config()), "{name}");
+    }
+    let silent = tempfile::tempdir().unwrap();
+    let config = directory::CONFIG;
+    fs::copy(fixture("vit").join(config), silent.path().join(config)).unwrap();
+    assert_eq!(Checkpoint::preprocessing(silent.path()).unwrap(), None);
+}

@@ -18,6 +18,8 @@ use saga_proto::{model::v1::LoadedModel, r#type::v1::ModelVersion};
 use tokio::sync::Mutex;
 use tonic::Status;
 
+use crate::checksums;
+
 /// Longest name of a model, in bytes.
 const MAX_NAME: usize = 64;
 
@@ -177,7 +179,8 @@ impl<L: Loader> Registry<L> {
     /// rollback, else from `directory`.
     ///
     /// # Errors
-    /// As [`Registry::load`]; FAILED_PRECONDITION with MODEL_DAMAGED where the directory holds other weights. What serves stays.
+    /// As [`Registry::load`]; FAILED_PRECONDITION with MODEL_DAMAGED where the directory holds other weights, or
+    /// another file than its [`checksums`] record. What serves stays.
     pub async fn adopt(
         &self,
         name: &str,
@@ -227,6 +230,9 @@ impl<L: Loader> Registry<L> {
             return Err(failed_precondition("MODEL_DAMAGED", message));
         }
         if !self.has(name, directory, &revision) {
+            if expected.is_some() {
+                verify(directory.to_owned()).await?;
+            }
             let (model, mut info) = self.loader.load(directory).await.map_err(refused)?;
             info.directory = directory.display().to_string();
             info.version = Some(ModelVersion {
@@ -359,6 +365,23 @@ async fn revision<L: Loader>(directory: PathBuf) -> Result<Result<String, LoadEr
     tokio::task::spawn_blocking(move || L::revision(&directory))
         .await
         .map_err(|error| internal("WORKER_PANICKED", error.to_string()))
+}
+
+/// # Errors
+/// FAILED_PRECONDITION with MODEL_DAMAGED, naming the file.
+async fn verify(directory: PathBuf) -> Result<(), Status> {
+    let damaged = |error: LoadError| {
+        let message = format!(
+            "{}: {error}; restore it, or promote another version",
+            directory.display()
+        );
+        failed_precondition("MODEL_DAMAGED", message)
+    };
+    let at = directory.clone();
+    tokio::task::spawn_blocking(move || checksums::verify(&at))
+        .await
+        .map_err(|error| internal("WORKER_PANICKED", error.to_string()))?
+        .map_err(damaged)
 }
 
 fn check_name(name: &str) -> Result<(), Status> {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use saga_models::Runtime;
+use saga_models::{Runtime, preprocess::Config};
 
 use super::*;
 use crate::{
@@ -70,7 +70,7 @@ fn train(folder: &Path, stops_at: Option<u32>) -> (Vec<Tensor>, Impatient, Resul
         },
         ..request::tests::job()
     };
-    let mut model = Classifier::new(&job, &dataset, Runtime::REFERENCE).unwrap();
+    let mut model = Classifier::new(&job, &dataset, Config::vit(32), Runtime::REFERENCE).unwrap();
     let weights = MasterWeights::new(model.weights().tensors()).unwrap();
     let checkpoints = Checkpoints::new(&folder.join("model"), "", Duration::MAX);
     let resume = Resume {
@@ -93,6 +93,55 @@ fn train(folder: &Path, stops_at: Option<u32>) -> (Vec<Tensor>, Impatient, Resul
         observer,
         ended,
     )
+}
+
+/// Loss and norm of the first step, and AdamW's first moment after it, which is a share of the gradient.
+fn first_step(batch_size: u32, accumulation: u32) -> (f64, f64, Tensor) {
+    let dataset = dataset();
+    let job = Job {
+        settings: Settings {
+            batch_size,
+            accumulation,
+            ..request::tests::settings()
+        },
+        ..request::tests::job()
+    };
+    let images = Config::vit(32);
+    let mut model = Classifier::new(&job, &dataset, images, Runtime::REFERENCE).unwrap();
+    let weights = MasterWeights::new(model.weights().tensors()).unwrap();
+    let source = Source {
+        dataset: &dataset,
+        settings: &job.settings,
+        seed: 3,
+    };
+    let mut training = Loop::new(weights, source).unwrap();
+    let (loss, norm) = std::thread::scope(|scope| {
+        let mut loader = Loader::start(scope, source, 0).unwrap();
+        training.one_step(&mut model, &mut loader).unwrap()
+    });
+    (loss, norm, training.optimiser.moments().0.copy())
+}
+
+#[test]
+fn batches_that_make_one_step_together_are_one_batch_of_all_their_images() {
+    let (loss, norm, gradient) = first_step(8, 1);
+    let (loss_of_parts, norm_of_parts, of_parts) = first_step(2, 4);
+    assert!(
+        (loss - loss_of_parts).abs() < 1e-5,
+        "{loss} {loss_of_parts}"
+    );
+    assert!(
+        (norm - norm_of_parts).abs() < 1e-4 * norm,
+        "{norm} {norm_of_parts}"
+    );
+    let difference = |other: &Tensor| (&gradient - other).norm().double_value(&[]);
+    let size = gradient.norm().double_value(&[]);
+    assert!(difference(&of_parts) < 1e-4 * size);
+    let (_, _, of_one) = first_step(2, 1);
+    assert!(
+        difference(&of_one) > 1e-2 * size,
+        "a part of them is another gradient"
+    );
 }
 
 #[test]

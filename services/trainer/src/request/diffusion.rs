@@ -5,7 +5,7 @@ use saga_proto::trainer::v1 as proto;
 use serde::Serialize;
 
 use super::{
-    Kind,
+    Kind, Transfer,
     architecture::{Architecture, Head, divides},
     within,
 };
@@ -108,6 +108,20 @@ pub(super) fn denoising(
     }))
 }
 
+/// A UNet ends in no head that is new for a data set, and its layers lie in no row from the image to one.
+pub(super) fn no_head(transfer: &Transfer) -> Result<(), TrainError> {
+    let refuse = |field, why| Err(TrainError::field(field, why));
+    if transfer.head_warmup > 0.0 {
+        let why = "must be 0: a diffusion model has no head to train alone; leave it out";
+        return refuse("settings.head_warmup", why);
+    }
+    if transfer.layer_decay < 1.0 {
+        let why = "must be 1: a diffusion model has no head that its layers could be counted from; leave it out";
+        return refuse("settings.layer_decay", why);
+    }
+    Ok(())
+}
+
 /// Side, channels of the finest level and residual blocks of each; what a UNet does not have must be left out.
 pub(super) fn architecture(sizes: &proto::Architecture) -> Result<Architecture, TrainError> {
     let side = within("architecture.image_size", sizes.image_size, 8..=128)?;
@@ -188,6 +202,28 @@ mod tests {
         );
         let said = refused(|sizes| sizes.patch_size = 4);
         assert!(said.contains("leave the rest out"), "{said}");
+    }
+
+    #[test]
+    fn what_takes_a_head_is_refused() {
+        let stages = |head_warmup, layer_decay| {
+            let transfer = Transfer {
+                head_warmup,
+                layer_decay,
+            };
+            no_head(&transfer).map_err(|refused| refused.to_string())
+        };
+        assert_eq!(stages(0.0, 1.0), Ok(()));
+        let said = stages(0.5, 1.0).unwrap_err();
+        assert!(
+            said.starts_with("settings.head_warmup: must be 0"),
+            "{said}"
+        );
+        let said = stages(0.0, 0.75).unwrap_err();
+        assert!(
+            said.starts_with("settings.layer_decay: must be 1"),
+            "{said}"
+        );
     }
 
     #[test]

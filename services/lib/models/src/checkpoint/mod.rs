@@ -132,6 +132,21 @@ impl Checkpoint {
         preprocess::Preprocessor::new(config)
     }
 
+    /// How a model directory says that its pictures are prepared; none where no file says.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; of transformers' directories the configuration alone is read.
+    pub fn preprocessing(dir: &Path) -> Result<Option<preprocess::Config>> {
+        let own = dir.join(directory::PREPROCESSOR);
+        if own.is_file() {
+            return directory::read_json(&own).map(Some);
+        }
+        match dialect(&config_of(dir)?)? {
+            Dialect::Transformers => Ok(None),
+            Dialect::Timm | Dialect::OpenClip => Ok(Self::read(dir)?.preprocessor),
+        }
+    }
+
     fn of(
         architecture: Architecture,
         preprocessor: Option<preprocess::Config>,

@@ -156,6 +156,38 @@ async fn damaged_files_are_refused_and_the_old_version_serves_on_until_they_are_
 }
 
 #[tokio::test]
+async fn a_file_that_is_not_as_its_checksum_says_is_refused_by_name() {
+    let mut world = World::new().await;
+    let [one, two] = ["one", "two"].map(|text| world.directory(text));
+    let [config, golden] = ["config.json", "golden.safetensors"].map(|name| two.join(name));
+    std::fs::write(&config, "{}").unwrap();
+    std::fs::write(&golden, "answers").unwrap();
+    crate::checksums::write(&two, &[]).unwrap();
+    world.told.tell(1, 1, &one, "one");
+    world.step().await.unwrap();
+    std::fs::write(&config, "[}").unwrap();
+    world.told.tell(2, 2, &two, "two");
+    let refused = world.step().await.unwrap_err();
+    assert_eq!(reason(&refused).as_deref(), Some("MODEL_DAMAGED"));
+    assert!(refused.message().contains("config.json"), "{refused}");
+    assert_eq!(world.serves(), "one");
+    std::fs::write(&config, "{}").unwrap();
+    std::fs::remove_file(&golden).unwrap();
+    world.told.tell(2, 3, &two, "two");
+    let refused = world.step().await.unwrap_err();
+    assert_eq!(reason(&refused).as_deref(), Some("MODEL_DAMAGED"));
+    assert!(
+        refused.message().contains("golden.safetensors"),
+        "{refused}"
+    );
+    assert_eq!(world.serves(), "one");
+    std::fs::write(&golden, "answers").unwrap();
+    world.told.tell(2, 4, &two, "two");
+    world.step().await.unwrap();
+    assert_eq!(world.serves(), "two");
+}
+
+#[tokio::test]
 async fn a_version_that_fails_its_check_leaves_the_old_one_in_service() {
     let mut world = World::new().await;
     let [one, broken] = ["one", "broken"].map(|text| world.directory(text));
