@@ -74,9 +74,14 @@ async fn promotions_rollbacks_and_damaged_versions_lose_no_request() {
     world.promote(1).await;
     world.serves(one).await;
 
-    let golden = |of: &Finished| Path::new(&of.directory).join("golden.safetensors");
+    let file = |of: &Finished, name| Path::new(&of.directory).join(name);
+    let golden = |of| file(of, "golden.safetensors");
     fs::remove_file(golden(three)).unwrap();
     fs::copy(golden(one), golden(three)).unwrap();
+    world.promote(3).await;
+    world.serves_on(one).await;
+    // Without checksums it is the answers that tell.
+    fs::remove_file(file(three, "SHA256SUMS")).unwrap();
     world.promote(3).await;
     world.serves_on(one).await;
     let weights = Path::new(&three.directory).join("model.safetensors");

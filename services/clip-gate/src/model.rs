@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use saga_batching::BatchConfig;
 use saga_chassis::{Readiness, WorkMetrics, status::internal};
 use saga_models::{
-    Checkpoint, Model as _, ModelError, Runtime,
+    Checkpoint, Model as _, ModelError, Runtime, checksums,
     clip::{Clip, TextConfig},
     directory,
     preprocess::Preprocessor,
@@ -71,6 +71,10 @@ impl Loader for ClipLoader {
 
     fn revision(path: &Path) -> Result<String, LoadError> {
         directory::revision(path).map_err(|error| LoadError(error.to_string()))
+    }
+
+    fn verify(path: &Path) -> Result<(), LoadError> {
+        checksums::verify(path).map_err(|error| LoadError(error.to_string()))
     }
 
     fn is_usable(model: &ClipModel) -> bool {

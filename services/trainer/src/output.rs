@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use saga_models::{Environment, ModelError, diffusion::neighbours, directory, preprocess};
-use saga_serving::checksums;
+use saga_models::{
+    Environment, ModelError, checksums, diffusion::neighbours, directory, preprocess,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -167,7 +168,7 @@ pub struct Outcome<'a> {
     pub stopped: Option<String>,
 }
 
-/// Replaces `output` at once by the model's files, a model card, the record, and the checksums of them all.
+/// Replaces `output` at once by the model's files, a model card, the record, and the checksums of what it answers by.
 pub fn write(output: &Path, outcome: Outcome, model: &dyn Learner) -> Result<Record, TrainError> {
     let mut record = record(outcome);
     directory::replace(output, |new| {
@@ -177,11 +178,8 @@ pub fn write(output: &Path, outcome: Outcome, model: &dyn Learner) -> Result<Rec
         std::fs::write(&card, model_card(&record))
             .map_err(|source| ModelError::Io { path: card, source })?;
         directory::write_json(&new.join(RECORD), &record)?;
-        // Which a model card says may be left out.
-        checksums::write(new, &[neighbours::FILE]).map_err(|source| ModelError::Io {
-            path: new.join(checksums::FILE),
-            source,
-        })
+        // Without them the model answers as with them.
+        checksums::write(new, &[neighbours::FILE, directory::MODEL_CARD])
     })?;
     Ok(record)
 }

@@ -2,7 +2,7 @@
 
 use saga_models::{
     Checkpoint, ModelError,
-    preprocess::{Config, Preprocessor},
+    preprocess::{Config, Preprocessor, Size},
 };
 
 use crate::{
@@ -11,11 +11,11 @@ use crate::{
     request::{Job, Kind},
 };
 
-/// Of a job's model: what trains it, and what its directory tells a service to do.
+/// Of a job's model: what trains it, and what its directory tells a service to do. A checkpoint's is taken to the side of the
+/// request as timm does it: statistics, interpolation and the share that a crop keeps stay.
 ///
 /// # Errors
-/// [`TrainError::InvalidField`] for a checkpoint whose preprocessing cannot be followed exactly, or makes images of another size than
-/// the request's.
+/// [`TrainError::InvalidField`] for a checkpoint whose preprocessing cannot be followed exactly, or makes images that are not square.
 pub fn of(job: &Job) -> Result<Config, TrainError> {
     let side = job.architecture.image_size;
     // A diffusers directory states none.
@@ -35,17 +35,41 @@ pub fn of(job: &Job) -> Result<Config, TrainError> {
         return Ok(customary(job.kind, side));
     };
     pixels::statistics(&config).map_err(refused)?;
-    let preprocessor = Preprocessor::new(config).map_err(refused)?;
-    let (height, width) = preprocessor.output_size();
-    if (height, width) != (side, side) {
+    let output = |config: &Config| {
+        let preprocessor = Preprocessor::new(config.clone()).map_err(refused)?;
+        Ok::<_, TrainError>(preprocessor.output_size())
+    };
+    let (height, width) = output(&config)?;
+    let config = scaled(config, f64::from(side) / f64::from(height.max(1)));
+    if output(&config)? != (side, side) {
         let why = format!(
-            "{} prepares images of {height} x {width} pixels, the request is for {side} x {side}; set architecture.image_size to its \
-             side, or state the other size in the preprocessor_config.json of a copy",
+            "{} prepares images of {height} x {width} pixels, and models are trained on square ones; state a square size in the \
+             preprocessor_config.json of a copy",
             directory.display()
         );
         return Err(TrainError::field("init_from", why));
     }
-    Ok(preprocessor.config().clone())
+    Ok(config)
+}
+
+/// Every length times a factor.
+fn scaled(config: Config, factor: f64) -> Config {
+    let length = |length: u32| (f64::from(length) * factor).round() as u32;
+    let size = |size| match size {
+        Size::Exact { height, width } => Size::Exact {
+            height: length(height),
+            width: length(width),
+        },
+        Size::ShortestEdge { shortest_edge } => Size::ShortestEdge {
+            shortest_edge: length(shortest_edge),
+        },
+        Size::Side(side) => Size::Side(length(side)),
+    };
+    Config {
+        size: size(config.size),
+        crop_size: config.crop_size.map(size),
+        ..config
+    }
 }
 
 /// Where no checkpoint says: squashed to the side for classifiers and diffusion, CLIP's own for CLIP.
@@ -149,15 +173,39 @@ mod tests {
     }
 
     #[test]
-    fn another_size_and_what_cannot_be_followed_are_refused_by_name() {
+    fn lengths_follow_the_side_of_the_request() {
+        let edge = |shortest_edge| Size::ShortestEdge { shortest_edge };
+        let torchvision = Config {
+            size: edge(256),
+            ..imagenet(224)
+        };
+        let folder = stating(&torchvision);
+        let of = |side| of(&job(Kind::ResnetClassifier, folder.path(), side)).unwrap();
+        assert_eq!(of(224), torchvision);
+        let small = Config {
+            size: edge(73),
+            ..imagenet(64)
+        };
+        assert_eq!(of(64), small);
+    }
+
+    #[test]
+    fn what_cannot_be_followed_is_refused_by_name() {
         let refused = |config: Config| {
             let folder = stating(&config);
             let refused = of(&job(Kind::VitClassifier, folder.path(), 32));
             refused.unwrap_err().to_string()
         };
-        let said = refused(imagenet(24));
+        let oblong = Config {
+            size: Size::Exact {
+                height: 32,
+                width: 40,
+            },
+            ..Config::vit(32)
+        };
+        let said = refused(oblong);
         assert!(said.starts_with("init_from: "), "{said}");
-        assert!(said.contains("24 x 24 pixels, the request is for 32 x 32"));
+        assert!(said.contains("32 x 40 pixels, and models are trained on square ones"));
         let nearest = Config {
             resample: 0,
             ..imagenet(32)

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use saga_batching::BatchConfig;
 use saga_chassis::{Readiness, WorkMetrics, status::internal};
 use saga_models::{
-    Checkpoint, ModelError, Runtime, directory,
+    Checkpoint, ModelError, Runtime, checksums, directory,
     preprocess::Preprocessor,
     tch::{Device, Tensor},
 };
@@ -64,6 +64,10 @@ impl Loader for VitLoader {
 
     fn revision(path: &Path) -> Result<String, LoadError> {
         directory::revision(path).map_err(|error| LoadError(error.to_string()))
+    }
+
+    fn verify(path: &Path) -> Result<(), LoadError> {
+        checksums::verify(path).map_err(|error| LoadError(error.to_string()))
     }
 
     fn is_usable(model: &Classifier) -> bool {

@@ -9,7 +9,7 @@ use saga_imaging::RgbImage;
 use saga_models::diffusion::class_conditional::{ClassConditional, Request, Settings};
 use saga_models::diffusion::neighbours::{Nearest, Neighbours};
 use saga_models::diffusion::noise::Seeded;
-use saga_models::{ModelError, Runtime, directory};
+use saga_models::{ModelError, Runtime, checksums, directory};
 use saga_proto::model::v1::LoadedModel;
 use saga_serving::{LoadError, Loader};
 use tokio::sync::oneshot;
@@ -81,6 +81,10 @@ impl Loader for LocalLoader {
 
     fn revision(path: &Path) -> Result<String, LoadError> {
         directory::revision(path).map_err(|error| LoadError(error.to_string()))
+    }
+
+    fn verify(path: &Path) -> Result<(), LoadError> {
+        checksums::verify(path).map_err(|error| LoadError(error.to_string()))
     }
 
     fn is_usable(model: &LocalModel) -> bool {

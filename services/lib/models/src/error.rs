@@ -36,6 +36,8 @@ pub enum ModelError {
     Weights(#[from] WeightMismatch),
     #[error("golden.safetensors {0}")]
     Golden(String),
+    #[error("SHA256SUMS {0}")]
+    Checksums(String),
     #[error("int8.safetensors {0}")]
     Int8(String),
     #[error("tokenizer: {0}")]

@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod checkpoint;
+pub mod checksums;
 mod classifier;
 pub mod clip;
 pub mod diffusion;

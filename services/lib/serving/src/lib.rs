@@ -2,7 +2,6 @@
 //!
 //! - [`Registry`]: models by name, swapped without losing a request; [`ModelServer`] is its `saga.model.v1.ModelService`
 //! - [`Follow`]: the version that the label store's model registry promotes serves
-//! - [`checksums`]: that the files of a model directory are those that it was finished with
 //! - [`open_inference`]: the same models for KServe and Triton clients
 //! - [`Worker`]: a model's thread with its batches; failures that stick turn readiness off
 //! - [`Decoding`]: a bounded pool that turns encoded images into pixel values, so that queues hold compressed bytes
@@ -12,7 +11,6 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
-pub mod checksums;
 mod config;
 mod decoding;
 mod follow;

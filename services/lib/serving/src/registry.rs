@@ -18,8 +18,6 @@ use saga_proto::{model::v1::LoadedModel, r#type::v1::ModelVersion};
 use tokio::sync::Mutex;
 use tonic::Status;
 
-use crate::checksums;
-
 /// Longest name of a model, in bytes.
 const MAX_NAME: usize = 64;
 
@@ -33,6 +31,12 @@ pub trait Loader: Send + Sync + 'static {
     /// # Errors
     /// Where there are no weights.
     fn revision(directory: &Path) -> Result<String, LoadError>;
+
+    /// Whether the files of a directory are those that it was finished with; may block.
+    ///
+    /// # Errors
+    /// The first file that is not.
+    fn verify(directory: &Path) -> Result<(), LoadError>;
 
     /// Whether a model may be expected to answer; one that is not is loaded anew where it is asked for again.
     fn is_usable(model: &Self::Model) -> bool;
@@ -180,7 +184,7 @@ impl<L: Loader> Registry<L> {
     ///
     /// # Errors
     /// As [`Registry::load`]; FAILED_PRECONDITION with MODEL_DAMAGED where the directory holds other weights, or
-    /// another file than its [`checksums`] record. What serves stays.
+    /// other files than it was finished with. What serves stays.
     pub async fn adopt(
         &self,
         name: &str,
@@ -231,7 +235,7 @@ impl<L: Loader> Registry<L> {
         }
         if !self.has(name, directory, &revision) {
             if expected.is_some() {
-                verify(directory.to_owned()).await?;
+                verify::<L>(directory.to_owned()).await?;
             }
             let (model, mut info) = self.loader.load(directory).await.map_err(refused)?;
             info.directory = directory.display().to_string();
@@ -369,7 +373,7 @@ async fn revision<L: Loader>(directory: PathBuf) -> Result<Result<String, LoadEr
 
 /// # Errors
 /// FAILED_PRECONDITION with MODEL_DAMAGED, naming the file.
-async fn verify(directory: PathBuf) -> Result<(), Status> {
+async fn verify<L: Loader>(directory: PathBuf) -> Result<(), Status> {
     let damaged = |error: LoadError| {
         let message = format!(
             "{}: {error}; restore it, or promote another version",
@@ -378,7 +382,7 @@ async fn verify(directory: PathBuf) -> Result<(), Status> {
         failed_precondition("MODEL_DAMAGED", message)
     };
     let at = directory.clone();
-    tokio::task::spawn_blocking(move || checksums::verify(&at))
+    tokio::task::spawn_blocking(move || L::verify(&at))
         .await
         .map_err(|error| internal("WORKER_PANICKED", error.to_string()))?
         .map_err(damaged)

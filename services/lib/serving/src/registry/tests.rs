@@ -5,7 +5,7 @@ use tonic::Code;
 
 use super::*;
 
-/// A directory's file `weights` is both the revision and the model.
+/// A directory's file `weights` is both the revision and the model; one with a file `damaged` is.
 pub(crate) struct Strings;
 
 impl Loader for Strings {
@@ -14,6 +14,13 @@ impl Loader for Strings {
     fn revision(directory: &Path) -> Result<String, LoadError> {
         std::fs::read_to_string(directory.join("weights"))
             .map_err(|error| LoadError(error.to_string()))
+    }
+
+    fn verify(directory: &Path) -> Result<(), LoadError> {
+        match directory.join("damaged").exists() {
+            true => Err(LoadError("a file is damaged".to_owned())),
+            false => Ok(()),
+        }
     }
 
     fn is_usable(_: &String) -> bool {

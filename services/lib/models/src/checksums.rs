@@ -9,7 +9,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use crate::registry::LoadError;
+use crate::error::{ModelError, Result};
 
 /// Name of the file.
 pub const FILE: &str = "SHA256SUMS";
@@ -18,8 +18,15 @@ pub const FILE: &str = "SHA256SUMS";
 /// out of it. Reads every byte.
 ///
 /// # Errors
-/// A file that cannot be read, or whose name is not one line of UTF-8.
-pub fn write(directory: &Path, optional: &[&str]) -> io::Result<()> {
+/// [`ModelError::Io`] for a file that cannot be read or written, or whose name is not one line of UTF-8.
+pub fn write(directory: &Path, optional: &[&str]) -> Result<()> {
+    let file = directory.join(FILE);
+    record(directory, optional)
+        .and_then(|text| fs::write(&file, text))
+        .map_err(ModelError::io(&file))
+}
+
+fn record(directory: &Path, optional: &[&str]) -> io::Result<String> {
     let mut names = Vec::new();
     below(directory, "", &mut names)?;
     names.retain(|name| name != FILE && !optional.contains(&name.as_str()));
@@ -28,37 +35,36 @@ pub fn write(directory: &Path, optional: &[&str]) -> io::Result<()> {
     for name in names {
         text += &format!("{}  {name}\n", sha256(&directory.join(&name))?);
     }
-    fs::write(directory.join(FILE), text)
+    Ok(text)
 }
 
 /// Whether every file that was there is there still and as it was; files that were added do not matter, and a directory without
 /// `SHA256SUMS` is taken as it is. Reads every byte.
 ///
 /// # Errors
-/// The first file that is missing or changed, by name.
-pub fn verify(directory: &Path) -> Result<(), LoadError> {
+/// [`ModelError::Checksums`] names the first file that is missing or changed; [`ModelError::Io`].
+pub fn verify(directory: &Path) -> Result<()> {
     let file = directory.join(FILE);
     let text = match fs::read_to_string(&file) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(LoadError(format!("{FILE} cannot be read: {error}"))),
+        Err(error) => return Err(ModelError::io(&file)(error)),
     };
     for line in text.lines() {
         let entry = line.split_once("  ").filter(|(_, name)| is_inside(name));
         let Some((recorded, name)) = entry else {
-            let why = format!("{FILE} holds {line:?}, which is no checksum of a file beside it");
-            return Err(LoadError(why));
+            let why = format!("holds {line:?}, which is no checksum of a file beside it");
+            return Err(ModelError::Checksums(why));
         };
         match sha256(&directory.join(name)) {
             Ok(found) if found == recorded => {}
             Ok(_) => {
-                return Err(LoadError(format!(
-                    "{name} is not the file that {FILE} records"
-                )));
+                let why = format!("records another {name} than there is");
+                return Err(ModelError::Checksums(why));
             }
             Err(error) => {
-                let why = format!("{name}, which {FILE} records, cannot be read: {error}");
-                return Err(LoadError(why));
+                let why = format!("records {name}, which cannot be read: {error}");
+                return Err(ModelError::Checksums(why));
             }
         }
     }
@@ -147,11 +153,11 @@ mod tests {
         fs::write(at("unet/config.json"), "abd").unwrap();
         assert_eq!(
             refused(),
-            "unet/config.json is not the file that SHA256SUMS records"
+            "SHA256SUMS records another unet/config.json than there is"
         );
         fs::write(at("unet/config.json"), "abc").unwrap();
         fs::remove_file(at("golden.safetensors")).unwrap();
-        assert!(refused().starts_with("golden.safetensors, which SHA256SUMS records, cannot"));
+        assert!(refused().starts_with("SHA256SUMS records golden.safetensors, which cannot"));
         fs::write(at(FILE), "00  ../elsewhere\n").unwrap();
         assert!(refused().contains("no checksum of a file beside it"));
         fs::remove_file(at(FILE)).unwrap();
