@@ -71,9 +71,9 @@ pub fn sentence(results: &Results) -> String {
             .to_owned();
     };
     let verdict = if low > 0.0 {
-        "The augmented model is better."
+        "This augmented model is better; what another training of each would give, `saga eval` tells."
     } else if high < 0.0 {
-        "The augmented model is worse."
+        "This augmented model is worse; what another training of each would give, `saga eval` tells."
     } else {
         "The interval includes zero: this run does not show a difference."
     };
