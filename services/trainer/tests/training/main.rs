@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod reuse;
+mod stops;
+#[path = "../store/mod.rs"]
 mod store;
 
 use std::{collections::BTreeSet, path::Path};
@@ -192,27 +195,6 @@ async fn a_classifier_learns_a_separable_set_and_is_reused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn extra_images_are_part_of_what_a_model_is_reused_for() {
-    let bed = Bed::new(FakeStore::separable()).await;
-    let with = |label: &str| StreamTrainingRequest {
-        extra: vec![ExtraImage {
-            image_id: "train-0".into(),
-            label: label.into(),
-        }],
-        ..request(ModelKind::VitClassifier)
-    };
-    let (_, plain) = bed.train(request(ModelKind::VitClassifier)).await.unwrap();
-    let (_, red) = bed.train(with("red")).await.unwrap();
-    assert!(!red.reused);
-    assert_ne!(red.revision, plain.revision);
-    let (_, again) = bed.train(with("red")).await.unwrap();
-    assert!(again.reused);
-    let (_, blue) = bed.train(with("blue")).await.unwrap();
-    assert!(!blue.reused);
-    assert_ne!(blue.revision, red.revision);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn every_option_of_a_classifier_trains() {
     let bed = Bed::new(FakeStore::separable().with_synthetic()).await;
     let mut request = request(ModelKind::VitClassifier);
@@ -316,78 +298,6 @@ async fn synthetic_images_count_as_much_as_they_are_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kept_model_stays_when_its_output_is_trained_anew() {
-    let bed = Bed::new(FakeStore::separable()).await;
-    let with = |seed| StreamTrainingRequest {
-        seed,
-        keep: true,
-        ..request(ModelKind::VitClassifier)
-    };
-    let revision =
-        |of: &Finished| saga_models::directory::revision(Path::new(&of.directory)).unwrap();
-    let (_, first) = bed.train(with(1)).await.unwrap();
-    let (_, second) = bed.train(with(2)).await.unwrap();
-    assert_ne!(first.directory, second.directory);
-    for model in [&first, &second] {
-        assert_eq!(revision(model), model.revision);
-        assert_model_directory(model, &[]);
-    }
-    let (_, plain) = bed
-        .train(StreamTrainingRequest {
-            keep: false,
-            ..with(2)
-        })
-        .await
-        .unwrap();
-    assert!(plain.reused && plain.directory.ends_with("run/model"));
-    // One that was lost or damaged comes back with the same request.
-    let lose = |directory: &Path| std::fs::remove_dir_all(directory).unwrap();
-    let damage = |directory: &Path| {
-        std::fs::remove_file(directory.join("golden.safetensors")).unwrap();
-    };
-    for hurt in [lose, damage] {
-        hurt(Path::new(&second.directory));
-        let (_, again) = bed.train(with(2)).await.unwrap();
-        assert!(again.reused);
-        assert_eq!(
-            (&again.directory, revision(&again)),
-            (&second.directory, second.revision.clone())
-        );
-        assert_checksums(Path::new(&again.directory));
-    }
-}
-
-/// As whoever was given the directory checks it.
-fn assert_checksums(directory: &Path) {
-    let mut check = std::process::Command::new("sha256sum");
-    check
-        .args(["--check", "--strict", "SHA256SUMS"])
-        .current_dir(directory);
-    let output = check.output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let listed = String::from_utf8(output.stdout).unwrap().lines().count();
-    let folder = std::fs::read_dir(directory).unwrap();
-    assert_eq!(
-        listed + 2,
-        folder.count(),
-        "all files but the card and the list itself"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_finished_model_with_a_changed_file_is_trained_anew() {
-    let bed = Bed::new(FakeStore::separable()).await;
-    let (_, first) = bed.train(request(ModelKind::VitClassifier)).await.unwrap();
-    let directory = Path::new(&first.directory);
-    assert_checksums(directory);
-    preprocess::Config::vit(8).write(directory).unwrap();
-    let (_, second) = bed.train(request(ModelKind::VitClassifier)).await.unwrap();
-    assert!(!second.reused);
-    assert_eq!(second.revision, first.revision);
-    assert_checksums(directory);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn other_losses_learn_too() {
     let bed = Bed::new(FakeStore::separable()).await;
     for loss in [Loss::Focal, Loss::Ldam] {
@@ -480,161 +390,4 @@ async fn a_diffusion_model_learns_and_is_judged_by_its_loss() {
     std::fs::remove_file(directory.join("neighbours.safetensors")).unwrap();
     let (_, again) = bed.train(diffusion).await.unwrap();
     assert!(again.reused && again.revision == finished.revision);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn leaving_the_stream_cancels_and_frees_the_output() {
-    let bed = Bed::new(FakeStore::separable()).await;
-    let mut endless = request(ModelKind::VitClassifier);
-    endless.settings.as_mut().unwrap().steps = 10_000_000;
-    let mut stream = bed.stream(endless.clone()).await.unwrap();
-    while !matches!(
-        stream.message().await.unwrap().unwrap().event,
-        Some(Event::Epoch(_))
-    ) {}
-    let busy = bed.train(endless).await.unwrap_err();
-    assert_eq!(busy.code(), Code::Aborted, "{busy}");
-    drop(stream);
-    // One job at a time: this one starts only when the endless one has ended.
-    loop {
-        match bed.train(request(ModelKind::VitClassifier)).await {
-            Ok((_, finished)) => break assert!(!finished.reused),
-            Err(status) => assert_eq!(status.code(), Code::Aborted, "{status}"),
-        }
-    }
-    let left: Vec<_> = std::fs::read_dir(bed.models.path().join("run"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
-    let expected = ["model", "model-last-good"].map(std::ffi::OsString::from);
-    assert_eq!(left.into_iter().collect::<BTreeSet<_>>(), expected.into());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_job_goes_on_where_it_was() {
-    let bed = Bed::new(FakeStore::separable()).await;
-    let mut long = request(ModelKind::VitClassifier);
-    long.settings.as_mut().unwrap().steps = 1000;
-    let mut stream = bed.stream(long.clone()).await.unwrap();
-    while !matches!(
-        stream.message().await.unwrap().unwrap().event,
-        Some(Event::Epoch(_))
-    ) {}
-    drop(stream);
-    let last_good = bed.models.path().join("run/model-last-good");
-    let (mut resumed_at, mut epochs, mut finished) = (0, Vec::new(), None);
-    while finished.is_none() {
-        // Busy until the cancelled one has left its weights behind.
-        let Ok(mut stream) = bed.stream(long.clone()).await else {
-            continue;
-        };
-        while let Ok(Some(answer)) = stream.message().await {
-            match answer.event.unwrap() {
-                Event::Started(started) => {
-                    resumed_at = started.resumed_at_step;
-                    assert!(last_good.join("model.safetensors").is_file());
-                }
-                Event::Epoch(epoch) => epochs.push(epoch.epoch),
-                Event::Finished(done) => finished = Some(done),
-            }
-        }
-    }
-    assert!((1..1000).contains(&resumed_at), "{resumed_at}");
-    assert_eq!(epochs, (1..=500).collect::<Vec<_>>());
-    assert!(!last_good.exists() && !bed.models.path().join("run/.model.training").exists());
-
-    long.output = "run/undisturbed".into();
-    let (_, undisturbed) = bed.train(long).await.unwrap();
-    assert_eq!(finished.unwrap().revision, undisturbed.revision);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn bad_input_is_named() {
-    let bed = Bed::new(FakeStore::separable()).await;
-    let mut bad = request(ModelKind::VitClassifier);
-    bad.settings.as_mut().unwrap().batch_size = 0;
-    let status = bed.train(bad).await.unwrap_err();
-    assert_eq!(
-        (status.code(), status.message()),
-        (
-            Code::InvalidArgument,
-            "settings.batch_size: is 0; it must lie in 2 to 4096"
-        )
-    );
-
-    let unknown = StreamTrainingRequest {
-        dataset_id: "nothing".into(),
-        ..request(ModelKind::VitClassifier)
-    };
-    let status = bed.train(unknown).await.unwrap_err();
-    assert_eq!(status.code(), Code::NotFound, "{status}");
-
-    let mut prompts = clip_request();
-    prompts.prompts.remove("red");
-    let status = bed.train(prompts).await.unwrap_err();
-    assert_eq!(
-        (status.code(), status.message()),
-        (
-            Code::InvalidArgument,
-            "prompts: have no text for class 'red'; add at least one"
-        )
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn unusable_data_is_named() {
-    for (store, reason) in [
-        (FakeStore::separable().without_val(), "EMPTY_SPLIT"),
-        (
-            FakeStore::separable().with_class("green"),
-            "CLASS_WITHOUT_IMAGES",
-        ),
-        (FakeStore::separable().with_row("mauve"), "UNKNOWN_LABEL"),
-        (FakeStore::separable().with_broken_image(), "BAD_IMAGE"),
-        (
-            FakeStore::separable().relabelled_while_read(),
-            "DATASET_CHANGED",
-        ),
-    ] {
-        let status = Bed::new(store)
-            .await
-            .train(request(ModelKind::VitClassifier))
-            .await
-            .unwrap_err();
-        assert_eq!(
-            saga_chassis::status::reason(&status).as_deref(),
-            Some(reason),
-            "{status}"
-        );
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_diverging_training_keeps_the_last_good_weights_beside_the_output() {
-    let bed = Bed::new(FakeStore::separable()).await;
-    let (_, good) = bed.train(request(ModelKind::VitClassifier)).await.unwrap();
-    let mut wild = request(ModelKind::VitClassifier);
-    let settings = wild.settings.as_mut().unwrap();
-    (
-        settings.learning_rate,
-        settings.weight_decay,
-        settings.gradient_clip,
-    ) = (1.0, 10.0, 0.0);
-    (settings.steps, settings.warmup, settings.ema_decay) = (400, 0.0, 0.0);
-    let status = bed.train(wild).await.unwrap_err();
-    assert_eq!(
-        saga_chassis::status::reason(&status).as_deref(),
-        Some("DIVERGED"),
-        "{status}"
-    );
-    assert_eq!(
-        saga_models::directory::revision(Path::new(&good.directory)).unwrap(),
-        good.revision
-    );
-    assert!(
-        bed.models
-            .path()
-            .join("run/model-last-good/model.safetensors")
-            .is_file()
-    );
 }
