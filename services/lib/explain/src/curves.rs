@@ -14,7 +14,8 @@ use crate::{
 /// Steps from the first pixel to the last.
 pub const STEPS: usize = 32;
 
-/// Taps and deviation of the Gaussian that insertion starts from, in pixels, as the paper's code.
+/// Taps and deviation of the Gaussian that insertion starts from, in pixels, as the paper's code; its border is black, here the
+/// picture's outermost pixels go on.
 const TAPS: i64 = 11;
 const DEVIATION: f64 = 5.0;
 
@@ -187,6 +188,22 @@ mod tests {
         assert!(left.deletion.area() + 0.2 < right.deletion.area());
         // A picture of one colour is its own blur.
         assert!((left.insertion.area() - f64::from(left.deletion.0[0])).abs() < 1e-6);
+    }
+
+    /// Half black, half white: across the edge each pixel is the share of the taps that lie in the white half, farther off nothing
+    /// changes.
+    #[test]
+    fn an_edge_is_spread_over_the_taps() {
+        let row: Vec<f32> = (0..24).map(|x| if x < 12 { 0.0 } else { 1.0 }).collect();
+        let picture = Tensor::from_slice(&row).view([1, 1, 1, 24]);
+        let blurred = blurred(&picture.expand([1, 3, 16, 24], false)).unwrap();
+        let line = Vec::<f64>::try_from(blurred.get(0).get(2).get(8)).unwrap();
+        let bell = |tap: i64| (-0.5 * (tap as f64 / DEVIATION).powi(2)).exp();
+        let all: f64 = (-5..=5).map(bell).sum();
+        for (x, &found) in (0..).zip(&line) {
+            let white: f64 = (-5..=5).filter(|tap| x + tap >= 12).map(bell).sum();
+            assert!((found - white / all).abs() < 1e-6, "{x}: {found}");
+        }
     }
 
     #[test]
