@@ -9,7 +9,9 @@
 //! | [`Method::Lime`] | the same | Ribeiro et al. 2016, as lime's `LimeImageExplainer` |
 //!
 //! Deletion and insertion [`Curves`] (Petsiuk et al. 2018) rank them. `tests/parity.rs` holds what the references said of tiny
-//! models, `tests/fixtures/make.py` the script that asked them. The crate knows tensors, and no transport.
+//! models, `tests/fixtures/make.py` the script that asked them: maps of Grad-CAM and Grad-CAM++ are theirs within 1e-4, rollout,
+//! the answers under a mask and LIME's coefficients within 1e-5, KernelSHAP's values and LIME's from the recorded answers within
+//! 1e-6, superpixels the same. The crate knows tensors, and no transport.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
