@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader, Read},
     path::{Component, Path},
 };
 
@@ -33,7 +33,7 @@ fn record(directory: &Path, optional: &[&str]) -> io::Result<String> {
     names.sort_unstable();
     let mut text = String::new();
     for name in names {
-        text += &format!("{}  {name}\n", sha256(&directory.join(&name))?);
+        text += &format!("{}  {name}\n", of_file(&directory.join(&name))?);
     }
     Ok(text)
 }
@@ -56,7 +56,7 @@ pub fn verify(directory: &Path) -> Result<()> {
             let why = format!("holds {line:?}, which is no checksum of a file beside it");
             return Err(ModelError::Checksums(why));
         };
-        match sha256(&directory.join(name)) {
+        match of_file(&directory.join(name)) {
             Ok(found) if found == recorded => {}
             Ok(_) => {
                 let why = format!("records another {name} than there is");
@@ -99,10 +99,14 @@ fn below(folder: &Path, prefix: &str, names: &mut Vec<String>) -> io::Result<()>
     Ok(())
 }
 
-/// Hexadecimal.
-fn sha256(path: &Path) -> io::Result<String> {
-    let mut reader = BufReader::with_capacity(1 << 16, File::open(path)?);
-    let mut hasher = Sha256::new();
+fn of_file(path: &Path) -> io::Result<String> {
+    Ok(sha256(File::open(path)?)?.0)
+}
+
+/// Of all that can be read: hexadecimal, and how many bytes there were.
+pub fn sha256(content: impl Read) -> io::Result<(String, u64)> {
+    let mut reader = BufReader::with_capacity(1 << 16, content);
+    let (mut hasher, mut size) = (Sha256::new(), 0);
     loop {
         let bytes = reader.fill_buf()?;
         if bytes.is_empty() {
@@ -111,9 +115,11 @@ fn sha256(path: &Path) -> io::Result<String> {
         hasher.update(bytes);
         let read = bytes.len();
         reader.consume(read);
+        size += read as u64;
     }
     let digest = hasher.finalize();
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    let digits = digest.iter().map(|byte| format!("{byte:02x}"));
+    Ok((digits.collect(), size))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
@@ -221,9 +221,7 @@ impl<L: Loader> Registry<L> {
             )
         };
         let _one_at_a_time = self.loading.lock().await;
-        let revision = revision::<L>(directory.to_owned())
-            .await?
-            .map_err(refused)?;
+        let revision = blocking(directory, L::revision).await?.map_err(refused)?;
         if let Some(expected) = expected
             && expected != revision
         {
@@ -235,7 +233,14 @@ impl<L: Loader> Registry<L> {
         }
         if !self.has(name, directory, &revision) {
             if expected.is_some() {
-                verify::<L>(directory.to_owned()).await?;
+                let damaged = |error: LoadError| {
+                    let message = format!(
+                        "{}: {error}; restore it, or promote another version",
+                        directory.display()
+                    );
+                    failed_precondition("MODEL_DAMAGED", message)
+                };
+                blocking(directory, L::verify).await?.map_err(damaged)?;
             }
             let (model, mut info) = self.loader.load(directory).await.map_err(refused)?;
             info.directory = directory.display().to_string();
@@ -365,27 +370,15 @@ fn is_of<M>(held: &Held<M>, directory: &Path, revision: &str) -> bool {
     Path::new(&held.info.directory) == directory && held.version().revision == revision
 }
 
-async fn revision<L: Loader>(directory: PathBuf) -> Result<Result<String, LoadError>, Status> {
-    tokio::task::spawn_blocking(move || L::revision(&directory))
+/// What reads a directory's files, on a thread that may wait for them.
+async fn blocking<T: Send + 'static>(
+    directory: &Path,
+    read: fn(&Path) -> Result<T, LoadError>,
+) -> Result<Result<T, LoadError>, Status> {
+    let directory = directory.to_owned();
+    tokio::task::spawn_blocking(move || read(&directory))
         .await
         .map_err(|error| internal("WORKER_PANICKED", error.to_string()))
-}
-
-/// # Errors
-/// FAILED_PRECONDITION with MODEL_DAMAGED, naming the file.
-async fn verify<L: Loader>(directory: PathBuf) -> Result<(), Status> {
-    let damaged = |error: LoadError| {
-        let message = format!(
-            "{}: {error}; restore it, or promote another version",
-            directory.display()
-        );
-        failed_precondition("MODEL_DAMAGED", message)
-    };
-    let at = directory.clone();
-    tokio::task::spawn_blocking(move || L::verify(&at))
-        .await
-        .map_err(|error| internal("WORKER_PANICKED", error.to_string()))?
-        .map_err(damaged)
 }
 
 fn check_name(name: &str) -> Result<(), Status> {

@@ -1,8 +1,7 @@
 //! What lies in a folder, as the hub asks about it.
 
 use super::error::HubError;
-use saga_models::diffusion::neighbours;
-use sha2::{Digest as _, Sha256};
+use saga_models::{checksums, diffusion::neighbours};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -59,38 +58,21 @@ fn file(folder: &Path, at: &Path) -> Result<LocalFile, HubError> {
         .take(SAMPLE as u64)
         .read_to_end(&mut sample)
         .map_err(HubError::io(at))?;
-    let mut hasher = Sha256::new();
-    hasher.update(&sample);
-    let rest = std::io::copy(&mut file, &mut Hashed(&mut hasher)).map_err(HubError::io(at))?;
+    let (sha256, size) =
+        checksums::sha256(sample.as_slice().chain(file)).map_err(HubError::io(at))?;
     Ok(LocalFile {
         path: parts.join("/"),
         at: at.to_path_buf(),
-        size: sample.len() as u64 + rest,
-        sha256: hasher
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
+        size,
+        sha256,
         sample,
     })
-}
-
-struct Hashed<'a>(&'a mut Sha256);
-
-impl std::io::Write for Hashed<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sha2::{Digest as _, Sha256};
 
     #[test]
     fn files_are_named_hashed_and_hidden_ones_and_thumbnails_left_out() {
