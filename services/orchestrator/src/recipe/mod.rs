@@ -219,8 +219,13 @@ impl Recipe {
     /// # Errors
     /// Names the key, the value and the allowed range, or the line where the TOML breaks.
     pub fn parse(text: &str) -> Result<Self, RecipeError> {
-        let recipe: Self =
+        let mut recipe: Self =
             toml::from_str(text).map_err(|error| RecipeError::Syntax(error.to_string()))?;
+        recipe
+            .training
+            .classifier
+            .settings
+            .complete_for_classifier();
         recipe.validate()?;
         Ok(recipe)
     }

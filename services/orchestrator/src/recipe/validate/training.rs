@@ -131,7 +131,6 @@ impl Settings {
             0.0..=0.9,
         )?;
         within(&format!("{key}.ema_decay"), self.ema_decay, 0.0..=0.999_999)?;
-        within(&format!("{key}.mixup"), self.mixup, 0.0..=10.0)?;
         within(
             &format!("{key}.gradient_clip"),
             self.gradient_clip,
@@ -142,6 +141,7 @@ impl Settings {
             ("head_warmup", self.head_warmup, 0.0..=0.9),
             ("class_weights_from", self.class_weights_from, 0.0..=1.0),
             ("random_erasing", self.random_erasing, 0.0..=1.0),
+            ("mixup", self.mixup.unwrap_or_default(), 0.0..=10.0),
             ("cutmix", self.cutmix, 0.0..=10.0),
             ("focal_gamma", self.focal_gamma, 0.0..=10.0),
             ("ldam_margin", self.ldam_margin, 0.0..=30.0),
@@ -170,7 +170,7 @@ impl Settings {
     pub(super) fn of_no_classifier(&self, key: &str) -> Checked {
         let given = [
             ("label_smoothing", self.label_smoothing != 0.0),
-            ("mixup", self.mixup != 0.0),
+            ("mixup", self.mixup.is_some_and(|alpha| alpha != 0.0)),
             ("cutmix", self.cutmix != 0.0),
             ("class_weights", self.class_weights),
             ("logit_adjustment", self.logit_adjustment != 0.0),
