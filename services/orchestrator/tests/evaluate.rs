@@ -265,6 +265,27 @@ async fn without_a_gate_its_rejections_are_judged_by_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gate_that_keeps_nothing_out_costs_no_training() {
+    let world = after_a_run(|spec| {
+        let text = ["good", "reject-clip"][usize::from(spec.seed.is_multiple_of(3))];
+        Ok(support::generator::image(spec, text))
+    })
+    .await;
+    let arms = request(&["plain", "gated", "without_vit", "without_clip"], 2);
+    let evaluation = finished(&evaluate(&world, arms).await.unwrap());
+    let trained = ["gated", "without_vit", "without_clip"].map(|arm| jobs(&world, arm).len());
+    assert_eq!(trained, [2, 0, 2]);
+    let models = |arm: usize| {
+        let answers = evaluation.answers.as_ref().unwrap();
+        let models = answers.arms[arm].models.iter();
+        models.map(|model| &model.directory).collect::<Vec<_>>()
+    };
+    assert_eq!(models(1), models(2));
+    assert_ne!(models(1), models(3));
+    assert_eq!(evaluation.arms[1].added, evaluation.arms[2].added);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_evaluated_is_refused_with_a_reason() {
     let world = World::new().await;
     let unknown = evaluate(&world, request(&[], 1)).await.unwrap_err();

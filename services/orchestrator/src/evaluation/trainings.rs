@@ -1,4 +1,5 @@
-//! Trains every arm with every seed. A trained arm is on the trainer's disk and answered at once when asked for again.
+//! Trains every arm with every seed. A trained arm is on the trainer's disk and answered at once when asked for again. Arms that
+//! come to the same training share its model: a gate that keeps nothing out may as well be there.
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -9,10 +10,13 @@ use saga_proto::{
 };
 
 use super::{Plan, arm::Arm, pool::Pool, selection};
-use crate::run::{
-    RunContext, RunError,
-    stage::Progress,
-    training::{self, Trained},
+use crate::{
+    recipe::Settings,
+    run::{
+        RunContext, RunError,
+        stage::Progress,
+        training::{self, Trained},
+    },
 };
 
 /// Progress of all trainings together.
@@ -25,6 +29,13 @@ pub(crate) struct TrainedArm {
     pub(crate) added: Vec<u64>,
     /// By seed, in the order of the plan.
     pub(crate) models: Vec<Trained>,
+}
+
+/// What a training comes to, apart from its seed and name.
+#[derive(PartialEq)]
+struct What {
+    settings: Settings,
+    extra: Vec<ExtraImage>,
 }
 
 /// Trains seed by seed, so that what is there is comparable wherever it breaks off.
@@ -40,6 +51,7 @@ pub(crate) async fn train(
             extra(context, arm, pool, passed, seed)?;
         }
     }
+    let settings = &context.recipe.training.classifier.settings;
     let steps = u64::from(plan.steps);
     let total = steps * (plan.seeds.len() * plan.arms.len()) as u64;
     let mut progress = Progress::new(STAGE);
@@ -52,12 +64,22 @@ pub(crate) async fn train(
     };
     let mut arms: Vec<TrainedArm> = plan.arms.iter().map(untrained).collect();
     for &seed in &plan.seeds {
+        let mut of_seed: Vec<(What, Trained)> = Vec::with_capacity(arms.len());
         for trained in &mut arms {
-            let extra = extra(context, &trained.arm, pool, passed, seed)?;
+            let what = What {
+                settings: trained.arm.settings(settings, plan.steps),
+                extra: extra(context, &trained.arm, pool, passed, seed)?,
+            };
             if trained.models.is_empty() {
-                trained.added = by_class(&context.recipe.classes, &extra);
+                trained.added = by_class(&context.recipe.classes, &what.extra);
             }
-            let model = one(context, plan, &trained.arm, seed, extra).await?;
+            let twin = of_seed.iter().find(|(other, _)| *other == what);
+            let mut model = match twin {
+                Some((_, model)) => model.clone(),
+                None => one(context, &trained.arm, seed, &what).await?,
+            };
+            model.reused |= twin.is_some();
+            of_seed.push((what, model.clone()));
             done += steps;
             if model.reused {
                 // What cost no time says nothing about the time that is left.
@@ -97,21 +119,13 @@ fn by_class(classes: &[String], extra: &[ExtraImage]) -> Vec<u64> {
     classes.iter().map(count).collect()
 }
 
-async fn one(
-    context: &RunContext,
-    plan: &Plan,
-    arm: &Arm,
-    seed: u64,
-    extra: Vec<ExtraImage>,
-) -> Result<Trained, RunError> {
-    let classifier = &context.recipe.training.classifier;
-    let settings = arm.settings(&classifier.settings, plan.steps);
+async fn one(context: &RunContext, arm: &Arm, seed: u64, what: &What) -> Result<Trained, RunError> {
     let stage = format!("{arm}-{seed}");
-    let request = training::classifier(context, &format!("eval/{stage}"), &settings);
+    let request = training::classifier(context, &format!("eval/{stage}"), &what.settings);
     let started = Instant::now();
     let request = StreamTrainingRequest {
         seed,
-        extra,
+        extra: what.extra.clone(),
         ..request
     };
     let model = training::train(context, &stage, request).await?;
