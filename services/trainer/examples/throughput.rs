@@ -1,6 +1,6 @@
-//! How many images a second the loop trains on, with images of noise: `throughput small|base [STEPS]`.
+//! How many images a second the loop trains on, with images of noise: `throughput resnet|small|base [STEPS]`.
 //!
-//! `small` is the classifier of the demonstration, `base` ViT-B/16 at batch 32. Prints the figures of the second of two epochs of
+//! `resnet` is the classifier of the demonstration, `small` a ViT of as many pixels, `base` ViT-B/16 at batch 32. Prints the figures of the second of two epochs of
 //! so many steps as JSON. `throughput.py` beside it runs the same in PyTorch, in turns with this.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -37,8 +37,14 @@ impl Observer for Print {
     }
 }
 
-/// Size, and images of a batch.
-fn model(name: &str) -> (proto::Architecture, u32) {
+/// Kind and size, and images of a batch.
+fn model(name: &str) -> (proto::ModelKind, proto::Architecture, u32) {
+    let resnet = proto::Architecture {
+        image_size: 64,
+        hidden_size: 128,
+        num_hidden_layers: 18,
+        ..Default::default()
+    };
     let small = proto::Architecture {
         image_size: 64,
         patch_size: 8,
@@ -58,10 +64,12 @@ fn model(name: &str) -> (proto::Architecture, u32) {
         intermediate_size: 3072,
         ..Default::default()
     };
+    let vit = proto::ModelKind::VitClassifier;
     match name {
-        "small" => (small, 64),
-        "base" => (base, 32),
-        other => panic!("{other:?} is neither small nor base"),
+        "resnet" => (proto::ModelKind::ResnetClassifier, resnet, 64),
+        "small" => (vit, small, 64),
+        "base" => (vit, base, 32),
+        other => panic!("{other:?} is none of resnet, small and base"),
     }
 }
 
@@ -84,10 +92,11 @@ fn noise(images: usize, side: u32) -> Split {
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let (architecture, batch_size) = model(&arguments.next().unwrap_or_else(|| "small".into()));
+    let name = arguments.next().unwrap_or_else(|| "resnet".into());
+    let (kind, architecture, batch_size) = model(&name);
     let steps: u32 = arguments.next().map_or(Ok(20), |steps| steps.parse())?;
     let job = Job::try_from(proto::StreamTrainingRequest {
-        kind: proto::ModelKind::VitClassifier.into(),
+        kind: kind.into(),
         dataset_id: "noise".into(),
         output: "none".into(),
         seed: 1,

@@ -288,16 +288,16 @@ fn sizes_of_transformers_have_the_trainers_ranges() {
 
 #[test]
 fn a_head_is_as_wide_as_the_trainer_takes() {
-    let studio = |width: u32| {
-        let head = "head = \"linear\"";
-        let text = include_str!("../../../recipes/studio.toml");
-        assert!(text.contains(head));
-        let wide = format!("head = \"mlp\", head_hidden_size = {width}");
-        Recipe::parse(&text.replacen(head, &wide, 1))
+    let transformer = |width: u32| {
+        let sizes = "intermediate_size = 32 }";
+        let text = include_str!("../../../tests/support/recipe.toml");
+        assert!(text.contains(sizes));
+        let wide = format!("intermediate_size = 32, head = \"mlp\", head_hidden_size = {width} }}");
+        Recipe::parse(&text.replacen(sizes, &wide, 1))
     };
-    assert!(studio(1).is_ok() && studio(8_192).is_ok());
+    assert!(transformer(1).is_ok() && transformer(8_192).is_ok());
     for width in [0, 8_193] {
-        let said = studio(width).unwrap_err().to_string();
+        let said = transformer(width).unwrap_err().to_string();
         let wanted = format!("head_hidden_size is {width}; allowed is 1 to 8192");
         assert!(said.contains(&wanted), "{said}");
     }
