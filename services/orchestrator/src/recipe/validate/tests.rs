@@ -30,7 +30,7 @@ fn values_out_of_range_name_key_value_and_range() {
             "gates[1].thresholds.min is 1.22; allowed is -1 to 1",
         ),
         (
-            "max_synthetic_fraction = 0.75",
+            "max_synthetic_fraction = 0.85",
             "max_synthetic_fraction = 1.0",
             "plan.max_synthetic_fraction is 1; allowed is 0 to 0.95",
         ),
