@@ -5,8 +5,9 @@
 
 Both train the same model on noise from memory: views (mirror, rotation, scale, shift, brightness, contrast), bf16 autocast where
 the processor has it, AdamW, gradient clipping, a moving average of the weights. PyTorch's side is transformers' ViT or ResNet
-(channels last), on a GPU through torch.compile, a DataLoader with one worker for every second core as here, torchvision's transforms on tensors. Figures are
-of the second of two epochs, after compilation; medians over the rounds. Needs torch, torchvision, transformers."""
+(channels last), on a GPU through torch.compile, a DataLoader with one worker for every second core as here, torchvision's
+transforms on tensors. Figures are of the second of two epochs, after compilation; medians over the rounds. Needs torch,
+torchvision, transformers."""
 
 import json
 import statistics

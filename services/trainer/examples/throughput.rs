@@ -1,7 +1,8 @@
 //! How many images a second the loop trains on, with images of noise: `throughput resnet|small|base [STEPS]`.
 //!
-//! `resnet` is the classifier of the demonstration, `small` a ViT of as many pixels, `base` ViT-B/16 at batch 32. Prints the figures of the second of two epochs of
-//! so many steps as JSON. `throughput.py` beside it runs the same in PyTorch, in turns with this.
+//! `resnet` is the classifier of the demonstration, `small` a ViT of as many pixels, `base` ViT-B/16 at batch 32. Prints the
+//! figures of the second of two epochs of so many steps as JSON. `throughput.py` beside it runs the same in PyTorch, in turns
+//! with this.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
